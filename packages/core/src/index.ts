@@ -1,0 +1,45 @@
+export { type BackoffPolicy, backoffMs } from "./backoff.ts";
+export { type Clock, delay, LONGEST_TIMER_MS, systemClock, type Timer } from "./clock.ts";
+export { ERROR_CAUSE_LIMIT, ERROR_TEXT_LIMIT, type ErrorWire, errorFromWire, errorToWire } from "./error-wire.ts";
+export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
+export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";
+export { type LogFields, type Logger, redact, silentLogger } from "./logger.ts";
+export { BoundedQueue } from "./queue.ts";
+export { type RandomSource, seededRandom, systemRandom } from "./random.ts";
+export {
+  ActorAlreadyExistsError,
+  ActorDiedError,
+  ActorPlacementGroupRemoved,
+  ActorUnavailableError,
+  ActorUnschedulableError,
+  ERROR_CLASSES,
+  GetTimeoutError,
+  NodeDiedError,
+  ObjectLostError,
+  OutcomeUnknownError,
+  OwnerDiedError,
+  RayActorError,
+  RayError,
+  RayTaskError,
+  TaskCancelledError,
+  WorkerCrashedError,
+} from "./ray-errors.ts";
+export {
+  addUnits,
+  covers,
+  DEVICE_RESOURCES,
+  isEmpty,
+  LARGEST_AMOUNT,
+  RESOURCE_KINDS_LIMIT,
+  type ResourceAmounts,
+  type ResourceUnits,
+  scaleOf,
+  shortfall,
+  showAmount,
+  subtractUnits,
+  toAmounts,
+  toUnits,
+  UNITS_PER_ONE,
+  type Units,
+} from "./resources.ts";
+export { SimulatedClock, settle } from "./simulated-clock.ts";

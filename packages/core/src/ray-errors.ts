@@ -1,0 +1,145 @@
+import { WhiprayError, type WhiprayErrorInit } from "./errors.ts";
+
+type Init = Omit<WhiprayErrorInit, "code"> & { code?: string };
+
+/** Base of every error under one of Ray's names (Ray: `exceptions.py`, `RayError`). */
+export class RayError extends WhiprayError {
+  static override readonly className: string = "RayError";
+}
+
+/** User code raised. `remoteName` is the class it raised there; `cause` the error as far as it could be rebuilt. */
+export class RayTaskError extends RayError {
+  static override readonly className: string = "RayTaskError";
+  readonly remoteName: string;
+  /** Stack or traceback of the process where it was raised. */
+  readonly remoteStack: string;
+  constructor(init: Init & { remoteName?: string; remoteStack?: string }) {
+    super({ code: "TASK_FAILED", ...init });
+    this.remoteName = init.remoteName ?? "Error";
+    this.remoteStack = init.remoteStack ?? "";
+  }
+}
+
+/** The actor could not be called. */
+export class RayActorError extends RayError {
+  static override readonly className: string = "RayActorError";
+}
+
+/** Dead for good: later calls fail too. `details` has actorId, actorInitFailed and the cause of death. */
+export class ActorDiedError extends RayActorError {
+  static override readonly className: string = "ActorDiedError";
+  constructor(init: Init) {
+    super({ code: "ACTOR_DIED", ...init });
+  }
+}
+
+/** Temporarily out of reach; the call may or may not have run. */
+export class ActorUnavailableError extends RayActorError {
+  static override readonly className: string = "ActorUnavailableError";
+  constructor(init: Init) {
+    super({ code: "ACTOR_UNAVAILABLE", ...init });
+  }
+}
+
+/** The name is taken in this namespace (Ray: also a ValueError). */
+export class ActorAlreadyExistsError extends RayError {
+  static override readonly className: string = "ActorAlreadyExistsError";
+  constructor(init: Init) {
+    super({ code: "NAME_TAKEN", ...init });
+  }
+}
+
+/** No node can ever take the actor as asked. */
+export class ActorUnschedulableError extends RayError {
+  static override readonly className: string = "ActorUnschedulableError";
+  constructor(init: Init) {
+    super({ code: "UNSCHEDULABLE", ...init });
+  }
+}
+
+/** The placement group of the actor was removed before the actor was placed. */
+export class ActorPlacementGroupRemoved extends RayError {
+  static override readonly className: string = "ActorPlacementGroupRemoved";
+  constructor(init: Init) {
+    super({ code: "PLACEMENT_GROUP_REMOVED", ...init });
+  }
+}
+
+/** The call was cancelled. */
+export class TaskCancelledError extends RayError {
+  static override readonly className: string = "TaskCancelledError";
+  constructor(init: Init) {
+    super({ code: "CANCELLED", ...init });
+  }
+}
+
+/** A worker or engine process ended while it ran the call. */
+export class WorkerCrashedError extends RayError {
+  static override readonly className: string = "WorkerCrashedError";
+  constructor(init: Init) {
+    super({ code: "WORKER_CRASHED", ...init });
+  }
+}
+
+/** The machine was declared dead. */
+export class NodeDiedError extends RayError {
+  static override readonly className: string = "NodeDiedError";
+  constructor(init: Init) {
+    super({ code: "NODE_DIED", ...init });
+  }
+}
+
+/** A `get` or another wait ran out of time. The work goes on. */
+export class GetTimeoutError extends RayError {
+  static override readonly className: string = "GetTimeoutError";
+  constructor(init: Init) {
+    super({ code: "TIMEOUT", ...init });
+  }
+}
+
+/** The bytes of an object are gone. */
+export class ObjectLostError extends RayError {
+  static override readonly className: string = "ObjectLostError";
+  constructor(init: Init) {
+    super({ code: "OBJECT_LOST", ...init });
+  }
+}
+
+/** The owner of an object is gone, and its objects with it. */
+export class OwnerDiedError extends ObjectLostError {
+  static override readonly className: string = "OwnerDiedError";
+  constructor(init: Init) {
+    super({ code: "OWNER_DIED", ...init });
+  }
+}
+
+/**
+ * The receiver restarted, or lost its record, after the call was sent: it may or may not have run, and is never sent
+ * again silently (design.md, mechanism 2).
+ */
+export class OutcomeUnknownError extends RayError {
+  static override readonly className: string = "OutcomeUnknownError";
+  constructor(init: Init) {
+    super({ code: "OUTCOME_UNKNOWN", ...init });
+  }
+}
+
+/** Classes by the name that crosses the wire. */
+export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit) => WhiprayError>> = {
+  WhiprayError,
+  RayError,
+  RayTaskError,
+  RayActorError,
+  ActorDiedError,
+  ActorUnavailableError,
+  ActorAlreadyExistsError,
+  ActorUnschedulableError,
+  ActorPlacementGroupRemoved,
+  TaskCancelledError,
+  WorkerCrashedError,
+  NodeDiedError,
+  GetTimeoutError,
+  ObjectLostError,
+  OwnerDiedError,
+  OutcomeUnknownError,
+};

@@ -1,0 +1,77 @@
+import type { Device, DeviceStats, UnusableDevice } from "./device.ts";
+
+/**
+ * `ok`: the list is what this machine has. `none`: the machine surely has no device of this vendor.
+ * `unknown`: the probe failed, which is not the same as zero devices (reliability, device rule 9).
+ */
+export type FingerprintState = "ok" | "none" | "unknown";
+
+/** Why a probe failed. Plain data, since it is shown far from here. */
+export interface ProbeFailure {
+  /** `PROBE_TIMEOUT`, `PROBE_OUTPUT_LIMIT`, `PROBE_ABORTED`, `PROBE_STUCK`, `PROBE_FAILED`, `PROBE_MISSING`, `PROBE_UNREADABLE`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What one plugin found on this machine at one moment. */
+export interface Fingerprint {
+  readonly vendor: string;
+  readonly state: FingerprintState;
+  /** Whole devices in the order of the enumeration. Empty unless the state is `ok`. */
+  readonly devices: readonly Device[];
+  /** Parts of split devices (MIG). Granted only where the node's own visible list names them. */
+  readonly partitions: readonly Device[];
+  readonly unusable: readonly UnusableDevice[];
+  readonly warnings: readonly string[];
+  /** The tool that was asked, as it was called: `nvidia-smi`. */
+  readonly tool: string;
+  /** Driver's version. */
+  readonly version?: string;
+  /** Time spent in tools. */
+  readonly elapsedMs: number;
+  readonly error?: ProbeFailure;
+  /** The last probe failed, and this is what the one before found (reliability F35). */
+  readonly stale?: boolean;
+}
+
+/** What `stats` found. Devices that the tool did not mention are absent. */
+export interface StatsReport {
+  readonly state: "ok" | "unknown";
+  readonly stats: readonly DeviceStats[];
+  readonly warnings: readonly string[];
+  readonly elapsedMs: number;
+  readonly error?: ProbeFailure;
+}
+
+/**
+ * What to believe after a second look. A failed look keeps the last known devices and marks them stale; a device that a
+ * good look no longer shows stays listed as unhealthy, so that its owner is told instead of losing it silently
+ * (reliability F34, F35). A device keeps the uuid under which it was first seen: leases name it.
+ */
+export function refreshFingerprint(previous: Fingerprint, next: Fingerprint): Fingerprint {
+  if (next.state === "unknown") {
+    if (previous.state === "unknown") return next;
+    return {
+      ...previous,
+      stale: true,
+      warnings: next.warnings,
+      elapsedMs: next.elapsedMs,
+      ...(next.error && { error: next.error }),
+    };
+  }
+  const devices = withLost(previous.devices, next.devices, next.tool);
+  const partitions = withLost(previous.partitions, next.partitions, next.tool);
+  if (devices.length === 0 && partitions.length === 0) return next;
+  return { ...next, state: "ok", devices, partitions };
+}
+
+/** The lock name tells devices apart, since it is the same also after a look that knew less of the identity (Ascend). */
+function withLost(previous: readonly Device[], next: readonly Device[], tool: string): Device[] {
+  const before = new Map(previous.map((device) => [device.lockName, device]));
+  const seen = new Set(next.map((device) => device.lockName));
+  const kept = next.map((device): Device => ({ ...device, uuid: before.get(device.lockName)?.uuid ?? device.uuid }));
+  const lost = previous
+    .filter((device) => !seen.has(device.lockName))
+    .map((device): Device => ({ ...device, health: "unhealthy", healthReason: `${tool} no longer lists it` }));
+  return [...kept, ...lost].sort((left, right) => left.index - right.index);
+}
