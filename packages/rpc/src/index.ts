@@ -1,0 +1,43 @@
+export * from "./call.ts";
+export { decodeControl, decodeValues, encodeControl, encodeValues } from "./codec.ts";
+export type { Revive } from "./decoder.ts";
+export { type DialTransportOptions, dialTransport } from "./dial-transport.ts";
+export { DIAL_TIMEOUT_MS } from "./dialing.ts";
+export { type EndpointOptions, type RouteVia, WireEndpoint } from "./endpoint/endpoint.ts";
+export { FAILED_TRIES_LIMIT, FAILED_TRY_DELAY_MS, FailedTries } from "./failed-tries.ts";
+export * from "./fields.ts";
+export {
+  encodeFrame,
+  encodePrefix,
+  FLAG,
+  type Frame,
+  frameFlags,
+  frameHeaderLength,
+  frameKind,
+  frameLength,
+  frameRoute,
+  frameSequence,
+  KIND,
+  type Kind,
+  parseFrame,
+  rewriteRoute,
+} from "./frame.ts";
+export { FrameSplitter } from "./frame-splitter.ts";
+export { CLOSE_TIMEOUT_MS } from "./framed-channel.ts";
+export * from "./limits.ts";
+export type { Hello, LinkIdentity } from "./link/handshake.ts";
+export { type MemoryFaults, MemoryNetwork, seededFaults } from "./memory-transport.ts";
+export * from "./messages/actor.ts";
+export * from "./messages/group.ts";
+export * from "./messages/job.ts";
+export * from "./messages/node.ts";
+export * from "./messages/process.ts";
+export * from "./messages/resources.ts";
+export { ActorHandleWire, ObjectRefWire, TO_WIRE } from "./object-ref.ts";
+export { type ScanOptions, scan } from "./scanner.ts";
+export { DTYPE_BYTES, type Dtype, MAX_TENSOR_DIMENSIONS, Tensor, type TypedArray } from "./tensor.ts";
+export { newClusterSecret, roleToken, tokenDigest, tokenMatches } from "./token.ts";
+export * from "./transport.ts";
+export { listenUnix, UNIX_PATH_BYTES, unixTransport } from "./unix-transport.ts";
+export { listenWebSocket, MAX_CONNECTIONS, type WebSocketListenOptions } from "./websocket-listener.ts";
+export { type WebSocketTransportOptions, webSocketTransport } from "./websocket-transport.ts";

@@ -1,0 +1,107 @@
+import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
+import { devicesField, nodeViewField, unitsField } from "./resources.ts";
+
+/** What a raylet still runs when it registers (again): the head adopts it or says that it must go. */
+const runningActorField = shape({
+  actorId: id("actor"),
+  epoch: count(),
+  address: str(256),
+  inc: id("inc"),
+  pid: count(),
+});
+const runningBundleField = shape({ pgId: id("pg"), index: count(100_000), epoch: count(), committed: bool });
+export type RunningBundle = Infer<typeof runningBundleField>;
+export type RunningActor = Infer<typeof runningActorField>;
+
+/** raylet → head, first call on its control link; again after every reconnect. */
+export const nodeRegister = method(
+  "node.register",
+  shape({
+    nodeId: id("node"),
+    inc: id("inc"),
+    /** Epoch of the last registration; 0 the first time. */
+    epoch: count(),
+    name: str(128),
+    hostname: str(256),
+    /** Address that other machines reach this one at (the MASTER_ADDR of its ranks). */
+    ip: str(64),
+    /** URL that peers dial (`ws://127.0.0.2:8266`), absent when it listens on unix sockets only. */
+    url: optional(str(512)),
+    pid: count(),
+    version: str(64),
+    total: unitsField,
+    devices: devicesField,
+    labels: record(str(256), 256),
+    view: nodeViewField,
+    actors: list(runningActorField),
+    bundles: list(runningBundleField),
+  }),
+  shape({
+    epoch: count(),
+    cluster: id("cluster"),
+    beatMs: count(),
+    /** Actors and bundles that the head does not know (any more): the raylet ends them. */
+    dropActors: list(id("actor")),
+    dropBundles: list(shape({ pgId: id("pg"), index: count(100_000) })),
+    /** SHA-256 (hex) of the tokens that this raylet accepts from its peers, by role. */
+    peerTokens: record(str(64), 8),
+    /** Nodes to ask when the head is silent. */
+    peers: list(shape({ nodeId: id("node"), url: optional(str(512)) })),
+  }),
+);
+export type NodeRegister = Infer<(typeof nodeRegister)["request"]>;
+export type NodeRegistered = Infer<(typeof nodeRegister)["reply"]>;
+
+/** raylet → head every second, on the beat link. The reply renews the node's lease. */
+export const nodeBeat = method(
+  "node.beat",
+  shape({ nodeId: id("node"), epoch: count(), n: count() }),
+  shape({ n: count() }),
+);
+
+/** raylet → head after each change of its ledger (coalesced to one a turn). */
+export const nodeViewChanged = method(
+  "node.view",
+  shape({ nodeId: id("node"), epoch: count(), view: nodeViewField }),
+  anything,
+);
+
+/** raylet → raylet: are your beats still renewed? (design.md, mechanism 5). */
+export const nodeRenewals = method(
+  "node.renewals",
+  shape({}),
+  shape({
+    renewedAgoMs: count(),
+    /** How long renewals have come without a gap: a peer that only just came back proves a restarted head, no isolation. */
+    steadyMs: optional(count()),
+  }),
+);
+
+/** raylet → head: the node leaves on purpose. */
+export const nodeLeave = method(
+  "node.leave",
+  shape({ nodeId: id("node"), epoch: count(), reason: str(256) }),
+  anything,
+);
+
+const nodeRowField = shape({
+  nodeId: id("node"),
+  name: str(128),
+  hostname: str(256),
+  ip: str(64),
+  url: optional(str(512)),
+  inc: id("inc"),
+  epoch: count(),
+  state: oneOf("ALIVE", "SUSPECT", "DEAD"),
+  pid: count(),
+  deathReason: optional(str(1_024)),
+  total: unitsField,
+  devices: devicesField,
+  labels: record(str(256), 256),
+  view: nodeViewField,
+});
+/** One node as `nodes()` and `status` show it. */
+export type NodeRow = Infer<typeof nodeRowField>;
+
+/** anybody → head. */
+export const nodesList = method("nodes.list", shape({}), shape({ nodes: list(nodeRowField) }));

@@ -1,0 +1,45 @@
+/**
+ * A class whose instances travel as one of ours (an ObjectRef, an actor handle) has a method of this name that gives the
+ * `ObjectRefWire`, `ActorHandleWire` or `Tensor` to send. Functions (proxies of handles) may have it too.
+ */
+export const TO_WIRE: unique symbol = Symbol.for("whipray.toWire") as never;
+
+/** An ObjectRef as it travels: who owns the object, and where it may lie (design.md, mechanism 7). */
+export class ObjectRefWire {
+  readonly id: string;
+  readonly ownerAddress: string;
+  readonly ownerIncarnation: string;
+  /** Bytes, when they are known. */
+  readonly sizeHint: number | undefined;
+  /** Address of a raylet that holds a copy, when one is known. */
+  readonly locationHint: string | undefined;
+
+  constructor(
+    id: string,
+    ownerAddress: string,
+    ownerIncarnation: string,
+    sizeHint?: number | undefined,
+    locationHint?: string | undefined,
+  ) {
+    this.id = id;
+    this.ownerAddress = ownerAddress;
+    this.ownerIncarnation = ownerIncarnation;
+    this.sizeHint = sizeHint;
+    this.locationHint = locationHint;
+  }
+}
+
+/** A handle of an actor as it travels. */
+export class ActorHandleWire {
+  readonly actorId: string;
+  /** Who knows where the actor lives. */
+  readonly ownerAddress: string;
+  /** The methods that exist, when they are known. */
+  readonly methodNames: readonly string[] | undefined;
+
+  constructor(actorId: string, ownerAddress: string, methodNames?: readonly string[] | undefined) {
+    this.actorId = actorId;
+    this.ownerAddress = ownerAddress;
+    this.methodNames = methodNames;
+  }
+}

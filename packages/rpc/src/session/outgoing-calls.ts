@@ -1,0 +1,267 @@
+import {
+  asWhiprayError,
+  type Clock,
+  OutcomeUnknownError,
+  TaskCancelledError,
+  type Timer,
+  WhiprayError,
+} from "@whipray/core";
+import type { CallOptions, ItemStream, Parts } from "../call.ts";
+import { FLAG, type Frame, KIND } from "../frame.ts";
+import { MAX_PENDING_BYTES, MAX_PENDING_CALLS } from "../limits.ts";
+import { decodeError } from "../link/link.ts";
+import type { Route } from "../link/route.ts";
+import { CallerLedger } from "./caller-ledger.ts";
+import { ItemQueue } from "./item-queue.ts";
+import { checkParts, encodeCallHeader, sendMessage } from "./message.ts";
+
+/** Replies that may wait to be acknowledged, and how long at most. */
+const ACK_COUNT = 256;
+const ACK_BYTES = 1_048_576;
+const ACK_DELAY_MS = 20;
+const EMPTY = new Uint8Array(0);
+
+interface OutgoingCall {
+  method: string;
+  parts: Parts;
+  options: CallOptions;
+  /** Clock time at which it must have ended. */
+  deadlineAtMs: number | undefined;
+  stream: ItemQueue | undefined;
+  resolve(parts: Parts): void;
+  reject(error: WhiprayError): void;
+  /** Timers and listeners to undo when it ends. */
+  timer: Timer | undefined;
+  unlisten: (() => void) | undefined;
+}
+
+/** The calls that this process made in one session: sends them over whatever route there is, and settles each exactly once. */
+export class OutgoingCalls {
+  readonly #clock: Clock;
+  readonly #ledger = new CallerLedger<OutgoingCall>({ maxCalls: MAX_PENDING_CALLS, maxBytes: MAX_PENDING_BYTES });
+  #route: Route | undefined;
+  #ackTimer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  call(method: string, parts: Parts, options: CallOptions): Promise<Parts> {
+    return new Promise((resolve, reject) => this.#start(method, parts, options, undefined, resolve, reject));
+  }
+
+  stream(method: string, parts: Parts, options: CallOptions): ItemStream {
+    let sequence = 0;
+    const queue = new ItemQueue({
+      demand: (granted, consumed) => this.#sendDemand(sequence, granted, consumed),
+      cancel: () => this.#cancel(sequence, new TaskCancelledError({ message: `The reader of ${method} left early` })),
+    });
+    const settleError = (error: WhiprayError): void => queue.fail(error);
+    sequence = this.#start(method, parts, options, queue, (value) => queue.finish(value), settleError);
+    return queue;
+  }
+
+  #start(
+    method: string,
+    parts: Parts,
+    options: CallOptions,
+    stream: ItemQueue | undefined,
+    resolve: (parts: Parts) => void,
+    reject: (error: WhiprayError) => void,
+  ): number {
+    const call: OutgoingCall = {
+      method,
+      parts,
+      options,
+      stream,
+      resolve,
+      reject,
+      deadlineAtMs: undefined,
+      timer: undefined,
+      unlisten: undefined,
+    };
+    try {
+      const { signal, timeoutMs } = options;
+      if (signal?.aborted) throw cancelled(method, signal.reason);
+      const bytes = checkParts(parts);
+      checkTimeout(method, timeoutMs);
+      const sequence = this.#ledger.add(call, bytes);
+      if (timeoutMs !== undefined) {
+        call.deadlineAtMs = this.#clock.now() + timeoutMs;
+        call.timer = this.#clock.after(timeoutMs, () => this.#expire(sequence, method, timeoutMs));
+      }
+      if (signal) {
+        const onAbort = (): void => this.#cancel(sequence, cancelled(method, signal.reason));
+        signal.addEventListener("abort", onAbort, { once: true });
+        call.unlisten = () => signal.removeEventListener("abort", onAbort);
+      }
+      if (this.#route) this.#send(this.#route, sequence, call);
+      return sequence;
+    } catch (error) {
+      reject(asWhiprayError(error));
+      return 0;
+    }
+  }
+
+  #send(route: Route, sequence: number, call: OutgoingCall): void {
+    const { options, deadlineAtMs } = call;
+    this.#ledger.markSent(sequence);
+    sendMessage(route, KIND.REQUEST, call.stream ? FLAG.STREAM : 0, sequence, call.parts, (p) =>
+      encodeCallHeader({
+        m: call.method,
+        ...(deadlineAtMs !== undefined && { d: Math.max(1, Math.ceil(deadlineAtMs - this.#clock.now())) }),
+        ...(options.traceparent !== undefined && { t: options.traceparent }),
+        ...(options.epoch !== undefined && { e: options.epoch }),
+        ...(p !== undefined && { p }),
+      }),
+    );
+  }
+
+  // The caller learns at its deadline; the callee has its own timer, and the CANCEL is for one that started late.
+  #expire(sequence: number, method: string, timeoutMs: number): void {
+    const call = this.#ledger.get(sequence);
+    if (!call) return;
+    this.#release(call);
+    call.reject(
+      new WhiprayError({
+        code: "DEADLINE_EXCEEDED",
+        message: `${method} did not end within ${timeoutMs} ms`,
+        details: { method, timeoutMs },
+      }),
+    );
+    if (!this.#ledger.withdraw(sequence)) this.#route?.send(KIND.CANCEL, 0, sequence, EMPTY, []);
+  }
+
+  // What was never sent ends here; for the rest the callee has the last word, because it may be done already.
+  #cancel(sequence: number, error: WhiprayError): void {
+    const call = this.#ledger.get(sequence);
+    if (!call) return;
+    if (this.#ledger.withdraw(sequence)) {
+      this.#release(call);
+      call.reject(error);
+    } else this.#route?.send(KIND.CANCEL, 0, sequence, EMPTY, []);
+  }
+
+  /** REPLY, complete. */
+  onReply(sequence: number, parts: Parts, bytes: number): void {
+    const call = this.#settle(sequence, bytes);
+    call?.resolve(parts);
+  }
+
+  onError(frame: Frame): void {
+    const call = this.#settle(frame.sequence, frame.body.length);
+    call?.reject(decodeError(frame.body));
+  }
+
+  /** ITEM, complete. */
+  onItem(sequence: number, index: number, parts: Parts): void {
+    this.#ledger.get(sequence)?.stream?.push(index, parts);
+  }
+
+  /** END, complete. A stream that is asked for one value (or the reverse) still ends. */
+  onEnd(sequence: number, parts: Parts, bytes: number): void {
+    this.onReply(sequence, parts, bytes);
+  }
+
+  #settle(sequence: number, bytes: number): OutgoingCall | undefined {
+    const call = this.#ledger.settle(sequence, bytes);
+    if (call) this.#release(call);
+    const backlog = this.#ledger.ackBacklog;
+    if (backlog.count >= ACK_COUNT || backlog.bytes >= ACK_BYTES) this.#acknowledge();
+    else this.#ackTimer ??= this.#clock.after(ACK_DELAY_MS, () => this.#acknowledge());
+    return call;
+  }
+
+  #acknowledge(): void {
+    this.#ackTimer?.cancel();
+    this.#ackTimer = undefined;
+    if (!this.#route || this.#ledger.ackBacklog.count === 0) return;
+    const sequences = this.#ledger.takeAcks();
+    const body = new Uint8Array(4 + 8 * sequences.length);
+    const view = new DataView(body.buffer);
+    view.setUint32(0, sequences.length, true);
+    for (const [i, sequence] of sequences.entries()) view.setBigUint64(4 + 8 * i, BigInt(sequence), true);
+    this.#route.sendFree(KIND.ACK, 0, EMPTY, body);
+  }
+
+  #sendDemand(sequence: number, granted: number, consumed: number): void {
+    const body = new Uint8Array(8);
+    const view = new DataView(body.buffer);
+    view.setUint32(0, granted, true);
+    view.setUint32(4, consumed, true);
+    this.#route?.sendFree(KIND.DEMAND, sequence, EMPTY, body);
+  }
+
+  /** Streams that go on after a reconnect: [[sequence, index of the next item]…]. */
+  openStreams(): [number, number][] {
+    const streams: [number, number][] = [];
+    for (const [sequence, call] of this.#ledger.entries()) {
+      if (call.stream && this.#ledger.isSent(sequence)) streams.push([sequence, call.stream.nextIndex]);
+    }
+    return streams;
+  }
+
+  /** A route is open: `known` when the callee kept this session's record, with `rx` of our calls received. */
+  attach(route: Route, known: boolean, rx: number): void {
+    this.#route = route;
+    const { send, lost } = this.#ledger.resume(known, rx);
+    for (const { call } of lost) {
+      this.#release(call);
+      call.reject(
+        new OutcomeUnknownError({
+          message: `${call.method} was sent, then the other process restarted or lost its record: it may or may not have run, and is not sent again`,
+          details: { method: call.method },
+        }),
+      );
+    }
+    for (const sequence of send) {
+      const call = this.#ledger.get(sequence);
+      if (call) this.#send(route, sequence, call);
+    }
+    for (const [sequence, call] of this.#ledger.entries()) {
+      if (call.stream) this.#sendDemand(sequence, call.stream.granted, call.stream.consumed);
+    }
+    this.#acknowledge();
+  }
+
+  detach(): void {
+    this.#route = undefined;
+  }
+
+  /** The session is over. `sentError` is for calls that went out, `unsentError` for the others. */
+  end(sentError: WhiprayError, unsentError: WhiprayError): void {
+    this.#route = undefined;
+    this.#ackTimer?.cancel();
+    for (const { call, sent } of this.#ledger.end()) {
+      this.#release(call);
+      call.reject(sent ? sentError : unsentError);
+    }
+  }
+
+  #release(call: OutgoingCall): void {
+    call.timer?.cancel();
+    call.unlisten?.();
+  }
+}
+
+function cancelled(method: string, reason: unknown): WhiprayError {
+  return reason instanceof WhiprayError
+    ? reason
+    : new TaskCancelledError({ message: `${method} was cancelled by its caller`, cause: reason });
+}
+
+/** @throws WhiprayError `RANGE` for what is no time, `DEADLINE_EXCEEDED` for one that has passed (reliability B42). */
+function checkTimeout(method: string, timeoutMs: number | undefined): void {
+  if (timeoutMs === undefined) return;
+  if (typeof timeoutMs !== "number" || !Number.isFinite(timeoutMs)) {
+    throw new WhiprayError({
+      code: "RANGE",
+      message: `timeoutMs of ${method} must be a finite number of milliseconds; got ${timeoutMs}`,
+    });
+  }
+  if (timeoutMs <= 0)
+    throw new WhiprayError({
+      code: "DEADLINE_EXCEEDED",
+      message: `The deadline of ${method} has passed before it was sent (timeoutMs ${timeoutMs})`,
+    });
+}

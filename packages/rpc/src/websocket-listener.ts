@@ -1,0 +1,198 @@
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+  STATUS_CODES,
+} from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { type Clock, systemClock, WhiprayError } from "@whipray/core";
+import { WebSocketServer } from "ws";
+import type { Role } from "./call.ts";
+import { FAILED_TRY_DELAY_MS, FailedTries } from "./failed-tries.ts";
+import { FramedChannel } from "./framed-channel.ts";
+import {
+  bearerToken,
+  type HttpRules,
+  MAX_HTTP_HEADER_BYTES,
+  type Refusal,
+  refusal,
+  refusalBody,
+} from "./http-guard.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "./limits.ts";
+import type { Channel, Listener } from "./transport.ts";
+import { WEBSOCKET_OPTIONS, WebSocketPipe } from "./websocket-pipe.ts";
+
+/** Connections of one listener, links and plain HTTP together. */
+export const MAX_CONNECTIONS = 16_384;
+/** How long a refused connection is kept for the other side to read why. */
+const LINGER_MS = 1_000;
+const UNAUTHENTICATED: Refusal = {
+  status: 401,
+  code: "UNAUTHENTICATED",
+  message: "The token is missing or is not a token of this cluster",
+};
+const TOO_MANY: Refusal = {
+  status: 429,
+  code: "BUSY",
+  message: "Too many failed tries from this address; wait a minute",
+};
+const NOT_FOUND: Refusal = { status: 404, code: "NOT_FOUND", message: "Nothing is served here" };
+
+export interface WebSocketListenOptions {
+  /** Default `127.0.0.1`. */
+  host?: string | undefined;
+  /** 0, the default, takes a free port: see the listener's `url`. */
+  port?: number | undefined;
+  onChannel: (channel: Channel, role: Role) => void;
+  /**
+   * The role of a token, undefined for none. Must take the same time for every wrong token (`tokenMatches`). Asked once per
+   * connection, before the upgrade.
+   */
+  authorize: (token: string, remoteAddress: string) => Role | undefined;
+  /** See `HttpRules`; none by default. */
+  allowedHosts?: readonly string[] | undefined;
+  allowedOrigins?: readonly string[] | undefined;
+  /** Serves what is no upgrade, after the same checks; without it everything but `/healthz` is 404. */
+  httpHandler?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
+  /** PEM. Default: plain text. */
+  tls?: { cert: string; key: string } | undefined;
+  clock?: Clock | undefined;
+}
+
+/**
+ * Listens for links over WebSocket, and for plain HTTP on the same port. Every request passes the checks of `refusal`, an
+ * upgrade also that of its bearer token: a wrong one is answered after a second, and more than ten a minute from one
+ * address at once with 429. A right token always passes, so that a misconfigured process behind the same NAT or tunnel
+ * locks nobody out (tokens have 256 bits: there is nothing to guess).
+ *
+ * @throws WhiprayError `ADDRESS_IN_USE`, `INVALID_ADDRESS`.
+ */
+export async function listenWebSocket(options: WebSocketListenOptions): Promise<Listener> {
+  const { host = "127.0.0.1", port = 0, tls, clock = systemClock } = options;
+  const rules: HttpRules = {
+    allowedHosts: [host, ...(options.allowedHosts ?? [])].map((name) => name.toLowerCase()),
+    allowedOrigins: options.allowedOrigins ?? [],
+  };
+  const tries = new FailedTries();
+  const sockets = new WebSocketServer({ ...WEBSOCKET_OPTIONS, noServer: true, clientTracking: false });
+  const server = createServer(tls, (request, response) => serve(request, response, rules, options.httpHandler));
+  server.maxConnections = MAX_CONNECTIONS;
+
+  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const remote = request.socket.remoteAddress ?? "unknown";
+    // Until the upgrade is done nobody else listens: an unheard error event would end the process.
+    const onError = (): void => void socket.destroy();
+    socket.on("error", onError);
+    const refused = refusal(request, rules) ?? (pathOf(request) === "/" ? undefined : NOT_FOUND);
+    if (refused) {
+      refuseUpgrade(socket, refused);
+      return;
+    }
+    const role = options.authorize(bearerToken(request.headers.authorization), remote);
+    if (role === undefined) {
+      if (!tries.note(remote, clock.now())) refuseUpgrade(socket, TOO_MANY);
+      else clock.after(FAILED_TRY_DELAY_MS, () => refuseUpgrade(socket, UNAUTHENTICATED));
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      socket.removeListener("error", onError);
+      options.onChannel(new FramedChannel((events) => new WebSocketPipe(webSocket, remote, events)), role);
+    });
+  });
+  server.on("clientError", (error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: Duplex) => {
+    if (!socket.writable) return;
+    refuseUpgrade(socket, badRequest(error));
+  });
+
+  await listen(server, host, port);
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  const name = family === "IPv6" ? `[${address}]` : address;
+  return {
+    url: `${tls ? "wss" : "ws"}://${name}:${bound}`,
+    // Links that exist go on: they belong to whoever took them.
+    async close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function createServer(tls: WebSocketListenOptions["tls"], handler: RequestListener): Server {
+  const limits: ServerOptions = {
+    maxHeaderSize: MAX_HTTP_HEADER_BYTES,
+    headersTimeout: HANDSHAKE_TIMEOUT_MS,
+    connectionsCheckingInterval: 1_000,
+  };
+  return tls
+    ? (createHttpsServer({ ...limits, ...tls }, handler) as unknown as Server)
+    : createHttpServer(limits, handler);
+}
+
+function serve(
+  request: IncomingMessage,
+  response: ServerResponse,
+  rules: HttpRules,
+  handler: WebSocketListenOptions["httpHandler"],
+): void {
+  const refused = refusal(request, rules);
+  if (!refused && pathOf(request) === "/healthz" && (request.method === "GET" || request.method === "HEAD")) {
+    response.writeHead(200, { "content-type": "text/plain", "cache-control": "no-store" }).end("ok\n");
+  } else if (!refused && handler) handler(request, response);
+  else {
+    const answer = refused ?? NOT_FOUND;
+    response.writeHead(answer.status, { "content-type": "application/json", connection: "close" });
+    response.end(refusalBody(answer));
+  }
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? "").split("?", 1)[0]!;
+}
+
+/**
+ * Answers on a bare socket, and closes it. What still comes in is read and dropped for a moment: closing with unread bytes
+ * would reset the connection and could take the answer away.
+ */
+function refuseUpgrade(socket: Duplex, answer: Refusal): void {
+  if (socket.destroyed) return;
+  const body = refusalBody(answer);
+  socket.end(
+    `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? "Refused"}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  socket.resume();
+  socket.once("end", () => socket.destroy());
+  systemClock.after(LINGER_MS, () => socket.destroy());
+}
+
+function badRequest(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): Refusal {
+  if (error.code === "HPE_HEADER_OVERFLOW") {
+    // A packet without a line's end is inside the request line (a URL), or inside one enormous header.
+    return error.rawPacket?.includes(0x0a)
+      ? { status: 431, code: "HEADERS_TOO_LARGE", message: `The headers have more than ${MAX_HTTP_HEADER_BYTES} bytes` }
+      : { status: 414, code: "URL_TOO_LONG", message: `The URL has more than ${MAX_HTTP_HEADER_BYTES} bytes` };
+  }
+  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    return { status: 408, code: "HANDSHAKE_TIMEOUT", message: `No whole request within ${HANDSHAKE_TIMEOUT_MS} ms` };
+  }
+  return { status: 400, code: "WRONG_PROTOCOL", message: "This port speaks HTTP and WebSocket only" };
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException): void => {
+      const code = error.code === "EADDRINUSE" ? "ADDRESS_IN_USE" : "INVALID_ADDRESS";
+      const message = `Cannot listen on ${host}:${port}: ${error.message}`;
+      reject(new WhiprayError({ code, message, details: { host, port }, cause: error }));
+    };
+    server.once("error", onError);
+    server.listen({ host, port, backlog: 1_024 }, () => {
+      server.removeListener("error", onError);
+      resolve();
+    });
+  });
+}
