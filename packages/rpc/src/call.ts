@@ -105,6 +105,8 @@ export interface Endpoint {
     method: Method<Request, Reply>,
     handler: (request: Request, call: IncomingCall) => Reply | Promise<Reply>,
   ): void;
+  /** As `serve`, but the handler answers the call itself, with parts that are no control message. */
+  serveRaw<Request>(method: Method<Request, unknown>, handler: (request: Request, call: IncomingCall) => void): void;
   /** Handles every call that no `serve` took; without it they fail with `METHOD_NOT_FOUND`. */
   onCall(handler: CallHandler): void;
   /** A session that another process opened to us (once a session, not on every reconnect). */

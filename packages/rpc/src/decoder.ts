@@ -1,6 +1,7 @@
 import { WhiprayError } from "@whipray/core";
 import { EXTENSION } from "./extension.ts";
 import { view } from "./frame.ts";
+import { INLINE_TENSOR_BYTES } from "./limits.ts";
 import { ActorHandleWire, ObjectRefWire } from "./object-ref.ts";
 import { isDtype, Tensor, tensorBytes, typedView } from "./tensor.ts";
 
@@ -161,8 +162,8 @@ export class Decoder {
   #map(size: number): Record<string, unknown> {
     const map: Record<string, unknown> = {};
     for (let i = 0; i < size; i++) {
-      const key = this.read();
-      map[typeof key === "string" ? key : String(key)] = this.read();
+      const key = this.read() as string;
+      map[key] = this.read();
     }
     return map;
   }
@@ -196,6 +197,7 @@ export class Decoder {
   #tensor([dtype, shape, place]: unknown[]): unknown {
     if (!isDtype(dtype) || !Array.isArray(shape)) return undefined;
     const found = place instanceof Uint8Array ? place : this.#part(place);
+    if (place instanceof Uint8Array && place.length > INLINE_TENSOR_BYTES) return undefined;
     if (found === undefined || tensorBytes(dtype, shape) !== found.length) return undefined;
     const data = typedView(dtype, view(found, 0, found.length));
     const plain = shape.length === 1 && !(data instanceof Uint8Array && dtype !== "u1" && dtype !== "bytes");

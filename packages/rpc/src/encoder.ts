@@ -72,7 +72,7 @@ export class Encoder {
   #reserve(count: number): void {
     if (this.#at + count <= this.#bytes.length) return;
     const used = this.#at - this.#start;
-    if (used + count > MAX_BODY_BYTES) throw tooLarge("value", used + count, MAX_BODY_BYTES);
+    if (used + count > MAX_BODY_BYTES) throw tooLarge("bytes outside tensors", used + count, MAX_BODY_BYTES);
     const from = this.#bytes;
     const start = this.#start;
     this.#use(Buffer.allocUnsafeSlow(Math.min(2 * used + count + SLAB_BYTES, MAX_BODY_BYTES)), 0);
@@ -228,26 +228,32 @@ export class Encoder {
     if (dtype === undefined) throw this.#refuse("a view of an unknown kind cannot be sent");
     const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
     const itemBytes = (value as { BYTES_PER_ELEMENT?: number }).BYTES_PER_ELEMENT ?? 1;
-    if (dtype === "bytes" && !this.#needsPart(bytes.length)) this.#binary(bytes);
+    // Plain bytes may also lie in the value, whatever their size.
+    if (dtype === "bytes" && (bytes.length <= INLINE_TENSOR_BYTES || !this.#partIsFree())) this.#binary(bytes);
     else this.#tensor(dtype, [bytes.length / itemBytes], bytes);
   }
 
   #tensor(dtype: string, shape: readonly number[], bytes: Uint8Array): void {
-    if (!this.#needsPart(bytes.length)) {
+    if (bytes.length <= INLINE_TENSOR_BYTES) {
       this.#extension(EXTENSION.TENSOR, [dtype, shape, bytes]);
       return;
     }
-    const parts = this.#parts!;
+    if (this.#parts === undefined) {
+      throw this.#refuse(
+        `a tensor of ${bytes.length} bytes is above ${INLINE_TENSOR_BYTES}, the limit in control bodies`,
+      );
+    }
+    if (!this.#partIsFree()) throw tooLarge("tensors", this.#parts.length + 1, MAX_PARTS - 1);
     this.#partBytes += bytes.length;
     if (this.#partBytes > MAX_MESSAGE_BYTES - MAX_BODY_BYTES) {
-      throw tooLarge("message", this.#partBytes, MAX_MESSAGE_BYTES - MAX_BODY_BYTES);
+      throw tooLarge("bytes", this.#partBytes, MAX_MESSAGE_BYTES - MAX_BODY_BYTES);
     }
-    this.#extension(EXTENSION.TENSOR, [dtype, shape, parts.push(bytes)]);
+    this.#extension(EXTENSION.TENSOR, [dtype, shape, this.#parts.push(bytes)]);
   }
 
-  /** Part 0 is the value itself. When all parts are taken, memory lies in the value whatever its size. */
-  #needsPart(size: number): boolean {
-    return size > INLINE_TENSOR_BYTES && this.#parts !== undefined && this.#parts.length < MAX_PARTS - 1;
+  /** Part 0 is the value itself. */
+  #partIsFree(): boolean {
+    return this.#parts !== undefined && this.#parts.length < MAX_PARTS - 1;
   }
 
   #binary(bytes: Uint8Array): void {
@@ -322,10 +328,10 @@ function isPlain(value: object): boolean {
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "hasOwnProperty");
 }
 
-function tooLarge(what: string, bytes: number, limit: number): WhiprayError {
+function tooLarge(what: string, value: number, limit: number): WhiprayError {
   return new WhiprayError({
     code: "PAYLOAD_TOO_LARGE",
-    message: `A ${what} of at least ${bytes} bytes is above the limit of ${limit} bytes`,
-    details: { bytes, limit },
+    message: `A message may have at most ${limit} ${what}; this one has at least ${value}`,
+    details: { what, value, limit },
   });
 }

@@ -6,9 +6,8 @@ import { MAX_BODY_BYTES, MAX_DEPTH } from "./limits.ts";
 
 export interface ScanOptions {
   /**
-   * `strict` for headers and control bodies: string keys, none of `__proto__` `constructor` `prototype`, no duplicates.
-   * `loose` for users' values: keys may also be numbers, booleans or nil (they become text), duplicates are the sender's
-   * business; `__proto__` is refused all the same.
+   * Keys are text in both modes, and never `__proto__`. `strict`, for headers and control bodies: neither `constructor` nor
+   * `prototype`, and no duplicates. `loose`, for users' values: the last of several equal keys wins.
    */
   keys: "strict" | "loose";
   /** Only the extensions of PROTOCOL.md, "Values". */
@@ -111,12 +110,10 @@ function run(bytes: Uint8Array, strict: boolean): void {
           break;
         default:
           size = claimed;
-          if (isKey && (rule & 0xf0) === BINARY) throw failure("DECODE_KEY", "a map key must be text", start);
       }
     }
 
-    if (isKey && (count >= 0 || extension || (strict && !text)))
-      throw failure("DECODE_KEY", "a map key must be text", start);
+    if (isKey && !text) throw failure("DECODE_KEY", "a map key must be text", start);
     if (count >= 0) {
       // Every entry has at least one byte, every pair two: a count above that is a lie, whatever follows.
       if (count > (map ? (end - at) >>> 1 : end - at)) {
@@ -163,7 +160,6 @@ function run(bytes: Uint8Array, strict: boolean): void {
 
 // What the bytes 0xC0 … 0xDF mean: low 4 bits: width of the length that follows; next 4: sort; above: length when fixed.
 const PLAIN = 0x10;
-const BINARY = 0x20;
 const TEXT = 0x30;
 const LIST = 0x40;
 const TABLE = 0x50;
@@ -172,7 +168,7 @@ const RESERVED = 0xf0;
 const fixed = (sort: number, length: number): number => sort | (length << 8);
 // biome-ignore format: one row per eight bytes of the msgpack table
 const RULES = new Uint16Array([
-  PLAIN, RESERVED, PLAIN, PLAIN, BINARY | 1, BINARY | 2, BINARY | 4, EXTENDED | 1,
+  PLAIN, RESERVED, PLAIN, PLAIN, PLAIN | 1, PLAIN | 2, PLAIN | 4, EXTENDED | 1,
   EXTENDED | 2, EXTENDED | 4, fixed(PLAIN, 4), fixed(PLAIN, 8), fixed(PLAIN, 1), fixed(PLAIN, 2), fixed(PLAIN, 4), fixed(PLAIN, 8),
   fixed(PLAIN, 1), fixed(PLAIN, 2), fixed(PLAIN, 4), fixed(PLAIN, 8), fixed(EXTENDED, 1), fixed(EXTENDED, 2), fixed(EXTENDED, 4), fixed(EXTENDED, 8),
   fixed(EXTENDED, 16), TEXT | 1, TEXT | 2, TEXT | 4, LIST | 2, LIST | 4, TABLE | 2, TABLE | 4,

@@ -21,8 +21,8 @@ export const DTYPE_BYTES = {
 } as const;
 export type Dtype = keyof typeof DTYPE_BYTES;
 
-/** Dimensions that a tensor may have (numpy's own limit). */
-export const MAX_TENSOR_DIMENSIONS = 64;
+/** Dimensions that a tensor may have (the limit of numpy 1; the Python side has the same). */
+export const MAX_TENSOR_DIMENSIONS = 32;
 
 const ARRAYS = {
   i1: Int8Array,

@@ -46,7 +46,9 @@ describe("the prefix", () => {
   });
 
   test("prefixes from one slab do not touch each other", () => {
-    const prefixes = Array.from({ length: 5_000 }, (_, i) => encodePrefix(i, KIND.REPLY, FLAG.CHUNKED, 0, i * 2 ** 30, 0));
+    const prefixes = Array.from({ length: 5_000 }, (_, i) =>
+      encodePrefix(i, KIND.REPLY, FLAG.CHUNKED, 0, i * 2 ** 30, 0),
+    );
     prefixes.forEach((raw, i) => {
       expect([frameRoute(raw), frameSequence(raw)]).toEqual([i, i * 2 ** 30]);
     });
@@ -81,8 +83,16 @@ describe("the prefix", () => {
     ["too short", new Uint8Array(19), "FRAME_SIZE"],
     ["empty", new Uint8Array(0), "FRAME_SIZE"],
     ["shorter than it says", encodeFrame(1, 16, 0, 1, undefined, new Uint8Array(9)).subarray(0, 25), "FRAME_SIZE"],
-    ["with a header longer than the frame", Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), "FRAME_SIZE"],
-    ["with sequence 2^53", Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0), "FRAME_SEQUENCE"],
+    [
+      "with a header longer than the frame",
+      Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+      "FRAME_SIZE",
+    ],
+    [
+      "with sequence 2^53",
+      Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0),
+      "FRAME_SEQUENCE",
+    ],
   ])("a frame %s is refused", (_name, raw, code) => {
     expect(codeOf(() => parseFrame(raw))).toBe(code);
   });
@@ -147,7 +157,11 @@ describe("the splitter", () => {
     (text) => {
       expect(codeOf(() => new FrameSplitter(() => {}).push(Buffer.from(text)))).toBe("WRONG_PROTOCOL");
       const slow = new FrameSplitter(() => {});
-      expect(codeOf(() => [...Buffer.from(text)].forEach((byte) => slow.push(Uint8Array.of(byte))))).toBe("WRONG_PROTOCOL");
+      expect(
+        codeOf(() => {
+          for (const byte of Buffer.from(text)) slow.push(Uint8Array.of(byte));
+        }),
+      ).toBe("WRONG_PROTOCOL");
     },
   );
 

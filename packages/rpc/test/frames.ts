@@ -1,6 +1,6 @@
 import type { WhiprayError } from "@whipray/core";
 import { expect } from "vitest";
-import { encodeFrame, KIND, type ChannelHandlers } from "../src/index.ts";
+import { type ChannelHandlers, encodeFrame, KIND } from "../src/index.ts";
 
 /** A ONEWAY frame of route 1 whose body tells frames apart. */
 export function numbered(sequence: number, bodyBytes = 4): Uint8Array {

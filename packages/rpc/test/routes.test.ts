@@ -14,7 +14,8 @@ function tunnel() {
   });
   const raylet = endpoint("node_b/raylet", "raylet", {
     route: (address) => {
-      if (address === "node_b/gone") throw new WhiprayError({ code: "WORKER_CRASHED", message: "it was killed", where: { signal: "SIGKILL" } });
+      if (address === "node_b/gone")
+        throw new WhiprayError({ code: "WORKER_CRASHED", message: "it was killed", where: { signal: "SIGKILL" } });
       return address.startsWith("node_b/") ? { url: `memory:${address}` } : { url: "memory:head/head" };
     },
   });
@@ -64,7 +65,10 @@ describe("routes", () => {
     const { clock, driver } = tunnel();
     await clock.run(10);
     const peer = driver.connect(through("node_b/gone"));
-    await expect(run(clock, peer.call("x", []))).rejects.toMatchObject({ code: "WORKER_CRASHED", where: { signal: "SIGKILL" } });
+    await expect(run(clock, peer.call("x", []))).rejects.toMatchObject({
+      code: "WORKER_CRASHED",
+      where: { signal: "SIGKILL" },
+    });
   });
 
   test("nobody knows the way: NO_ROUTE at once", async () => {

@@ -1,7 +1,7 @@
+import { WhiprayError } from "@whipray/core";
 import fc from "fast-check";
 import { Packr } from "msgpackr";
 import { describe, expect, test } from "vitest";
-import { WhiprayError } from "@whipray/core";
 import { encodeControl, MAX_BODY_BYTES, MAX_DEPTH, scan } from "../src/index.ts";
 import { codeOf } from "./frames.ts";
 
@@ -13,7 +13,8 @@ const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.repla
 const msgpackr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: true });
 const pack = (value: unknown): Uint8Array => new Uint8Array(msgpackr.pack(value));
 /** A map of one pair whose key is this text. */
-const keyed = (key: string): Uint8Array => hex(`81${(0xa0 | key.length).toString(16)}${Buffer.from(key).toString("hex")}01`);
+const keyed = (key: string): Uint8Array =>
+  hex(`81${(0xa0 | key.length).toString(16)}${Buffer.from(key).toString("hex")}01`);
 
 describe("decoder facts", () => {
   test.each([
@@ -34,8 +35,9 @@ describe("decoder facts", () => {
     ["msgpackr's extension 0x70 (B10)", "c7 04 70 00000000", "DECODE_EXT"],
     ["extension 0", "d4 00 00", "DECODE_EXT"],
     ["extension 4", "d4 04 c0", "DECODE_EXT"],
-    ["an extension in an extension", "c7 04 01 91 d4 01 c0", "DECODE_LENGTH"],
-    ["a whole extension in an extension", "c7 05 01 91 d4 01 c0 ", "DECODE_LENGTH"],
+    ["an extension in an extension", "c7 04 01 91 d4 01 c0", "DECODE_EXT"],
+    ["a value that ends behind its extension", "c7 03 01 92 01 c0 c0", "DECODE_TRAILING"],
+    ["a value that would go on behind its extension", "d5 01 92 01 c0", "DECODE_LENGTH"],
     ["trailing bytes (B10)", "01 02", "DECODE_TRAILING"],
     ["trailing bytes in an extension", "d5 01 90 c0", "DECODE_TRAILING"],
     ["an extension without data", "c7 00 01", "DECODE_LENGTH"],
@@ -51,6 +53,9 @@ describe("decoder facts", () => {
     ["an array as key", "81 91 a9 5f5f70726f746f5f5f 01", "DECODE_KEY"],
     ["bytes as key", "81 c4 01 61 01", "DECODE_KEY"],
     ["an extension as key", "81 d4 01 c0 01", "DECODE_KEY"],
+    ["a number as key (B9)", "81 01 01", "DECODE_KEY"],
+    ["nil as key (B9)", "81 c0 01", "DECODE_KEY"],
+    ["a float as key (B9)", "81 cb 0000000000000000 01", "DECODE_KEY"],
   ])("%s is refused in both modes", (_name, bytes, code) => {
     expect([strict(hex(bytes)), loose(hex(bytes))]).toEqual([code, code]);
   });
@@ -60,9 +65,6 @@ describe("decoder facts", () => {
     ["key prototype (B8)", Buffer.from(keyed("prototype")).toString("hex")],
     ["duplicate keys (B9)", "82 a161 01 a161 02"],
     ["a duplicate that is written longer (B9)", "82 a161 01 d90161 02"],
-    ["a number as key (B9)", "81 01 01"],
-    ["nil as key (B9)", "81 c0 01"],
-    ["a float as key (B9)", "81 cb 0000000000000000 01"],
   ])("%s is refused in headers and control bodies only", (_name, bytes) => {
     expect([strict(hex(bytes)), loose(hex(bytes))]).toEqual(["DECODE_KEY", undefined]);
   });
@@ -78,20 +80,13 @@ describe("decoder facts", () => {
 
   test("an extension at the deepest place may have its own two levels, and no third", () => {
     const outer = "91".repeat(MAX_DEPTH);
-    expect(loose(hex(`${outer} c7 0a 01 93 a2 6634 91 02 c4 03 000000`))).toBe("DECODE_LENGTH");
-    expect(loose(hex(`${outer} c7 08 01 93 a2 6634 91 02 c4 00`))).toBe("DECODE_LENGTH");
     expect(loose(hex(`${outer} c7 07 01 93 a2 6634 91 02 01`))).toBeUndefined();
-    expect(loose(hex(`${outer} c7 04 01 91 91 91 01`))).toBe("DECODE_DEPTH");
+    expect(loose(hex(`${outer} d6 01 91 91 91 01`))).toBe("DECODE_DEPTH");
     expect(loose(hex("d6 01 91 91 91 01"))).toBe("DECODE_DEPTH");
   });
 
-  test("an extension in an extension is refused, at every depth", () => {
-    for (const depth of [0, 1, MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH]) {
-      expect(loose(hex(`${"91".repeat(depth)} c7 04 01 91 d4 01 c0`.replace("04 01 91 d4 01 c0", "04 01 91 d4 01 c0")))).toBe(
-        "DECODE_LENGTH",
-      );
-      expect(loose(hex(`${"91".repeat(depth)} d6 01 91 d4 01 c0`))).toBe("DECODE_EXT");
-    }
+  test.each([0, 1, MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH])("an extension in one at depth %d is refused", (depth) => {
+    expect(loose(hex(`${"91".repeat(depth)} d6 01 91 d4 01 c0`))).toBe("DECODE_EXT");
   });
 
   test("a value above MAX_BODY_BYTES is refused unread", () => {
@@ -109,15 +104,12 @@ describe("decoder facts", () => {
 });
 
 describe("duplicate keys", () => {
-  test.each([2, 16, 17, 1_000])("are found among %d keys, and equal keys of other maps are none", (count) => {
-    const keys = Array.from({ length: count }, (_, i) => `k${i}`);
-    const value = Object.fromEntries(keys.map((key) => [key, { k0: 1, k1: { k0: 2 } }]));
-    const bytes = pack(value);
+  test.each([3, 16, 17, 1_000])("are found among %d keys, and equal keys of other maps are none", (count) => {
+    const keys = Array.from({ length: count }, (_, index) => `k${String(index).padStart(4, "0")}`);
+    const bytes = pack(Object.fromEntries(keys.map((key) => [key, { k0000: 1, k0001: { k0000: 2 } }])));
     expect(strict(bytes)).toBeUndefined();
-    const last = Buffer.from(bytes).lastIndexOf(`k${count - 1}`);
-    const doubled = bytes.slice();
-    doubled.set(Buffer.from(`k${count - 1}`.length === 2 ? "k0" : `k${"0".repeat(0)}${String(count - 2).padStart(`${count - 1}`.length, "0")}`), last);
-    expect(strict(doubled)).toBe("DECODE_KEY");
+    bytes.set(Buffer.from("k0000"), Buffer.from(bytes).lastIndexOf(keys.at(-1)!));
+    expect(strict(bytes)).toBe("DECODE_KEY");
   });
 
   test("a map of 100 000 keys is checked in linear time and forgotten afterwards", () => {
@@ -139,7 +131,10 @@ describe("properties", () => {
       fc.uint8Array(),
       fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }),
       fc.array(tie("any")),
-      fc.dictionary(fc.string({ maxLength: 12 }).filter((key) => !["__proto__", "constructor", "prototype"].includes(key)), tie("any")),
+      fc.dictionary(
+        fc.string({ maxLength: 12 }).filter((key) => !["__proto__", "constructor", "prototype"].includes(key)),
+        tie("any"),
+      ),
     ),
   })).any;
 

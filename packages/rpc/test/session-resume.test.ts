@@ -31,7 +31,9 @@ describe("calls over a session", () => {
       call.reply([]);
     });
     const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
-    const calls = Array.from({ length: 20 }, (_, i) => peer.call(String(i), i % 5 === 0 ? [new Uint8Array(300_000)] : text("s")));
+    const calls = Array.from({ length: 20 }, (_, i) =>
+      peer.call(String(i), i % 5 === 0 ? [new Uint8Array(300_000)] : text("s")),
+    );
     await run(clock, Promise.all(calls));
     expect(order).toEqual(Array.from({ length: 20 }, (_, i) => i));
   });
@@ -42,7 +44,12 @@ describe("calls over a session", () => {
       call.fail(new WhiprayError({ code: "NOT_TODAY", message: "no", details: { limit: 3 }, retryable: true }));
     });
     const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
-    await expect(run(clock, peer.call("x", []))).rejects.toMatchObject({ code: "NOT_TODAY", message: "no", retryable: true, details: { limit: 3 } });
+    await expect(run(clock, peer.call("x", []))).rejects.toMatchObject({
+      code: "NOT_TODAY",
+      message: "no",
+      retryable: true,
+      details: { limit: 3 },
+    });
   });
 });
 
@@ -68,7 +75,10 @@ describe("P9: a call runs at most once", () => {
 
   test("random cuts over 300 calls: one execution each, order kept, every call ends", async () => {
     for (let seed = 1; seed <= 8; seed++) {
-      const cuts = { cut: () => Math.imul(seed * 7919 + counter++, 2654435761) >>> 0 < 0.004 * 2 ** 32, delayMs: () => 1 };
+      const cuts = {
+        cut: () => Math.imul(seed * 7919 + counter++, 2654435761) >>> 0 < 0.004 * 2 ** 32,
+        delayMs: () => 1,
+      };
       let counter = 0;
       const { clock, endpoint } = net(cuts, seed);
       const server = endpoint("node_b/worker_b", "worker");
@@ -135,7 +145,9 @@ describe("P11: every call ends", () => {
       });
     });
     const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
-    await expect(run(clock, peer.call("x", [], { timeoutMs: 50 }))).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await expect(run(clock, peer.call("x", [], { timeoutMs: 50 }))).rejects.toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+    });
     await clock.run(100);
     expect(reason).toBeInstanceOf(WhiprayError);
   });

@@ -2,7 +2,10 @@ import { WhiprayError } from "@whipray/core";
 import { describe, expect, test } from "vitest";
 import { net, readText, run, text, to } from "./wire-pair.ts";
 
-async function collect(stream: AsyncIterable<readonly Uint8Array[]>, most = Number.POSITIVE_INFINITY): Promise<number[]> {
+async function collect(
+  stream: AsyncIterable<readonly Uint8Array[]>,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number[]> {
   const items: number[] = [];
   for await (const item of stream) {
     items.push(Number(readText(item)));
@@ -73,11 +76,14 @@ describe("streams", () => {
       let frames = 0;
       const { clock, endpoint } = net({ cut: () => frames++ === cutAt, delayMs: () => 1 }, cutAt + 1);
       endpoint("node_b/worker_b", "worker").onCall(async (call) => {
-        for (let i = 0; i < 100; i++) await call.item([...text(String(i)), ...(i % 20 === 0 ? [new Uint8Array(100_000)] : [])]);
+        for (let i = 0; i < 100; i++)
+          await call.item([...text(String(i)), ...(i % 20 === 0 ? [new Uint8Array(100_000)] : [])]);
         call.end();
       });
       const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
-      expect(await run(clock, collect(peer.stream("count", []))), `cut at frame ${cutAt}`).toEqual(Array.from({ length: 100 }, (_, i) => i));
+      expect(await run(clock, collect(peer.stream("count", []))), `cut at frame ${cutAt}`).toEqual(
+        Array.from({ length: 100 }, (_, i) => i),
+      );
       steps = Math.max(steps, frames);
     }
     expect(steps).toBeGreaterThan(90);

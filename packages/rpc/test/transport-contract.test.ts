@@ -44,7 +44,7 @@ describe.each(Object.keys(BENCHES))("a channel over %s", (kind) => {
     near.start(nearSees);
     far.start(farSees);
     const sizes = [0, 1, 4, 4_095, 4_097, 65_536, 262_144, MAX_FRAME_BYTES, 7];
-    sizes.forEach((size, index) => near.send([numbered(index + 1, size)]));
+    for (const [index, size] of sizes.entries()) near.send([numbered(index + 1, size)]);
     for (let i = 1; i <= 2_000; i++) far.send([numbered(i)]);
     await until(() => farSees.frames.length === sizes.length && nearSees.frames.length === 2_000, "all frames");
     expect(farSees.frames.map((raw) => parseFrame(raw).body.length)).toEqual(sizes);

@@ -1,5 +1,12 @@
-import { randomIds, seededIds, seededRandom, silentLogger, SimulatedClock, systemClock } from "@whipray/core";
-import { type EndpointOptions, type MemoryFaults, MemoryNetwork, type Peer, type Role, WireEndpoint } from "../src/index.ts";
+import { randomIds, SimulatedClock, seededIds, seededRandom, silentLogger, systemClock } from "@whipray/core";
+import {
+  type EndpointOptions,
+  type MemoryFaults,
+  MemoryNetwork,
+  type Peer,
+  type Role,
+  WireEndpoint,
+} from "../src/index.ts";
 
 /** Two or three endpoints on a memory network under a simulated clock. */
 export interface Net {
@@ -67,4 +74,4 @@ export function countingEcho(endpoint: WireEndpoint): Map<string, number> {
   return runs;
 }
 
-export { randomIds, systemClock, type Peer };
+export { type Peer, randomIds, systemClock };

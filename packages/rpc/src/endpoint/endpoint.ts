@@ -40,6 +40,8 @@ export interface EndpointOptions {
   admit?: (hello: Hello, channel: Channel) => void | Promise<void>;
   /** A link was dialled to us and let in. */
   onLink?: (identity: LinkIdentity) => void;
+  /** Such a link ended. */
+  onLinkLost?: (identity: LinkIdentity) => void;
   /**
    * Where an OPEN for another process goes on: an URL to dial, or the address of a process that dialled us. Throws the
    * coded reason why it cannot (what became of the process); undefined is `NO_ROUTE`.
@@ -80,7 +82,8 @@ export class WireEndpoint implements Endpoint {
         onClose: () => {},
         admit: admit ?? refuseAll,
       },
-      ...(options.onLink && { onAccepted: options.onLink }),
+      onAccepted: options.onLink,
+      onLost: options.onLinkLost,
     });
   }
 
@@ -89,6 +92,10 @@ export class WireEndpoint implements Endpoint {
     handler: (request: Request, call: IncomingCall) => Reply | Promise<Reply>,
   ): void {
     this.#dispatcher.serve(method, handler);
+  }
+
+  serveRaw<Request>(method: Method<Request, unknown>, handler: (request: Request, call: IncomingCall) => void): void {
+    this.#dispatcher.serveRaw(method, handler);
   }
 
   onCall(handler: CallHandler): void {

@@ -10,7 +10,10 @@ export interface LinkPoolOptions {
   clock: Clock;
   logger: Logger;
   events: LinkEvents;
-  onAccepted?: (identity: LinkIdentity) => void;
+  /** A link was dialled to us and let in. */
+  onAccepted?: ((identity: LinkIdentity) => void) | undefined;
+  /** Such a link ended. */
+  onLost?: ((identity: LinkIdentity) => void) | undefined;
 }
 
 /** The links of a process: dialled ones by URL and purpose, accepted ones by the address and purpose of their other side. */
@@ -56,6 +59,7 @@ export class LinkPool {
     const { self, clock, logger, events } = this.#options;
     let key = "";
     const watched = this.#watched(events, (link) => {
+      if (key !== "") this.#options.onLost?.(link.identity);
       if (this.#accepted.get(key) === link) this.#accepted.delete(key);
     });
     const link = Link.accepted({ channel, self, clock, logger, events: watched });

@@ -32,6 +32,17 @@ export class Dispatcher {
     });
   }
 
+  /** As `serve`, but the handler answers the call itself, with parts as they are. */
+  serveRaw<Request>(method: Method<Request, unknown>, handler: (request: Request, call: IncomingCall) => void): void {
+    this.#served.set(method.name, async (call) => {
+      try {
+        handler(method.request(decodeControl(call.parts[0] ?? new Uint8Array(0)), method.name), call);
+      } catch (error) {
+        call.fail(error);
+      }
+    });
+  }
+
   onCall(handler: CallHandler): void {
     this.#handler = handler;
   }

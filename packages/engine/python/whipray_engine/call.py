@@ -1,0 +1,195 @@
+"""One call from its arrival to its last frame, and what user code may ask about the call that it runs in."""
+
+import contextvars
+import threading
+import time
+
+from . import tensor, wire
+from .errors import HostError, error_bytes
+from .frame import ERROR, REPLY
+from .message import Message
+from .stream import Stream
+
+_DROPPING = frozenset(("CANCELLED", "STREAM_STALLED", "DEADLINE_EXCEEDED", "CONNECTION_LOST"))
+
+ARRIVING, QUEUED, RUNNING, DONE = range(4)
+
+current_call = contextvars.ContextVar("whipray_call", default=None)
+
+
+def is_cancelled():
+    """Whether the caller cancelled the running call, its deadline passed, or the caller is gone. For loops in user code."""
+    call = current_call.get()
+    return call is not None and call.aborted is not None
+
+
+def as_map(value):
+    """The arguments of a host method. Raises INVALID_ARGUMENT."""
+    if not isinstance(value, dict):
+        raise HostError("INVALID_ARGUMENT", "arguments of a host method must be a map, not a %s" % type(value).__name__)
+    return value
+
+
+class Calls:
+    """Counts the calls that wait and run. One lock for all changes of state, which come from several threads."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.queued = 0
+        self.queued_bytes = 0
+        self.running = {}
+
+
+class Call:
+    """A request, from any thread answered at most once: by `reply`, `fail`, or a stream's end."""
+
+    def __init__(self, route, sequence, method, wants_stream, oneway, size):
+        self.route, self.sequence, self.method = route, sequence, method
+        self.calls, self.where = route.host.calls, route.host.where
+        self.wants_stream, self.oneway, self.size = wants_stream and not oneway, oneway, size
+        self.state = ARRIVING
+        self.arrived = False  # all its bytes are here
+        self.assembly = None
+        self.parts = None  # undecoded, for the main thread
+        self.args = None
+        self.engine = None
+        self.shown = method
+        self.interrupted = False
+        self.aborted = None  # the error that ends it, once it was cancelled
+        self.on_abort = None
+        self.answered = False
+        self.stream = None
+        self.demand = 0
+        self.timer = None
+        with self.calls.lock:
+            self.calls.queued += 1
+            self.calls.queued_bytes += size
+
+    def take_in(self, args):
+        """The decoded arguments."""
+        self.args = args
+        if self.method == "call" and isinstance(args.get("method"), str):
+            self.shown = args["method"][:80]
+
+    def queue(self):
+        """Complete, and waiting for the main thread."""
+        with self.calls.lock:
+            if self.state == ARRIVING:
+                self.state = QUEUED
+
+    def take_args(self):
+        """The arguments, once, for the main thread: nothing here holds them while the method runs. Raises DecodeError."""
+        parts, self.parts = self.parts, None
+        if parts is not None:
+            if not tensor.searched:
+                tensor.find_numpy()
+            self.take_in(as_map(wire.decode(parts, True)))
+        args, self.args = self.args, None
+        return args
+
+    def watch(self, act):
+        """Calls `act` when the call is aborted, at once if it is already; it may be called twice."""
+        self.on_abort = act
+        if self.aborted is not None:
+            act()
+
+    def start(self):
+        """From waiting to running; False when it was answered meanwhile."""
+        with self.calls.lock:
+            if self.state == DONE:
+                return False
+            self._leave_queue()
+            self.state = RUNNING
+            self.calls.running[self] = time.monotonic()
+            return True
+
+    def _settle(self):
+        """To done, once: True for whoever may answer."""
+        with self.calls.lock:
+            if self.state == RUNNING:
+                self.calls.running.pop(self, None)
+            elif self.state != DONE:
+                self._leave_queue()
+            self.state = DONE
+            first, self.answered = not self.answered, True
+            self.args = self.parts = self.on_abort = None
+            return first
+
+    def _leave_queue(self):
+        self.calls.queued -= 1
+        self.calls.queued_bytes -= self.size
+
+    def reply(self, box):
+        """Answers with the value in the list `box`, which is emptied (see `wire.encode`); a value that cannot cross fails the call."""
+        try:
+            parts = wire.encode(box)
+        except HostError as error:
+            self.fail(error)
+            return
+        if self.stream is not None:
+            self.end(parts)
+        elif self._settle():
+            self._send(Message(REPLY, self.sequence, {}, parts))
+
+    def end(self, parts):
+        """Ends a stream; `parts` is the generator's return value, or empty."""
+        if self._settle():
+            self.stream.end(parts)
+
+    def fail(self, error):
+        """Answers with an error. Items that a stream has buffered go out before it when user code failed, else they are dropped."""
+        if self._settle():
+            body = error_bytes(error, self.where, wire.pack)
+            if self.stream is not None:
+                self.stream.fail(body, getattr(error, "code", None) in _DROPPING)
+            else:
+                self._send(Message(ERROR, self.sequence, None, [body]))
+
+    def _send(self, message):
+        route = self.route
+        if self.oneway:
+            route.link.call_soon(route.forget, self.sequence)
+        else:
+            route.link.outbound(message.size)
+            route.link.call_soon(route.send, message)
+
+    def open_stream(self, settings):
+        """The stream that this call's items go through."""
+        route = self.route
+        stream = Stream(
+            self.sequence, self.demand, settings.stream_buffer_bytes, settings.stream_stall_ms, lambda: route.link.call_soon(route.send, stream)
+        )
+        self.stream = stream
+        if self.aborted is not None:
+            stream.abort(self.aborted)
+        return stream
+
+    def abort(self, error, answer_now=False):
+        """Cancels it, from the I/O thread. What waits never runs; what runs is told, and answers itself unless `answer_now`."""
+        with self.calls.lock:
+            waits, runs = self.state < RUNNING, self.state == RUNNING
+            if runs and self.aborted is None:
+                self.aborted = error
+        if waits:
+            self.fail(error)
+        elif runs:
+            act, stream = self.on_abort, self.stream
+            if answer_now:
+                self._answer_only(error)
+            if stream is not None:
+                stream.abort(error)
+            if act is not None:
+                act()
+        elif self.stream is not None and not self.stream.done:
+            self.stream.fail(error_bytes(error, self.where, wire.pack), drop=True)
+
+    def _answer_only(self, error):
+        """The deadline's answer; the method itself goes on until it notices."""
+        with self.calls.lock:
+            first, self.answered = not self.answered, True
+        if first:
+            body = error_bytes(error, self.where, wire.pack)
+            if self.stream is not None:
+                self.stream.fail(body, drop=True)
+            else:
+                self._send(Message(ERROR, self.sequence, None, [body]))

@@ -1,0 +1,73 @@
+"""Frames: the prefix of 20 bytes, its kinds and flags, and the splitter that finds frames in a stream of bytes."""
+
+import struct
+
+from .errors import ProtocolError
+from .limits import MAX_FRAME_BYTES, PREFIX_BYTES
+
+PREFIX = struct.Struct("<IIBBHQ")
+U32 = struct.Struct("<I")
+
+HELLO, WELCOME, REFUSE, PING, PONG, GOODBYE = 1, 2, 3, 4, 5, 6
+OPEN, OPENED, CLOSE = 8, 9, 10
+REQUEST, ONEWAY, CANCEL, REPLY, ERROR, ITEM, END, CHUNK, CREDIT, DEMAND, ACK = range(16, 27)
+
+CHUNKED, FROM_CALLEE, STREAM = 1, 2, 4
+
+USES_CREDIT = frozenset((REQUEST, ONEWAY, REPLY, ERROR, ITEM, END, CHUNK))
+"""Kinds whose bytes, prefix included, use the credit of their route."""
+
+
+def frame(kind, route=0, header=b"", body=b"", flags=0, sequence=0):
+    """One whole frame as bytes; for small ones."""
+    return PREFIX.pack(len(header) + len(body), route, kind, flags, len(header), sequence) + header + body
+
+
+class Splitter:
+    """Cuts received bytes into frames. Receive into `room()`, say how many with `received()`, then take `frames()`.
+
+    Views that it gives are only valid until the next `room()`.
+    """
+
+    def __init__(self, capacity=1 << 20):
+        self.buffer = bytearray(max(capacity, PREFIX_BYTES + MAX_FRAME_BYTES))
+        self.view = memoryview(self.buffer)
+        self.start = self.end = 0
+
+    def room(self):
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif self.end == len(self.buffer):
+            rest = self.buffer[self.start : self.end]
+            self.buffer[: len(rest)] = rest
+            self.start, self.end = 0, len(rest)
+        return self.view[self.end :]
+
+    def received(self, count):
+        self.end += count
+
+    @property
+    def partial(self):
+        """Whether a frame has begun and is not complete."""
+        return self.start != self.end
+
+    def frames(self):
+        """Yields (route, kind, flags, sequence, header, body) for each whole frame.
+
+        Raises ProtocolError FRAME_SIZE as soon as a prefix says something impossible, before its bytes are there.
+        """
+        view = self.view
+        while self.end - self.start >= PREFIX_BYTES:
+            length, route, kind, flags, header_length, sequence = PREFIX.unpack_from(view, self.start)
+            if length > MAX_FRAME_BYTES or header_length > length:
+                raise ProtocolError(
+                    "FRAME_SIZE",
+                    "a frame of %d bytes with a header of %d bytes; the limit of a frame is %d" % (length, header_length, MAX_FRAME_BYTES),
+                )
+            body = self.start + PREFIX_BYTES + header_length
+            end = self.start + PREFIX_BYTES + length
+            if end > self.end:
+                return
+            header = view[self.start + PREFIX_BYTES : body]
+            self.start = end
+            yield route, kind, flags, sequence, header, view[body:end]

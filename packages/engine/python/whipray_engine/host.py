@@ -1,0 +1,238 @@
+"""The methods of the engine host: which thread answers them, and what they do (README.md has the table)."""
+
+import os
+import sys
+import time
+import zlib
+
+from . import tensor, wire
+from .call import Calls, as_map
+from .engines import Engines, NeedsLoop, end_of
+from .environment import set_env
+from .errors import Cancelled, EngineFailure, HostError, message_of
+from .exits import EXIT_STUCK, leave
+from .limits import QUEUED_BYTES_LIMIT, QUEUED_CALLS_LIMIT, SHUTDOWN_GRACE_MS
+from .ports import Ports
+from .runner import Runner
+from .stacks import stacks
+
+_SHOWN_MODULES = ("torch", "torch_npu", "numpy", "msgpack")
+
+
+class Host:
+    def __init__(self, link, settings):
+        self.link, self.settings = link, settings
+        self.where = {"pid": os.getpid(), "process": settings.address}
+        self.calls = Calls()
+        self.engines = Engines()
+        self.ports = Ports(settings.port_range)
+        self.stopping = False
+        self.seed = None
+        self.seeded_numpy = False
+        self.immediate = {"health": self._health, "info": self._info, "stacks": self._stacks, "alloc_ports": self._alloc_ports}
+        self.runner = Runner(
+            {
+                "configure": self._configure,
+                "set_env": self._set_env,
+                "create_engine": self._create_engine,
+                "call": self._call,
+                "destroy": self._destroy,
+                "shutdown": self._shutdown,
+            },
+            settings,
+        )
+
+    # --- arrival, on the I/O thread ----------------------------------------------------------------------------------------------
+
+    def is_immediate(self, method):
+        """Whether the I/O thread answers it, in no order with the other calls, also while one runs."""
+        return method in self.immediate
+
+    def refusal(self, call):
+        """Why this call is not taken at all, or None."""
+        if self.is_immediate(call.method):
+            return None
+        if call.method not in self.runner.handlers:
+            known = ", ".join(sorted(self.immediate) + sorted(self.runner.handlers))
+            return HostError("METHOD_NOT_FOUND", "the engine host has no method %.80r; it has: %s" % (call.method, known))
+        if self.stopping:
+            return HostError("SHUTTING_DOWN", "the engine host is shutting down", retryable=True)
+        calls = self.calls
+        if calls.queued > QUEUED_CALLS_LIMIT or calls.queued_bytes - call.size > QUEUED_BYTES_LIMIT:
+            return HostError(
+                "BUSY",
+                "%d calls with %d bytes wait already; the limits are %d and %d"
+                % (calls.queued - 1, calls.queued_bytes - call.size, QUEUED_CALLS_LIMIT, QUEUED_BYTES_LIMIT),
+                {"queued": calls.queued - 1, "limit": QUEUED_CALLS_LIMIT},
+                retryable=True,
+            )
+        return None
+
+    def answer(self, call):
+        """Answers an immediate call."""
+        try:
+            call.reply([self.immediate[call.method](as_map(wire.decode(call.assembly.take())))])
+        except HostError as error:
+            call.fail(error)
+
+    def submit(self, call):
+        """Decodes the arguments and queues the call. Tensors that come before numpy was looked for wait for the main thread."""
+        parts = call.assembly.take()
+        call.assembly = None
+        try:
+            has_extensions = wire.scan(parts[0])
+            if has_extensions and not tensor.searched:
+                call.parts = parts
+            else:
+                call.take_in(as_map(wire.decode(parts, has_extensions)))
+        except HostError as error:
+            call.fail(error)
+            return
+        if call.method == "shutdown":
+            self._stop_taking(call)
+        call.queue()
+        self.runner.submit(call)
+
+    def _stop_taking(self, shutdown):
+        """From the arrival of `shutdown` on: nothing waiting starts, what runs is told, and the grace is counted."""
+        self.stopping = self.link.ending = True
+        grace_ms = (shutdown.args or {}).get("graceMs")
+        if not isinstance(grace_ms, (int, float)) or isinstance(grace_ms, bool) or not grace_ms >= 0:
+            grace_ms = SHUTDOWN_GRACE_MS
+        error = Cancelled("the engine host is shutting down")
+        for route in list(self.link.routes.values()):
+            for call in list(route.calls.values()):
+                if call is not shutdown:
+                    call.abort(error)
+        self.link.timers.at(grace_ms, leave, EXIT_STUCK, "an engine did not end within %d ms of `shutdown`" % grace_ms)
+
+    # --- methods of the I/O thread -----------------------------------------------------------------------------------------------
+
+    def _health(self, _args):
+        running = list(self.calls.running.items())
+        queued = self.calls.queued - 1  # this call is counted too
+        health = {"status": "healthy", "engines": list(self.engines.by_name), "busy": bool(running), "queued": max(0, queued)}
+        if running:
+            call, since = running[0]
+            health["method"] = call.shown
+            health["sinceMs"] = round((time.monotonic() - since) * 1000)
+        return health
+
+    def _info(self, _args):
+        return {
+            "pid": os.getpid(),
+            "python": sys.version.split()[0],
+            "modules": len(sys.modules),
+            "envAtExec": self.settings.env_at_exec,
+            "loaded": [name for name in _SHOWN_MODULES if name in sys.modules],
+        }
+
+    def _stacks(self, _args):
+        return stacks(self.runner.loop)
+
+    def _alloc_ports(self, args):
+        return self.ports.alloc(args.get("count"))
+
+    # --- methods of the main thread ----------------------------------------------------------------------------------------------
+
+    def _configure(self, _call, args):
+        """Seeds the random sources of this rank, then tells engines that have `configure`."""
+        config, role, rank = args.get("config"), args.get("role"), args.get("rank")
+        if not isinstance(config, dict) or not isinstance(role, str) or type(rank) is not int or rank < 0:
+            raise HostError("INVALID_ARGUMENT", "`configure` takes {config: map, role: string, rank: whole number from 0}")
+        seed = config.get("seed")
+        if seed is not None:
+            if type(seed) is not int:
+                raise HostError("INVALID_ARGUMENT", "`config.seed` must be a whole number, not %.40r" % (seed,))
+            import random
+
+            self.seed = (seed + zlib.crc32(("%s%d" % (role, rank)).encode())) % 2**32
+            self.seeded_numpy = False
+            random.seed(self.seed)
+            self._seed_numpy()
+        for engine in list(self.engines.by_name.values()):
+            hook = getattr(engine.instance, "configure", None)
+            if callable(hook):
+                hook(config, role, rank)
+        return {"seed": self.seed}
+
+    def _seed_numpy(self):
+        """numpy is seeded as soon as it is there: after the import of the first engine that uses it, before its constructor."""
+        found = sys.modules.get("numpy")
+        if found is not None and not tensor.searched:
+            tensor.find_numpy()
+        if found is not None and self.seed is not None and not self.seeded_numpy:
+            found.random.seed(self.seed)
+            self.seeded_numpy = True
+
+    def _set_env(self, _call, args):
+        return set_env(args.get("env"), self.settings)
+
+    def _create_engine(self, call, args):
+        positional, named = _arguments(args)
+        wire.load_c()
+        has_loop = self.runner.loop is not None
+        try:
+            self.engines.create(args.get("engine"), args.get("engineName"), positional, named, has_loop, self._seed_numpy)
+        except NeedsLoop:
+            call.take_in(args)  # it will be run once more
+            raise
+
+    def _call(self, call, args):
+        meta = args.get("rpcMeta")
+        flags = [meta.get(key, False) for key in ("interrupt", "broadcast")] if isinstance(meta, dict) else []
+        if meta is not None and (not flags or not all(isinstance(flag, bool) for flag in flags)):
+            raise HostError("INVALID_ARGUMENT", "`rpcMeta` must be a map; its `interrupt` and `broadcast` must be true or false")
+        positional, named = _arguments(args)
+        engine = self.engines.find(args.get("engineName"))
+        method = self.engines.method(engine, args.get("method"))
+        call.engine = engine
+        if meta and meta.get("interrupt"):
+            call.watch(lambda: self.runner.interrupt(call))
+        return method(*positional, **named)
+
+    def _destroy(self, _call, args):
+        return self._run(self._end(self.engines.take(args.get("engineName")), True))
+
+    def _shutdown(self, _call, _args):
+        return self._run(self._finish())
+
+    async def _finish(self):
+        outcome = await self._end(self.engines.take(None), False)
+        self.runner.finish()
+        return outcome
+
+    async def _end(self, engines, strict):
+        """Ends engines in the order of their creation, all of them whatever one raises. `strict` raises the first failure then."""
+        ended, failed = [], []
+        for engine in engines:
+            try:
+                end = end_of(engine)
+                value = end() if end else None
+                if self.runner.loop is not None and hasattr(value, "__await__"):
+                    await value
+                ended.append(engine.name)
+            except Exception as error:
+                failed.append((engine.name, error))
+            self.runner.abandon(engine)
+        if failed and strict:
+            name, error = failed[0]
+            raise EngineFailure("ENGINE_CALL", error, {"engineName": name, "destroyed": ended, "failed": [one for one, _ in failed]})
+        return {"destroyed": ended, "failed": [{"engineName": name, "message": message_of(error)[:1_000]} for name, error in failed]}
+
+    def _run(self, coroutine):
+        """To its end when there is no loop, where it never waits; else the runner awaits it."""
+        if self.runner.loop is not None:
+            return coroutine
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            return stop.value
+        raise AssertionError("waited without a loop")
+
+
+def _arguments(args):
+    positional, named = args.get("args"), args.get("kwargs")
+    if not isinstance(positional, (list, type(None))) or not isinstance(named, (dict, type(None))):
+        raise HostError("INVALID_ARGUMENT", "`args` must be a list and `kwargs` a map")
+    return positional or [], named or {}

@@ -1,0 +1,40 @@
+"""Limits of the wire (PROTOCOL.md, "Limits") and of this process. Sizes in bytes, times in milliseconds unless the name says otherwise."""
+
+PROTOCOL_VERSION = 1
+PREFIX_BYTES = 20
+MAX_FRAME_BYTES = 524_288
+MAX_HEADER_BYTES = 65_535
+INLINE_BYTES = 65_536
+CHUNK_BYTES = 262_144
+MAX_BODY_BYTES = 67_108_864
+MAX_MESSAGE_BYTES = 17_179_869_184
+MAX_PARTS = 4_096
+MAX_DEPTH = 64
+INLINE_TENSOR_BYTES = 4_096
+MAX_ROUTES_PER_LINK = 65_536
+ROUTE_WINDOW_BYTES = 4_194_304
+HANDSHAKE_TIMEOUT_MS = 10_000
+UNKNOWN_FRAMES_LIMIT = 10
+STREAM_DEMAND = 64
+
+BULK_RESERVE_BYTES = 131_072
+"""Credit of a route that chunks never use, so that a small reply passes a stalled large one."""
+BULK_MESSAGES_LIMIT = 64
+"""Chunked messages of a route that are under way at once; the receiver has to hold them all."""
+QUEUED_CALLS_LIMIT = 10_000
+"""Calls that wait for the main thread; one more is answered BUSY."""
+QUEUED_BYTES_LIMIT = 1_073_741_824
+"""Bytes of arguments that wait; once exceeded, further calls are answered BUSY."""
+OUTBOUND_BYTES_LIMIT = 1_073_741_824
+"""Bytes of replies that wait for credit; above, the main thread starts no further call."""
+ASYNC_CALLS_LIMIT = 1_000
+"""Async calls that run at the same time; later ones wait in the queue."""
+STREAM_BUFFER_BYTES = 8_388_608
+STREAM_STALL_MS = 60_000
+ERROR_TEXT_CHARS = 131_072
+ERROR_CAUSES = 8
+ENGINE_NAME_CHARS = 256
+PORTS_A_CALL = 1_024
+SHUTDOWN_GRACE_MS = 10_000
+MAX_TIMER_MS = 2_000_000_000
+"""Longer deadlines (23 days) are as good as none."""

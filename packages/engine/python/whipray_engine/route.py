@@ -1,0 +1,182 @@
+"""A route of the link: the calls of one caller in the order of their sequences, and credit in both directions. I/O thread only."""
+
+from collections import deque
+
+from . import wire
+from .assembly import Assembly, part_lengths, too_large
+from .call import Call
+from .errors import Cancelled, DecodeError, HostError, ProtocolError
+from .frame import ACK, CANCEL, CHUNK, CHUNKED, CREDIT, DEMAND, FROM_CALLEE, ONEWAY, REQUEST, STREAM, U32, USES_CREDIT, frame
+from .limits import BULK_MESSAGES_LIMIT, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES
+
+
+class Route:
+    def __init__(self, link, host, number):
+        self.link, self.host, self.number = link, host, number
+        self.credit = ROUTE_WINDOW_BYTES  # what we may send
+        self.taken = 0  # what we received and have not granted again
+        self.last = 0  # the highest sequence that came
+        self.calls = {}
+        self.uploads = {}
+        self.order = deque()  # calls that the main thread has not been given yet
+        self.ready = deque()  # messages and streams that have frames to send
+        self.listed = set()
+        self.bulk = set()  # messages whose chunks are going out
+        self.stuck = False  # nothing of `ready` fits into the credit
+        self.closed = False
+
+    # --- receiving ---------------------------------------------------------------------------------------------------------------
+
+    def receive(self, kind, flags, sequence, header, body):
+        """Takes one frame; False when it makes no sense here."""
+        if kind in USES_CREDIT:
+            self._take_credit(PREFIX_BYTES + len(header) + len(body))
+        if kind == CHUNK:
+            return self._chunk(flags, sequence, body)
+        if kind == REQUEST or kind == ONEWAY:
+            return self._request(kind, flags, sequence, header, body)
+        if kind == CANCEL:
+            if sequence in self.calls:
+                self.calls[sequence].abort(Cancelled())
+            return sequence <= self.last
+        if kind == CREDIT and len(body) == 4:
+            self.credit += U32.unpack(body)[0]
+            self.stuck = False
+            self.link.has_frames(self)
+            return True
+        if kind == DEMAND and len(body) in (4, 8):
+            call = self.calls.get(sequence)
+            if call is not None:
+                call.demand = max(call.demand, U32.unpack(body[:4])[0])
+                if call.stream is not None:
+                    call.stream.demand = max(call.stream.demand, call.demand)
+                    self.send(call.stream)
+            return sequence <= self.last
+        return kind == ACK  # nothing to forget: sessions of engines do not resume
+
+    def _take_credit(self, size):
+        self.taken += size
+        if self.taken >= ROUTE_WINDOW_BYTES // 4:
+            self.link.control(frame(CREDIT, self.number, b"", U32.pack(self.taken)))
+            self.taken = 0
+
+    def _request(self, kind, flags, sequence, header, body):
+        oneway = kind == ONEWAY
+        if sequence <= self.last and not (oneway and sequence == 0 and not flags & CHUNKED):
+            return False
+        self.last = max(self.last, sequence)
+        try:
+            head = wire.decode_map(bytes(header))
+        except DecodeError as error:
+            raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
+        lengths = part_lengths(head, flags & CHUNKED, len(body))
+        method = head.get("m")
+        call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, sum(lengths))
+        if not oneway:
+            self.calls[sequence] = call
+        error = self._refusal(call, head, lengths) or self._set_deadline(call, head.get("d"))
+        if error is not None:
+            call.fail(error)
+        call.assembly = Assembly(lengths, keep=error is None)
+        self.order.append(call)
+        if flags & CHUNKED:
+            self.uploads[sequence] = call
+        call.assembly.feed(body)
+        self._arrived(call)
+        return True
+
+    def _refusal(self, call, head, lengths):
+        large = too_large(lengths)
+        if large:
+            return HostError("PAYLOAD_TOO_LARGE", large)
+        epoch, own = head.get("e"), self.host.settings.epoch
+        if epoch is not None and own is not None and epoch != own:
+            return HostError("STALE_EPOCH", "the call means epoch %r, this engine has %d" % (epoch, own), {"epoch": own})
+        return self.host.refusal(call)
+
+    def _set_deadline(self, call, remaining_ms):
+        if remaining_ms is None:
+            return None
+        if not isinstance(remaining_ms, (int, float)) or isinstance(remaining_ms, bool) or remaining_ms != remaining_ms:
+            return HostError("RANGE", "the deadline `d` must be a number of milliseconds; got %.40r" % (remaining_ms,))
+        late = HostError("DEADLINE_EXCEEDED", "the deadline passed after %d ms" % min(remaining_ms, 1e15), {"method": call.method})
+        if remaining_ms <= 0:
+            return late
+        if remaining_ms <= MAX_TIMER_MS:
+            call.timer = self.link.timers.at(remaining_ms, call.abort, late, True)
+        return None
+
+    def _chunk(self, flags, sequence, body):
+        call = self.uploads.get(sequence)
+        if call is None or flags & FROM_CALLEE:
+            return sequence <= self.last and not flags & FROM_CALLEE
+        call.assembly.feed(body)
+        self._arrived(call)
+        return True
+
+    def _arrived(self, call):
+        """Hands on what is complete, in order: a call whose chunks are still coming holds back the later ones."""
+        if call.assembly.missing == 0:
+            self.uploads.pop(call.sequence, None)
+            call.arrived = True
+            if call.answered:
+                call.assembly = None
+            elif self.host.is_immediate(call.method):
+                self.host.answer(call)
+        while self.order and (self.order[0].arrived or self.order[0].answered):
+            first = self.order.popleft()
+            if not first.answered:
+                self.host.submit(first)
+
+    # --- sending -----------------------------------------------------------------------------------------------------------------
+
+    def send(self, lane):
+        """Adds a message, or a stream that has something new, to what this route sends."""
+        if self.closed:
+            self.link.outbound(-getattr(lane, "size", 0))
+            return
+        if lane.sequence not in self.listed and not lane.done:
+            self.listed.add(lane.sequence)
+            self.ready.append(lane)
+        self.stuck = False
+        self.link.has_frames(self)
+
+    def forget(self, sequence):
+        """The call has ended for the wire; the rest of its upload is thrown away."""
+        call = self.calls.pop(sequence, None)
+        if call is not None:
+            self.link.timers.cancel(call.timer)
+        upload = self.uploads.get(sequence)
+        if upload is not None:
+            upload.assembly.drop()
+
+    def pull(self):
+        """One frame of whoever's turn it is, as a list of buffers; None when nothing can go out now."""
+        for _ in range(0 if self.stuck else len(self.ready)):
+            lane = self.ready.popleft()
+            may_begin = len(self.bulk) < BULK_MESSAGES_LIMIT
+            frame_out = lane.pull(self.number, self.credit, may_begin)
+            (self.bulk.add if lane.in_bulk else self.bulk.discard)(lane.sequence)
+            if lane.done:
+                self.listed.discard(lane.sequence)
+                self.forget(lane.sequence)
+                self.link.outbound(-getattr(lane, "size", 0))
+            elif frame_out is None and lane.idle:
+                self.listed.discard(lane.sequence)
+            else:
+                self.ready.append(lane)
+            if frame_out is not None:
+                buffers, size = frame_out
+                self.credit -= size
+                return buffers
+        self.stuck = True
+        return None
+
+    def close(self, error):
+        """The caller is gone: its calls are told, and nothing more is sent."""
+        self.closed = True
+        self.link.outbound(-sum(getattr(lane, "size", 0) for lane in self.ready))
+        self.ready.clear()
+        for call in list(self.calls.values()) + list(self.order):
+            call.abort(error)
+            call.route.forget(call.sequence)

@@ -1,0 +1,275 @@
+"""The main thread: runs user code, one call after another, and an event loop as soon as there is an async engine."""
+
+import signal
+import sys
+import threading
+from queue import Empty, SimpleQueue
+
+from . import wire
+from .call import current_call
+from .engines import NeedsLoop
+from .errors import Cancelled, EngineFailure, HostError
+from .limits import ASYNC_CALLS_LIMIT
+
+_GENERATOR = type(_ for _ in ())
+
+
+class Runner:
+    """A plain queue until the first async engine; then the same queue on an asyncio loop, whose tasks are the async calls."""
+
+    def __init__(self, handlers, settings):
+        self.handlers, self.settings = handlers, settings
+        self.queue = SimpleQueue()
+        self.loop = None
+        self.tasks = {}
+        self.held = False  # calls wait because ASYNC_CALLS_LIMIT tasks run
+        self.interruptible = None  # the call whose code the main thread runs right now
+        self.interrupt_for = None
+        self.finished = False
+
+    # --- from the I/O thread -----------------------------------------------------------------------------------------------------
+
+    def submit(self, call):
+        self.queue.put(call)
+        loop = self.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._turn)
+
+    def interrupt(self, call):
+        """KeyboardInterrupt in the main thread, only if it still runs exactly this call when the signal arrives."""
+        if self.interruptible is call and not call.interrupted:
+            call.interrupted = True
+            self.interrupt_for = call
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    # --- the main thread ---------------------------------------------------------------------------------------------------------
+
+    def run(self):
+        """Until `finish`. SystemExit of user code goes through: `sys.exit(3)` in a method ends the process with 3."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        while not self.finished:
+            try:
+                if self.loop is not None:
+                    self.loop.run_forever()
+                else:
+                    self._take(self.queue.get())
+            except KeyboardInterrupt:
+                pass  # Ctrl-C between two calls, by a handler that user code has installed
+
+    def abandon(self, engine):
+        """Cancels what still runs of an engine that was destroyed."""
+        for call in list(self.tasks.values()):
+            if call.engine is engine:
+                call.route.link.call_soon(call.abort, Cancelled("engine %r was destroyed" % engine.name))
+
+    def finish(self):
+        self.finished = True
+        if self.loop is not None:
+            self.loop.stop()
+
+    def _on_interrupt(self, _signal, _frame):
+        """SIGINT, from a terminal or by `interrupt`: it hits a running call, never the host."""
+        wanted, self.interrupt_for = self.interrupt_for, None
+        if wanted is not None and wanted is not self.interruptible:
+            return
+        if self.interruptible is None and not self._in_task():
+            return
+        raise KeyboardInterrupt
+
+    def _in_task(self):
+        if self.loop is None:
+            return False
+        import asyncio
+
+        return asyncio.current_task(self.loop) in self.tasks
+
+    def _turn(self):
+        """One call of the queue, as a callback of the loop."""
+        if len(self.tasks) >= ASYNC_CALLS_LIMIT:
+            self.held = True
+            return
+        try:
+            call = self.queue.get_nowait()
+        except Empty:
+            return
+        self.loop.call_soon(self._turn)
+        self._take(call)
+
+    def _take(self, call):
+        call.route.link.wait_for_room()
+        if call.start():
+            self._execute(call)
+
+    def _execute(self, call):
+        current_call.set(call)
+        try:
+            try:
+                self.interruptible = call
+                box = [self.handlers[call.method](call, call.take_args())]
+                if type(box[0]) is _GENERATOR and not self._is_async(call):
+                    self._drive(call, box.pop())
+                    return
+            finally:
+                self.interruptible = None
+        except NeedsLoop:
+            current_call.set(None)
+            self._start_loop(call)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            self.interruptible = None
+            call.fail(self.failure(call, error))
+        else:
+            self._deliver(call, box)
+        finally:
+            current_call.set(None)
+
+    def failure(self, call, error):
+        """What the caller is told of an exception of user code."""
+        if isinstance(error, HostError):
+            return error
+        if call.aborted is not None and (isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError"):
+            return call.aborted
+        details = {"method": call.shown, "type": "%s.%s" % (type(error).__module__, type(error).__qualname__)}
+        if call.engine is not None:
+            details["engineName"] = call.engine.name
+        return EngineFailure("ENGINE_CALL", error, details)
+
+    def _is_async(self, call):
+        return call.engine is not None and call.engine.is_async
+
+    def _deliver(self, call, box):
+        """Answers with what the method returned, at once or when it is there."""
+        value = box[0]
+        futures = sys.modules.get("concurrent.futures._base")
+        if self.loop is not None and hasattr(value, "__await__"):
+            self._spawn(call, self._await(call, box.pop()))
+        elif self.loop is not None and (type(value) is _GENERATOR or hasattr(value, "__anext__")):
+            self._spawn(call, self._stream(call, box.pop()))
+        elif futures is not None and isinstance(value, futures.Future):
+            box.clear()
+            self._follow(call, value)
+        else:
+            del value
+            call.reply(box)
+
+    # --- sync generators and futures ---------------------------------------------------------------------------------------------
+
+    def _drive(self, call, generator):
+        """Runs a generator on this thread; a caller that takes nothing holds it, until STREAM_STALLED."""
+        stream = call.open_stream(self.settings) if call.wants_stream else None
+        items = []
+        count = 0
+        try:
+            while True:
+                try:
+                    box = [next(generator)]
+                except StopIteration as stop:
+                    value = stop.value
+                    break
+                if call.aborted is not None:
+                    raise call.aborted
+                if stream is None:
+                    items += box
+                else:
+                    stream.put(wire.encode(box, "item[%d]" % count))
+                count += 1
+        finally:
+            generator.close()
+        self._end(call, [items] if stream is None else [value])
+
+    def _end(self, call, box):
+        if call.stream is not None and box[0] is None:
+            call.end([])
+        else:
+            call.reply(box)
+
+    def _follow(self, call, future):
+        """Answers when the future is done, on the thread that completes it."""
+
+        def done(_):
+            try:
+                box = [future.result()]
+            except BaseException as error:
+                call.fail(self.failure(call, error))
+            else:
+                call.reply(box)
+
+        call.watch(future.cancel)
+        future.add_done_callback(done)
+
+    # --- async engines -----------------------------------------------------------------------------------------------------------
+
+    def _start_loop(self, call):
+        """From now on the main thread runs a loop; the call that needs it comes first, then the queue."""
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.call_soon(self._execute, call)
+        loop.call_soon(self._turn)
+        self.loop = loop
+
+    def _spawn(self, call, coroutine):
+        task = self.loop.create_task(coroutine)
+        self.tasks[task] = call
+        task.add_done_callback(self._task_done)
+        call.watch(lambda: self.loop.call_soon_threadsafe(task.cancel))
+
+    def _task_done(self, task):
+        call = self.tasks.pop(task)
+        if task.cancelled():  # before its first step
+            call.fail(call.aborted or Cancelled())
+        elif task.exception() is not None:
+            call.fail(self.failure(call, task.exception()))
+        if self.held:
+            self.held = False
+            self.loop.call_soon(self._turn)
+
+    async def _await(self, call, awaitable):
+        current_call.set(call)
+        try:
+            box = [await awaitable]
+        except SystemExit:
+            raise
+        except BaseException as error:
+            call.fail(self.failure(call, error))
+        else:
+            call.reply(box)
+
+    async def _stream(self, call, generator):
+        """Items of an async generator, or of a sync one of an async engine: only this call waits for its caller."""
+        current_call.set(call)
+        stream = call.open_stream(self.settings) if call.wants_stream else None
+        items, value, count = [], None, 0
+        is_async = hasattr(generator, "__anext__")
+        try:
+            while True:
+                try:
+                    box = [await generator.__anext__() if is_async else next(generator)]
+                except StopAsyncIteration:
+                    break
+                except StopIteration as stop:
+                    value = stop.value
+                    break
+                if call.aborted is not None:
+                    raise call.aborted
+                if stream is None:
+                    items += box
+                else:
+                    await stream.put_async(wire.encode(box, "item[%d]" % count))
+                count += 1
+            await self._close(generator)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            await self._close(generator)
+            call.fail(self.failure(call, error))
+        else:
+            self._end(call, [items] if stream is None else [value])
+
+    async def _close(self, generator):
+        if hasattr(generator, "aclose"):
+            await generator.aclose()
+        elif hasattr(generator, "close"):
+            generator.close()

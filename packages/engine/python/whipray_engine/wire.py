@@ -1,0 +1,125 @@
+"""Values to parts and back: the C package `msgpack` when it is there, else `plain.py`; the scanner judges in both cases."""
+
+from . import plain, tensor
+from .errors import DecodeError, HostError, NotSerialisable
+from .limits import INLINE_TENSOR_BYTES, MAX_BODY_BYTES, MAX_DEPTH, MAX_MESSAGE_BYTES
+from .scan import scan
+
+_c = None
+
+
+def load_c():
+    """Uses the C package from now on, if it is installed. Not done at the start, which it would make a third slower."""
+    global _c
+    try:
+        import msgpack
+    except ImportError:
+        return
+    if msgpack.version >= (1, 0, 0) and hasattr(msgpack, "packb"):
+        _c = msgpack
+
+
+_SCALARS = frozenset((type(None), bool, int, float, str))
+
+
+def encode(box, root="result"):
+    """The parts of the only value in the list `box`, which is emptied: the value must not be held by the caller.
+
+    Arrays are sent from their own memory unless somebody else holds it too; then it is copied here.
+    Raises NotSerialisable with the path, PAYLOAD_TOO_LARGE.
+    """
+    sink = tensor.Sink(pack)
+    value = box.pop()
+    sink.parts[0] = _pack_value(value, sink, root)
+    del value
+    parts = sink.seal()
+    if len(parts[0]) > MAX_BODY_BYTES or sum(map(len, parts)) > MAX_MESSAGE_BYTES:
+        raise HostError(
+            "PAYLOAD_TOO_LARGE",
+            "%s has %d bytes beside its tensors and %d in all; the limits are %d and %d: send large data as arrays"
+            % (root, len(parts[0]), sum(map(len, parts)), MAX_BODY_BYTES, MAX_MESSAGE_BYTES),
+        )
+    return parts
+
+
+def decode(parts, has_extensions=None):
+    """The value of parts, part 0 being bytes. `has_extensions` is what `scan` said of part 0, if it was called. Raises DecodeError."""
+    data = parts[0]
+
+    def extension(code, fields):
+        return tensor.extension_from(code, unpack(fields), parts)
+
+    if has_extensions is None:
+        has_extensions = scan(data)
+    return _decode_scanned(data, extension if has_extensions else None)
+
+
+def decode_map(data):
+    """A header or control body: strict keys, no extensions of meaning. Raises DecodeError, also when it is no map."""
+    scan(data, strict=True)
+    value = _decode_scanned(data, _no_extension)
+    if not isinstance(value, dict):
+        raise DecodeError("INVALID_MESSAGE", "a header must be a map")
+    return value
+
+
+def pack(value):
+    """msgpack of plain values (nil, booleans, numbers, strings, bytes, lists, maps with string keys)."""
+    return _c.packb(value) if _c else plain.pack(value)
+
+
+def unpack(data):
+    """Plain values of bytes that were scanned."""
+    return _decode_scanned(data, _no_extension)
+
+
+def _no_extension(code, _data):
+    raise DecodeError("DECODE_EXT", "extension %d may not stand here" % code)
+
+
+def _decode_scanned(data, extension):
+    if _c is None:
+        return plain.unpack(data, extension or _no_extension)
+    size = len(data)
+    return _c.unpackb(
+        data,
+        raw=False,
+        strict_map_key=True,
+        ext_hook=extension or _no_extension,
+        max_str_len=size,
+        max_bin_len=size,
+        max_array_len=size,
+        max_map_len=size,
+        max_ext_len=size,
+    )
+
+
+def _pack_value(value, sink, root):
+    if _c is not None and _fits(value, 0):
+        try:
+            return _c.packb(value, default=lambda other: _c_extension(sink, other))
+        except (TypeError, ValueError, OverflowError, NotSerialisable):
+            sink.parts[1:], sink.borrowed[:] = [], []  # once more in Python, which finds the path
+    return plain.pack(value, sink.extend, root)
+
+
+def _c_extension(sink, value):
+    made = sink.extend(value)
+    return _c.ExtType(*made) if isinstance(made, tuple) else made
+
+
+def _fits(value, depth):
+    """Whether the C package packs this as we want it: string keys, bounded depth, no bytes that belong into a part."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if isinstance(value, dict):
+        if depth >= MAX_DEPTH or "__proto__" in value or not all(isinstance(key, str) for key in value):
+            return False
+        value = value.values()
+    elif isinstance(value, (list, tuple)):
+        if depth >= MAX_DEPTH:
+            return False
+    else:
+        return not isinstance(value, (bytes, bytearray, memoryview)) or len(value) <= INLINE_TENSOR_BYTES
+    return _SCALARS.issuperset(map(type, value)) or all(_fits(one, depth + 1) for one in value)

@@ -1,0 +1,172 @@
+import { randomBytes } from "node:crypto";
+import { type Clock, delay, type Timer, WhiprayError, type WorkerCrashedError } from "@whipray/core";
+import {
+  type CallOptions,
+  type DeathCause,
+  engineStop,
+  type IncomingCall,
+  type Infer,
+  type ItemStream,
+  type Parts,
+  type Peer,
+} from "@whipray/rpc";
+import { type DeadEngine, engineCrashed } from "./engine-death.ts";
+import { startEngine } from "./engine-start.ts";
+import { forwardCall } from "./forward.ts";
+import { decodeHostValue, encodeHostRequest, HOST_METHODS } from "./host-methods.ts";
+import { DEFAULT_GRACE_MS, type EngineLauncher, type EngineSpec } from "./launcher.ts";
+
+/** How long the end of an engine's connection waits for the raylet's word on why, before callers hear of it without. */
+export const CAUSE_WAIT_MS = 2_000;
+/** How long replies that are still in the socket may take after the raylet said that the engine has ended. */
+export const DRAIN_MS = 1_000;
+/** A token of an engine: 256 bits. */
+const TOKEN_BYTES = 32;
+
+export type EngineStopped = Infer<(typeof engineStop)["reply"]>;
+
+/** A Python engine host that this process launched: called over its own unix socket, watched until its end. */
+export class EngineProcess {
+  readonly #launcher: EngineLauncher;
+  readonly #identity: DeadEngine;
+  readonly #graceMs: number;
+  readonly #peer: Peer;
+  readonly #listeners: ((error: WorkerCrashedError) => void)[] = [];
+  #lost: WhiprayError | undefined;
+  #cause: DeathCause | undefined;
+  #death: WorkerCrashedError | undefined;
+  #gotCause: () => void = () => {};
+  #drain: Timer | undefined;
+  #known: Promise<void>;
+
+  private constructor(launcher: EngineLauncher, identity: DeadEngine, graceMs: number, peer: Peer) {
+    this.#launcher = launcher;
+    this.#identity = identity;
+    this.#graceMs = graceMs;
+    this.#peer = peer;
+    this.#known = new Promise((resolve) => {
+      this.#gotCause = resolve;
+    });
+    peer.onClose((error) => void this.#end(error));
+  }
+
+  /**
+   * Starts an engine in the launcher's lease and waits for its connection.
+   *
+   * @throws WhiprayError `ENGINE_START_FAILED` when it ended before (with exit code or signal, last lines and log),
+   *   `ENGINE_START_TIMEOUT` when it did not dial in time (it is stopped), and what the raylet refused, such as `INVALID_ENV`.
+   */
+  static async launch(launcher: EngineLauncher, spec: EngineSpec, signal?: AbortSignal): Promise<EngineProcess> {
+    const engineId = launcher.ids.next("engine");
+    const token = randomBytes(TOKEN_BYTES).toString("hex");
+    let engine: EngineProcess | undefined;
+    const started = await startEngine(launcher, spec, { engineId, token, signal }, (cause) => {
+      if (engine) engine.#ended(cause);
+    });
+    const { nodeId, actorId } = launcher;
+    const address = `${nodeId}/${engineId}`;
+    const peer = launcher.endpoint.connect({ to: address, url: `accepted:${address}`, purpose: "data" });
+    const identity = { engineId, nodeId, actorId, pid: started.pid, logPath: started.logPath };
+    engine = new EngineProcess(launcher, identity, spec.graceMs ?? DEFAULT_GRACE_MS, peer);
+    return engine;
+  }
+
+  get engineId(): string {
+    return this.#identity.engineId;
+  }
+
+  get pid(): number {
+    return this.#identity.pid ?? 0;
+  }
+
+  get logPath(): string {
+    return this.#identity.logPath ?? "";
+  }
+
+  /** Why it is gone; undefined while it runs. */
+  get death(): WorkerCrashedError | undefined {
+    return this.#death;
+  }
+
+  /** One reply of a host method. @throws WorkerCrashedError with the cause of death when the engine ends meanwhile. */
+  async call(method: string, parts: Parts, options?: CallOptions): Promise<Parts> {
+    try {
+      return await this.#peer.call(method, parts, options);
+    } catch (error) {
+      throw await this.#explained(error, method);
+    }
+  }
+
+  /** The items of a host method. */
+  stream(method: string, parts: Parts, options?: CallOptions): ItemStream {
+    const items = this.#peer.stream(method, parts, options);
+    const stream: ItemStream = {
+      next: () =>
+        items.next().catch(async (error: unknown) => {
+          throw await this.#explained(error, method);
+        }),
+      return: () => items.return?.() ?? Promise.resolve({ done: true, value: undefined }),
+      [Symbol.asyncIterator]: () => stream,
+    };
+    return stream;
+  }
+
+  /** A call without an answer; lost when the engine is gone. */
+  notify(method: string, parts: Parts, options?: CallOptions): void {
+    this.#peer.notify(method, parts, options);
+  }
+
+  /** Passes another process' call on to a host method, and its outcome back, without decoding. */
+  forward(incoming: IncomingCall, method: string): Promise<void> {
+    return forwardCall(incoming, this, method);
+  }
+
+  /**
+   * What the host says of itself. It answers while a call runs; no answer within `timeoutMs` (default 10 000) means busy (C
+   * code holds the GIL), never dead: liveness is the process (design.md, mechanism 10).
+   */
+  async health(timeoutMs = 10_000): Promise<unknown> {
+    return decodeHostValue(await this.call(HOST_METHODS.health, encodeHostRequest({}), { timeoutMs }));
+  }
+
+  /** SIGTERM, after `graceMs` SIGKILL, to its whole tree; resolves when no process of it is left. */
+  stop(graceMs = this.#graceMs): Promise<EngineStopped> {
+    return this.#launcher.raylet.invoke(engineStop, { engineId: this.engineId, graceMs });
+  }
+
+  /** Called once when the engine is gone, at once when it is gone already. */
+  onEnded(listener: (error: WorkerCrashedError) => void): void {
+    if (this.#death) listener(this.#death);
+    else this.#listeners.push(listener);
+  }
+
+  // The raylet's word. Replies may still lie in the socket, whose end comes by itself unless a descendant holds it open.
+  #ended(cause: DeathCause): void {
+    this.#cause = cause;
+    this.#gotCause();
+    if (this.#lost) return;
+    this.#drain = this.#launcher.clock.after(DRAIN_MS, () =>
+      this.#peer.close(engineCrashed(this.#identity, cause, {})),
+    );
+  }
+
+  async #end(lost: WhiprayError): Promise<void> {
+    this.#lost = lost;
+    this.#drain?.cancel();
+    await this.#causeOr(this.#launcher.clock);
+    this.#death = engineCrashed(this.#identity, this.#cause, { underlying: lost });
+    for (const listener of this.#listeners.splice(0)) listener(this.#death);
+  }
+
+  #causeOr(clock: Clock): Promise<void> {
+    return this.#cause ? Promise.resolve() : Promise.race([this.#known, delay(clock, CAUSE_WAIT_MS)]);
+  }
+
+  /** The session's own end, told as what became of the process; any other error as it is. */
+  async #explained(error: unknown, method: string): Promise<unknown> {
+    const ours = error instanceof WhiprayError && this.#lost && (error === this.#lost || error.cause === this.#lost);
+    if (!ours) return error;
+    await this.#causeOr(this.#launcher.clock);
+    return engineCrashed(this.#identity, this.#cause, { during: `before ${method} had ended`, underlying: this.#lost });
+  }
+}

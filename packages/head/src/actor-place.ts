@@ -1,0 +1,119 @@
+import { type ResourceUnits, showAmount } from "@whipray/core";
+import type { ActorSpec, DeviceGrant } from "@whipray/rpc";
+import type { GroupRecord } from "./group-record.ts";
+import type { GroupTable } from "./group-table.ts";
+import { invalid } from "./names.ts";
+import type { NodeTable } from "./node-table.ts";
+import { placeActor } from "./placement/actor-policy.ts";
+import { isDeviceResource } from "./placement/devices.ts";
+import { explain } from "./placement/explain.ts";
+import { type NodeRoom, Room } from "./placement/room.ts";
+
+/** What somebody has of a bundle. */
+export interface BundleUse {
+  readonly bundleIndex: number;
+  readonly units: ResourceUnits;
+  readonly devices: readonly DeviceGrant[];
+}
+
+export interface FoundPlace {
+  nodeId: string;
+  devices: readonly DeviceGrant[];
+  bundleIndex?: number;
+}
+
+/** Where an actor may start now, or undefined. `uses` is what other actors have of its group's bundles. */
+export function findPlace(
+  spec: ActorSpec,
+  nodes: NodeTable,
+  groups: GroupTable,
+  uses: readonly BundleUse[],
+  avoid: ReadonlySet<string>,
+): FoundPlace | undefined {
+  if (spec.pgId === undefined) {
+    const { labels, nodeId, nodeSoft, placementUnits: units } = spec;
+    return placeActor({ units, labels, nodeId, nodeSoft, avoid }, groups.rooms(nodes), nodes.totals());
+  }
+  const group = groups.record(spec.pgId);
+  if (!group) return undefined;
+  for (const index of bundlesFor(spec, group)) {
+    const place = group.places[index];
+    if (!place?.committed || nodes.state(place.nodeId) !== "ALIVE" || avoid.has(bundleKey(place.nodeId, index)))
+      continue;
+    const room = bundleRoom(group, index)!;
+    for (const use of uses) if (use.bundleIndex === index) room.grant(use.units, use.devices);
+    const devices = room.take(spec.placementUnits);
+    if (devices) return { nodeId: place.nodeId, devices, bundleIndex: index };
+  }
+  return undefined;
+}
+
+/** How a refusal of one bundle is remembered. */
+export function bundleKey(nodeId: string, bundleIndex: number | undefined): string {
+  return bundleIndex === undefined ? nodeId : `${nodeId}/${bundleIndex}`;
+}
+
+function bundlesFor(spec: ActorSpec, group: GroupRecord): number[] {
+  return spec.bundleIndex === -1 ? [...group.bundles.keys()] : [spec.bundleIndex];
+}
+
+function bundleRoom(group: GroupRecord, index: number): Room | undefined {
+  const place = group.places[index];
+  if (!place) return undefined;
+  const scalars = Object.entries(group.bundles[index]!).filter(([name]) => !isDeviceResource(name, place.devices));
+  const devices = place.devices.map(({ uuid, index: at, resource, units }) => ({ uuid, index: at, resource, units }));
+  const room: NodeRoom = { nodeId: place.nodeId, labels: {}, free: Object.fromEntries(scalars), devices };
+  return new Room(room);
+}
+
+/**
+ * Ray's check at submit: the index exists, and the request fits an empty bundle; it never spans two.
+ * @throws WhiprayError `INVALID_ARGUMENT` (index), `UNSCHEDULABLE` (fits none).
+ */
+export function checkFitsGroup(spec: ActorSpec, group: Readonly<GroupRecord>): void {
+  if (spec.bundleIndex >= group.bundles.length) {
+    throw invalid(
+      `placement group bundle index ${spec.bundleIndex} is invalid: ${group.pgId} has the bundles 0 to ${group.bundles.length - 1}`,
+      { pgId: group.pgId, bundleIndex: spec.bundleIndex },
+    );
+  }
+  const fits = bundlesFor(spec, group).some((index) => {
+    const bundle = group.bundles[index]!;
+    return Object.entries(spec.placementUnits).every(([name, units]) => (bundle[name] ?? 0) >= units);
+  });
+  if (fits) return;
+  const asked = Object.entries(spec.placementUnits).map(([name, units]) => showAmount(name, units));
+  const which = spec.bundleIndex === -1 ? "no bundle" : `not bundle ${spec.bundleIndex}`;
+  throw invalid(`the actor needs ${asked.join(", ")}, which fits ${which} of ${group.pgId}, even when it is empty`, {
+    pgId: group.pgId,
+    bundleIndex: spec.bundleIndex,
+  });
+}
+
+/** Why an actor that is to be placed is not, for people. */
+export function explainActor(spec: ActorSpec, nodes: NodeTable, groups: GroupTable): string {
+  if (spec.pgId !== undefined) {
+    const group = groups.record(spec.pgId);
+    if (!group) return `placement group ${spec.pgId} is not known (yet)`;
+    const waiting = bundlesFor(spec, group).filter((index) => !group.places[index]?.committed);
+    if (waiting.length > 0) return `placement group ${spec.pgId} is ${group.state}; bundle ${waiting[0]} has no place`;
+    return `every bundle of ${spec.pgId} that could hold it is in use, or its node is suspect`;
+  }
+  const only = (rooms: readonly NodeRoom[]) =>
+    spec.nodeId !== undefined && !spec.nodeSoft ? rooms.filter((room) => room.nodeId === spec.nodeId) : rooms;
+  const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels }];
+  const request = { strategy: "PACK" as const, bundles, keptNodeIds: [] };
+  const reason = explain(request, only(groups.rooms(nodes)), only(nodes.totals()))[0];
+  return reason ? `${reason.kind}: ${reason.text}` : "a raylet is being asked, or its turn comes with the next round";
+}
+
+/** Whether a hard node affinity can never be met: the node is gone, or too small even when empty. */
+export function affinityLost(spec: ActorSpec, nodes: NodeTable): string | undefined {
+  if (spec.pgId !== undefined || spec.nodeId === undefined || spec.nodeSoft) return undefined;
+  const state = nodes.state(spec.nodeId);
+  if (state === "DEAD" || state === "UNKNOWN")
+    return `node ${spec.nodeId}, which it must run on, is ${state.toLowerCase()}`;
+  const total = nodes.totals().find((room) => room.nodeId === spec.nodeId);
+  if (total && new Room(total).fits(spec.placementUnits)) return undefined;
+  return `node ${spec.nodeId}, which it must run on, is too small even when it is empty`;
+}

@@ -1,0 +1,228 @@
+import { asWhiprayError, errorToWire, WhiprayError } from "@whipray/core";
+import {
+  type ActorRow,
+  type ActorSpec,
+  actorByName,
+  actorCreate,
+  actorEnded,
+  actorKill,
+  actorResolve,
+  actorStart,
+  actorStop,
+  actorsList,
+  type IncomingCall,
+  type Infer,
+} from "@whipray/rpc";
+import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effects.ts";
+import { causeOf } from "./actor-record.ts";
+import { allOf, checkOwner, type HeadContext, onlyFor, type Progress } from "./context.ts";
+import { LOST_START_MS } from "./limits.ts";
+import { isTransient } from "./raylets.ts";
+
+const DONE: Progress = { saved: Promise.resolve(), gone: Promise.resolve() };
+
+/** Serves `actor.*` and carries out what the actor table decides. */
+export class ActorService {
+  readonly #ctx: HeadContext;
+  readonly #creating = new Map<string, Promise<void>>();
+  /** Starts that a raylet has not answered yet: actor → epoch. */
+  readonly #asked = new Map<string, number>();
+
+  constructor(ctx: HeadContext) {
+    this.#ctx = ctx;
+  }
+
+  serve(): void {
+    const { endpoint, actors } = this.#ctx;
+    endpoint.serve(actorCreate, ({ spec, getIfExists }) => this.create(spec, getIfExists));
+    endpoint.serve(actorResolve, (request, call) => this.#resolve(request, call));
+    endpoint.serve(actorByName, ({ name, namespace }) => {
+      const actorId = actors.byName(namespace, name);
+      if (actorId === undefined)
+        throw notFound(`no actor is named ${name} in namespace ${namespace}`, { name, namespace });
+      return { actor: this.#row(actorId) };
+    });
+    endpoint.serve(actorKill, ({ actorId, noRestart }) => this.#kill(actorId, noRestart));
+    endpoint.serve(actorsList, ({ jobId }) => {
+      const rows = actors.ids().map((actorId) => this.#row(actorId));
+      return { actors: jobId === undefined ? rows : rows.filter((row) => row.jobId === jobId) };
+    });
+    endpoint.serve(actorEnded, (request, call) => this.#ended(request, call));
+  }
+
+  /** Whether a raylet is still to answer a start of this session. */
+  isAsked(actorId: string): boolean {
+    return this.#asked.has(actorId);
+  }
+
+  /** The reply comes when the actor is journalled. */
+  async create(spec: ActorSpec, getIfExists: boolean): Promise<{ actorId: string; existing: boolean }> {
+    const { actors, groups, clock } = this.#ctx;
+    checkOwner(this.#ctx, spec.jobId, spec.ownerActor);
+    const { existing, created } = actors.create(spec, getIfExists, groups, clock.now());
+    const actorId = existing ?? spec.actorId;
+    if (created) this.#creating.set(actorId, this.#append(actorId));
+    await this.#creating.get(actorId);
+    return { actorId, existing: existing !== undefined };
+  }
+
+  async #append(actorId: string): Promise<void> {
+    const { actors, journal, clock, reschedule } = this.#ctx;
+    try {
+      await journal.append([{ table: "actors", key: actorId, value: actors.record(actorId) }]);
+    } catch (error) {
+      actors.discard(actorId);
+      throw error;
+    } finally {
+      this.#creating.delete(actorId);
+    }
+    actors.durable(actorId, clock.now());
+    reschedule();
+  }
+
+  #row(actorId: string): ActorRow {
+    const { actors, nodes, groups, journal } = this.#ctx;
+    const row = actors.row(actorId, nodes, groups);
+    if (!row) throw notFound(`actor ${actorId} does not exist`, { actorId });
+    if (row.waiting !== undefined && journal.trouble)
+      row.waiting = `${row.waiting}; ${journal.trouble.message}`.slice(0, 2_048);
+    return row;
+  }
+
+  async #resolve(request: Infer<(typeof actorResolve)["request"]>, call: IncomingCall): Promise<{ actor: ActorRow }> {
+    const { actorId, wait, timeoutMs } = request;
+    const after = request.afterEpoch ?? 0;
+    const settled = (): ActorRow | undefined => {
+      const row = this.#row(actorId);
+      return row.state === "DEAD" || (row.state === "ALIVE" && row.epoch > after) ? row : undefined;
+    };
+    if (!wait) return { actor: this.#row(actorId) };
+    const row = await this.#ctx.waiters.until(`actor ${actorId}`, timeoutMs, call.signal, settled);
+    return { actor: row ?? this.#row(actorId) };
+  }
+
+  async #kill(actorId: string, noRestart: boolean): Promise<{ found: boolean }> {
+    const { actors, nodes, clock, journal } = this.#ctx;
+    const effects = actors.kill(actorId, causeOf("RAY_KILL", "killed by kill()"), noRestart, nodes, clock.now());
+    await journal.orFail(this.run(effects).saved);
+    return { found: effects.length > 0 };
+  }
+
+  async #ended(request: Infer<(typeof actorEnded)["request"]>, call: IncomingCall): Promise<null> {
+    onlyFor(call, "raylet");
+    const { nodes, actors, clock, reschedule } = this.#ctx;
+    const { nodeId, nodeEpoch, actorId, epoch, cause, view } = request;
+    nodes.viewed(nodeId, nodeEpoch, view);
+    await this.run(actors.ended(actorId, epoch, nodeId, { ...cause, nodeId }, nodes, clock.now())).saved;
+    reschedule();
+    return null;
+  }
+
+  run(effects: readonly ActorEffect[]): Progress {
+    if (effects.length === 0) return DONE;
+    this.#ctx.reschedule();
+    return allOf(effects.map((effect) => this.#do(effect)));
+  }
+
+  #do(effect: ActorEffect): Progress {
+    const { journal, waiters } = this.#ctx;
+    switch (effect.kind) {
+      case "save":
+        return { ...DONE, saved: this.#save(effect.actorId) };
+      case "delete":
+        return { ...DONE, saved: journal.save("actors", effect.actorId) };
+      case "start":
+        void this.#start(effect);
+        return DONE;
+      case "stop":
+        return { ...DONE, gone: this.#stop(effect) };
+      case "changed":
+        waiters.wake(`actor ${effect.actorId}`);
+        return DONE;
+      case "gone":
+        return this.#endOwned(effect.actorId, effect.reason);
+    }
+  }
+
+  #save(actorId: string): Promise<void> {
+    const { actors, journal } = this.#ctx;
+    const epoch = actors.record(actorId)?.epoch ?? 0;
+    return journal.save("actors", actorId).then(() => void this.run(actors.saved(actorId, epoch)));
+  }
+
+  /** Actors and groups that the ended actor made, unless they are detached. */
+  #endOwned(actorId: string, reason: string): Progress {
+    const { actors, groups, nodes, clock, runGroups } = this.#ctx;
+    const children = actors.idsWhere((spec) => spec.ownerActor === actorId && !spec.detached);
+    const cause = causeOf("OWNER_DIED", reason);
+    return allOf([
+      this.run(children.flatMap((child) => actors.kill(child, cause, true, nodes, clock.now()))),
+      runGroups(groups.ownedBy({ actorId }).flatMap((pgId) => groups.remove(pgId))),
+    ]);
+  }
+
+  async #start(effect: ActorStartEffect): Promise<void> {
+    const { actors, nodes, clock } = this.#ctx;
+    const { actorId, epoch } = effect;
+    this.#asked.set(actorId, epoch);
+    const outcome = await this.#ask(effect);
+    if (this.#asked.get(actorId) === epoch) this.#asked.delete(actorId);
+    if (outcome.kind === "unknown") this.#ctx.clock.after(LOST_START_MS, () => void this.#giveUp(effect));
+    this.run(actors.started(actorId, epoch, outcome, nodes, clock.now()));
+    this.#ctx.reschedule();
+  }
+
+  async #ask(effect: ActorStartEffect): Promise<StartOutcome> {
+    const { actors, raylets } = this.#ctx;
+    const { actorId, epoch, nodeId, nodeEpoch, leaseId, bundleIndex } = effect;
+    const peer = raylets.peer(nodeId);
+    const record = actors.record(actorId);
+    if (!peer || !record) return { kind: "unsent", reason: "no connection to the node" };
+    try {
+      const spec = { ...record.spec, bundleIndex };
+      const reply = await peer.invoke(actorStart, { spec, epoch, nodeEpoch, leaseId, devices: [...effect.devices] });
+      raylets.viewed(nodeId, reply.view);
+      if (reply.refused !== undefined) return { kind: "refused", reason: reply.refused };
+      if (reply.failed) return { kind: "failed", cause: { ...reply.failed, nodeId } };
+      const { ok, address, inc, socket, pid, devices, bundleIndex: at } = reply;
+      if (ok && address !== undefined && inc !== undefined && pid !== undefined) {
+        return { kind: "ok", address, inc, socket, pid, devices, bundleIndex: at };
+      }
+      return {
+        kind: "failed",
+        cause: causeOf("CREATION_FAILED", "the raylet's answer to the start was incomplete", nodeId),
+      };
+    } catch (thrown) {
+      const error = asWhiprayError(thrown);
+      if (error.retryable || error.code === "STALE_EPOCH") return { kind: "unsent", reason: error.message };
+      if (peer.closed || isTransient(error)) return { kind: "unknown" };
+      return {
+        kind: "failed",
+        cause: { ...causeOf("CREATION_FAILED", error.message, nodeId), error: errorToWire(error) },
+      };
+    }
+  }
+
+  /** Nobody said what became of a start, and the node lives: whatever came of it ends there, then it starts again. */
+  async #giveUp({ actorId, epoch, nodeId }: ActorStartEffect): Promise<void> {
+    const { actors, nodes, clock } = this.#ctx;
+    if (!actors.isStarting(actorId, epoch) || this.isAsked(actorId)) return;
+    await this.#stop({ kind: "stop", actorId, epoch, nodeId, cause: causeOf("WORKER_DIED", "its start was lost") });
+    this.run(actors.started(actorId, epoch, { kind: "unsent", reason: "the start was lost" }, nodes, clock.now()));
+  }
+
+  async #stop({ actorId, epoch, nodeId, cause }: Extract<ActorEffect, { kind: "stop" }>): Promise<void> {
+    const { actors, raylets, logger, reschedule } = this.#ctx;
+    try {
+      await raylets.order(nodeId, actorStop, { actorId, epoch, graceMs: 0, cause });
+    } catch (error) {
+      logger.warn("a raylet refused to stop an actor", { actorId, nodeId, error: asWhiprayError(error).message });
+    }
+    this.run(actors.stopped(actorId));
+    reschedule();
+  }
+}
+
+function notFound(message: string, details: Record<string, unknown>): WhiprayError {
+  return new WhiprayError({ code: "ACTOR_NOT_FOUND", message, details });
+}

@@ -1,0 +1,189 @@
+import { asWhiprayError, WhiprayError } from "@whipray/core";
+import {
+  bundleCommit,
+  bundlePrepare,
+  bundleRelease,
+  type GroupCreate,
+  type GroupRow,
+  groupCreate,
+  groupRemove,
+  groupTable,
+  groupWait,
+  type IncomingCall,
+  type Infer,
+} from "@whipray/rpc";
+import { causeOf } from "./actor-record.ts";
+import { allOf, checkOwner, type HeadContext, type Progress } from "./context.ts";
+import type { GroupEffect } from "./group-effects.ts";
+import { PREPARE_TIMEOUT_MS } from "./limits.ts";
+
+const DONE: Progress = { saved: Promise.resolve(), gone: Promise.resolve() };
+
+/** Serves `pg.*` and carries out what the group table decides. */
+export class GroupService {
+  readonly #ctx: HeadContext;
+  /** Creations that the journal is writing. */
+  readonly #creating = new Map<string, Promise<void>>();
+
+  constructor(ctx: HeadContext) {
+    this.#ctx = ctx;
+  }
+
+  serve(): void {
+    const { endpoint } = this.#ctx;
+    endpoint.serve(groupCreate, (request) => this.create(request));
+    endpoint.serve(groupWait, (request, call) => this.#wait(request, call));
+    endpoint.serve(groupRemove, (request) => this.#remove(request.pgId));
+    endpoint.serve(groupTable, (request) => ({ groups: this.#table(request) }));
+  }
+
+  /** The reply comes when the group is journalled. */
+  async create(request: GroupCreate): Promise<{ pgId: string }> {
+    const ctx = this.#ctx;
+    const { pgId } = request;
+    checkOwner(ctx, request.jobId, request.creatorActor);
+    if (!ctx.groups.create(request, ctx.clock.now(), ctx.clock.wallMs()).existing) {
+      this.#creating.set(pgId, this.#append(pgId));
+    }
+    await this.#creating.get(pgId);
+    return { pgId };
+  }
+
+  async #append(pgId: string): Promise<void> {
+    const { groups, journal, clock, reschedule } = this.#ctx;
+    try {
+      await journal.append([{ table: "groups", key: pgId, value: groups.record(pgId) }]);
+    } catch (error) {
+      groups.discard(pgId);
+      throw error;
+    } finally {
+      this.#creating.delete(pgId);
+    }
+    groups.durable(pgId, clock.now());
+    reschedule();
+  }
+
+  async #wait(
+    { pgId, timeoutMs }: { pgId: string; timeoutMs?: number | undefined },
+    call: IncomingCall,
+  ): Promise<{ ready: boolean; group: GroupRow }> {
+    const { groups, nodes, waiters } = this.#ctx;
+    const look = (): GroupRow | undefined => {
+      const removed = groups.removedError(pgId);
+      if (removed) throw removed;
+      const record = groups.record(pgId);
+      if (!record) throw unknownGroup(pgId);
+      return record.state === "CREATED" ? groups.row(pgId, nodes) : undefined;
+    };
+    const created = await waiters.until(`pg ${pgId}`, timeoutMs, call.signal, look);
+    return created ? { ready: true, group: created } : { ready: false, group: groups.row(pgId, nodes)! };
+  }
+
+  async #remove(pgId: string): Promise<{ found: boolean }> {
+    const { groups, journal } = this.#ctx;
+    const effects = groups.remove(pgId);
+    await journal.orFail(this.run(effects).saved);
+    return { found: effects.length > 0 };
+  }
+
+  #table({ pgId, name, namespace }: Infer<(typeof groupTable)["request"]>): GroupRow[] {
+    const { groups, nodes } = this.#ctx;
+    const named = name === undefined ? undefined : groups.byName(namespace ?? "", name);
+    if (name !== undefined && named === undefined) return [];
+    const one = pgId ?? named;
+    const ids = one === undefined ? groups.ids() : [one];
+    return ids.flatMap((id) => groups.row(id, nodes) ?? []);
+  }
+
+  run(effects: readonly GroupEffect[]): Progress {
+    if (effects.length === 0) return DONE;
+    this.#ctx.reschedule();
+    return allOf(effects.map((effect) => this.#do(effect)));
+  }
+
+  #do(effect: GroupEffect): Progress {
+    const ctx = this.#ctx;
+    switch (effect.kind) {
+      case "save":
+        return { ...DONE, saved: this.#save(effect.pgId) };
+      case "delete":
+        return { ...DONE, saved: ctx.journal.save("groups", effect.pgId) };
+      case "prepare":
+        void this.#prepare(effect);
+        return DONE;
+      case "commit":
+        void this.#commit(effect);
+        return DONE;
+      case "release":
+        return { ...DONE, gone: this.#release(effect) };
+      case "changed":
+        ctx.waiters.wake(`pg ${effect.pgId}`);
+        return DONE;
+      case "removed": {
+        const { actors, nodes, clock } = ctx;
+        const inside = actors.idsWhere((spec) => spec.pgId === effect.pgId);
+        const cause = causeOf("GROUP_REMOVED", effect.reason);
+        return ctx.runActors(inside.flatMap((actorId) => actors.kill(actorId, cause, true, nodes, clock.now())));
+      }
+    }
+  }
+
+  #save(pgId: string): Promise<void> {
+    const { groups, journal } = this.#ctx;
+    const epoch = groups.record(pgId)?.epoch ?? 0;
+    return journal.save("groups", pgId).then(() => void this.run(groups.saved(pgId, epoch)));
+  }
+
+  async #prepare(effect: Extract<GroupEffect, { kind: "prepare" }>): Promise<void> {
+    const { groups, nodes, raylets, clock } = this.#ctx;
+    const { pgId, epoch, nodeId, nodeEpoch, bundles, claim } = effect;
+    let refusal: string | undefined;
+    try {
+      const peer = raylets.peer(nodeId);
+      if (!peer) throw new WhiprayError({ code: "UNREACHABLE", message: "no connection" });
+      const reply = await peer.invoke(
+        bundlePrepare,
+        { pgId, epoch, nodeEpoch, bundles },
+        { timeoutMs: PREPARE_TIMEOUT_MS },
+      );
+      raylets.viewed(nodeId, reply.view);
+      if (!reply.ok) refusal = reply.reason ?? "refused";
+    } catch (error) {
+      refusal = asWhiprayError(error).message;
+    }
+    nodes.unclaim(nodeId, claim);
+    this.run(groups.prepared(pgId, epoch, nodeId, refusal, clock.now()));
+    this.#ctx.reschedule();
+  }
+
+  async #commit(effect: Extract<GroupEffect, { kind: "commit" }>): Promise<void> {
+    const { groups, raylets, clock } = this.#ctx;
+    const { pgId, epoch, nodeId, indices } = effect;
+    let lost: string | undefined;
+    try {
+      // No answer because the node is dead: the table hears of that by itself.
+      if (!(await raylets.order(nodeId, bundleCommit, { pgId, epoch, indices }))) return;
+    } catch (error) {
+      lost = `${nodeId}: ${asWhiprayError(error).message}`;
+    }
+    this.run(groups.committed(pgId, epoch, nodeId, indices, lost, clock.now()));
+  }
+
+  async #release(effect: Extract<GroupEffect, { kind: "release" }>): Promise<void> {
+    const { pgId, epoch, nodeId, indices } = effect;
+    try {
+      await this.#ctx.raylets.order(nodeId, bundleRelease, { pgId, epoch, ...(indices ? { indices } : {}) });
+    } catch (error) {
+      this.#ctx.logger.warn("a raylet refused to release bundles", {
+        pgId,
+        nodeId,
+        error: asWhiprayError(error).message,
+      });
+    }
+    this.#ctx.reschedule();
+  }
+}
+
+function unknownGroup(pgId: string): WhiprayError {
+  return new WhiprayError({ code: "NOT_FOUND", message: `placement group ${pgId} does not exist`, details: { pgId } });
+}

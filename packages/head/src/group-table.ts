@@ -1,0 +1,374 @@
+import type { WhiprayError } from "@whipray/core";
+import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from "@whipray/rpc";
+import type { GroupEffect } from "./group-effects.ts";
+import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
+import { GroupQueue } from "./group-queue.ts";
+import { advance, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
+import { GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
+import { nameKey } from "./names.ts";
+import { limit, type NodeTable } from "./node-table.ts";
+import { explain } from "./placement/explain.ts";
+import { type Placement, sumUnits } from "./placement/request.ts";
+
+interface Attempt {
+  readonly epoch: number;
+  readonly placement: Placement;
+  /** Node → whether it said yes. */
+  readonly nodes: Map<string, { nodeEpoch: number; ok: boolean }>;
+}
+
+interface Group {
+  readonly record: GroupRecord;
+  readonly order: number;
+  readonly deadlineMs: number | undefined;
+  /** The journal has its creation. */
+  durable: boolean;
+  attempt: Attempt | undefined;
+}
+
+/**
+ * Placement groups: PENDING → PREPARED → CREATED ⇄ RESCHEDULING, REMOVED (ray.md section 2). Pure: an attempt picks nodes **and
+ * devices**, all raylets concerned prepare, PREPARED is journalled, all commit. Whatever fails before PREPARED undoes the whole attempt;
+ * what fails later loses its own bundles only. Nothing is ever partly promised.
+ */
+export class GroupTable {
+  readonly #groups = new Map<string, Group>();
+  readonly #names = new Map<string, string>();
+  readonly #removed = new Map<string, { row: GroupRow; error: WhiprayError }>();
+  readonly #queue: GroupQueue;
+  readonly #epochFloor: number;
+  #order = 0;
+
+  /** `epochFloor` is above every epoch that an earlier head used without journalling it. */
+  constructor(options: { starvationMs: number; epochFloor: number }) {
+    this.#queue = new GroupQueue(options.starvationMs);
+    this.#epochFloor = options.epochFloor;
+  }
+
+  /** Groups of an earlier head. PREPARED ones are committed again as their nodes come back (`announced`). */
+  restore(records: Iterable<GroupRecord>, nowMs: number, wallMs: number): void {
+    for (const record of [...records].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
+      const deadline = record.deadlineWallMs;
+      this.#add(record, deadline === undefined ? undefined : nowMs + Math.max(0, deadline - wallMs)).durable = true;
+      if (missingOf(record).bundles.length > 0) this.#queue.add(record, this.#order, nowMs);
+    }
+  }
+
+  /**
+   * Idempotent by pgId. The group waits for `durable` before anything happens.
+   * @throws WhiprayError `NAME_TAKEN`, `LIMIT`, `PLACEMENT_GROUP_REMOVED` and what `newGroup` throws.
+   */
+  create(request: GroupCreate, nowMs: number, wallMs: number): { existing: boolean } {
+    const removed = this.#removed.get(request.pgId);
+    if (removed) throw removed.error;
+    if (this.#groups.has(request.pgId)) return { existing: true };
+    const record = newGroup(request, wallMs);
+    const holder = request.name === undefined ? undefined : this.#names.get(nameKey(request.namespace, request.name));
+    if (holder !== undefined) throw nameTaken(request, holder);
+    if (this.#groups.size >= GROUPS_LIMIT) throw limit("placement groups", GROUPS_LIMIT);
+    this.#add(record, request.timeoutMs === undefined ? undefined : nowMs + request.timeoutMs);
+    return { existing: false };
+  }
+
+  /** The journal has it: it may be placed. */
+  durable(pgId: string, nowMs: number): void {
+    const group = this.#groups.get(pgId);
+    if (!group) return;
+    group.durable = true;
+    this.#queue.add(group.record, group.order, nowMs);
+  }
+
+  /** The journal refused it: it never was. */
+  discard(pgId: string): void {
+    const group = this.#groups.get(pgId);
+    if (group) this.#forget(group);
+  }
+
+  /** Plans every group that finds room now. */
+  schedule(nodes: NodeTable, nowMs: number): GroupEffect[] {
+    const effects: GroupEffect[] = [];
+    const ready = (pgId: string) => this.#groups.get(pgId)?.attempt === undefined;
+    this.#queue.pass(nodes, nowMs, ready, (record, placement) => {
+      effects.push(...this.#plan(this.#groups.get(record.pgId)!, placement, nodes, nowMs));
+    });
+    return effects;
+  }
+
+  #plan(group: Group, placement: Placement, nodes: NodeTable, nowMs: number): GroupEffect[] {
+    const { record } = group;
+    record.epoch = Math.max(record.epoch, this.#epochFloor) + 1;
+    record.attempts++;
+    const attempt: Attempt = { epoch: record.epoch, placement, nodes: new Map() };
+    group.attempt = attempt;
+    return [...byNode(placement)].map(([nodeId, placed]): GroupEffect => {
+      const bundles: BundleAsk[] = placed.map(({ index, devices }) => ({
+        index,
+        units: record.bundles[index]!,
+        devices: [...devices],
+      }));
+      const nodeEpoch = nodes.record(nodeId)!.epoch;
+      attempt.nodes.set(nodeId, { nodeEpoch, ok: false });
+      const claim = nodes.claim(
+        nodeId,
+        sumUnits(bundles),
+        bundles.flatMap((bundle) => bundle.devices),
+        nowMs,
+        false,
+      );
+      return { kind: "prepare", pgId: record.pgId, epoch: attempt.epoch, nodeId, nodeEpoch, bundles, claim };
+    });
+  }
+
+  /** A raylet's word about a prepare. `refusal` undefined is yes; an answer of an attempt that is over changes nothing. */
+  prepared(pgId: string, epoch: number, nodeId: string, refusal: string | undefined, nowMs: number): GroupEffect[] {
+    const group = this.#groups.get(pgId);
+    const attempt = group?.attempt;
+    const node = attempt?.epoch === epoch ? attempt.nodes.get(nodeId) : undefined;
+    if (!group || !attempt || !node) return [];
+    if (refusal !== undefined) return this.#undo(group, `${nodeId}: ${refusal}`, nowMs);
+    node.ok = true;
+    if ([...attempt.nodes.values()].some((one) => !one.ok)) return [];
+    for (const { index, nodeId: at, devices } of attempt.placement) {
+      const { nodeEpoch } = attempt.nodes.get(at)!;
+      group.record.places[index] = { nodeId: at, nodeEpoch, epoch, devices: [...devices], committed: false };
+    }
+    group.attempt = undefined;
+    this.#queue.delete(pgId);
+    advance(group.record, "prepared");
+    return [{ kind: "save", pgId }];
+  }
+
+  /** Takes the whole attempt back, everywhere: also the node that refused may have prepared and lost its answer. */
+  #undo(group: Group, reason: string, nowMs: number): GroupEffect[] {
+    const { attempt, record } = group;
+    if (!attempt) return [];
+    group.attempt = undefined;
+    this.#queue.refused(record.pgId, reason, nowMs);
+    return [...byNode(attempt.placement)].map(([nodeId, placed]) => ({
+      kind: "release",
+      pgId: record.pgId,
+      epoch: attempt.epoch,
+      nodeId,
+      indices: placed.map((one) => one.index),
+    }));
+  }
+
+  /** The journal has the record as it was at `epoch`: a PREPARED group commits. */
+  saved(pgId: string, epoch: number): GroupEffect[] {
+    const record = this.#groups.get(pgId)?.record;
+    if (record?.state !== "PREPARED" || record.epoch !== epoch) return [];
+    return nodesOf(record).flatMap((nodeId) => this.#commit(record, nodeId));
+  }
+
+  #commit(record: GroupRecord, nodeId: string): GroupEffect[] {
+    const byEpoch = new Map<number, number[]>();
+    record.places.forEach((place, index) => {
+      if (place?.nodeId !== nodeId || place.committed) return;
+      byEpoch.set(place.epoch, [...(byEpoch.get(place.epoch) ?? []), index]);
+    });
+    return [...byEpoch].map(([epoch, indices]) => ({ kind: "commit", pgId: record.pgId, epoch, nodeId, indices }));
+  }
+
+  /** A raylet's word about a commit; `lost` says that it does not have these bundles (any more). */
+  committed(
+    pgId: string,
+    epoch: number,
+    nodeId: string,
+    indices: readonly number[],
+    lost: string | undefined,
+    nowMs: number,
+  ): GroupEffect[] {
+    const group = this.#groups.get(pgId);
+    if (!group) return [];
+    const mine = indices.filter((index) => {
+      const place = group.record.places[index];
+      return place?.nodeId === nodeId && place.epoch === epoch;
+    });
+    if (lost !== undefined) return this.#lose(group, mine, lost, nowMs);
+    for (const index of mine) group.record.places[index]!.committed = true;
+    return this.#whenWhole(group.record);
+  }
+
+  #whenWhole(record: GroupRecord): GroupEffect[] {
+    if (record.state !== "PREPARED" || record.places.some((place) => !place?.committed)) return [];
+    advance(record, "committed");
+    return [
+      { kind: "save", pgId: record.pgId },
+      { kind: "changed", pgId: record.pgId },
+    ];
+  }
+
+  #lose(group: Group, indices: readonly number[], reason: string, nowMs: number): GroupEffect[] {
+    const { record } = group;
+    if (indices.length === 0) return [];
+    for (const index of indices) record.places[index] = null;
+    advance(record, "lost");
+    this.#queue.add(record, group.order, nowMs);
+    // An attempt that was planned around the lost bundles may break the strategy now.
+    const effects = this.#undo(group, reason, nowMs);
+    return [...effects, { kind: "save", pgId: record.pgId }, { kind: "changed", pgId: record.pgId }];
+  }
+
+  /** Only its bundles lose their place; the others and their actors go on (ray.md 2.5). */
+  nodeDead(nodeId: string, reason: string, nowMs: number): GroupEffect[] {
+    return [...this.#groups.values()].flatMap((group) => {
+      const lost = group.record.places.flatMap((place, index) => (place?.nodeId === nodeId ? [index] : []));
+      const undone = group.attempt?.nodes.has(nodeId) ? this.#undo(group, `${nodeId}: ${reason}`, nowMs) : [];
+      return [...undone, ...this.#lose(group, lost, reason, nowMs)];
+    });
+  }
+
+  /** A half-prepared attempt does not wait for a node that may be gone: it is rolled back at once (reliability F42). */
+  nodeSuspect(nodeId: string, reason: string, nowMs: number): GroupEffect[] {
+    return [...this.#groups.values()].flatMap((group) =>
+      group.attempt?.nodes.has(nodeId) ? this.#undo(group, `${nodeId}: ${reason}`, nowMs) : [],
+    );
+  }
+
+  /**
+   * A raylet says which bundles it holds: what the table knows stays (and is committed if it was not), the rest is dropped, and what it
+   * should hold but does not is lost.
+   */
+  announced(
+    nodeId: string,
+    nodeEpoch: number,
+    bundles: readonly RunningBundle[],
+    nowMs: number,
+  ): { drop: RunningBundle[]; effects: GroupEffect[] } {
+    const drop: RunningBundle[] = [];
+    const held = new Set<string>();
+    for (const bundle of bundles) {
+      const group = this.#groups.get(bundle.pgId);
+      const place = group?.record.places[bundle.index];
+      const known = place?.nodeId === nodeId && place.nodeEpoch === nodeEpoch && place.epoch === bundle.epoch;
+      if (known) {
+        held.add(`${bundle.pgId} ${bundle.index}`);
+        place.committed = bundle.committed;
+      } else if (
+        !(group?.attempt?.epoch === bundle.epoch && group.attempt.nodes.get(nodeId)?.nodeEpoch === nodeEpoch)
+      ) {
+        drop.push(bundle);
+      }
+    }
+    const effects = [...this.#groups.values()].flatMap((group) => {
+      const { record } = group;
+      const here = record.places.flatMap((place, index) => (place?.nodeId === nodeId ? [index] : []));
+      const lost = here.filter((index) => !held.has(`${record.pgId} ${index}`));
+      if (here.length === 0) return [];
+      return [
+        ...this.#lose(group, lost, `${nodeId} came back without it`, nowMs),
+        ...this.#commit(record, nodeId),
+        ...this.#whenWhole(record),
+      ];
+    });
+    return { drop, effects };
+  }
+
+  /** Idempotent; an unknown group is a no-op (Ray). Waiters get `error`, actors in it end. */
+  remove(pgId: string, error = removedError(pgId, "it was removed")): GroupEffect[] {
+    const group = this.#groups.get(pgId);
+    if (!group) return [];
+    const { record, attempt } = group;
+    const nodeIds = new Set([...nodesOf(record), ...(attempt?.nodes.keys() ?? [])]);
+    group.attempt = undefined;
+    advance(record, "removed");
+    this.#forget(group);
+    this.#removed.set(pgId, { row: groupRow(record, []), error });
+    if (this.#removed.size > REMOVED_GROUPS_KEPT) this.#removed.delete(this.#removed.keys().next().value!);
+    return [
+      { kind: "delete", pgId },
+      { kind: "removed", pgId, reason: error.message },
+      ...[...nodeIds].map((nodeId): GroupEffect => ({ kind: "release", pgId, epoch: record.epoch, nodeId })),
+      { kind: "changed", pgId },
+    ];
+  }
+
+  /** Groups whose deadline has passed are removed with what was missing. One in the middle of an attempt ends that first. */
+  tick(nodes: NodeTable, nowMs: number): GroupEffect[] {
+    return [...this.#groups.values()].flatMap((group) => {
+      const late = group.deadlineMs !== undefined && nowMs >= group.deadlineMs;
+      const unplaced = group.record.state === "PENDING" && group.durable && !group.attempt;
+      return late && unplaced
+        ? this.remove(group.record.pgId, timeoutError(group.record, this.reasons(group.record.pgId, nodes)))
+        : [];
+    });
+  }
+
+  /** Ids of non-detached groups whose creator is gone: their job (unless an actor made them), or that actor (on its restart too). */
+  ownedBy(owner: { jobId: string } | { actorId: string }): string[] {
+    return [...this.#groups.values()].flatMap(({ record }) => {
+      if (record.detached) return [];
+      const mine =
+        "actorId" in owner
+          ? record.creatorActor === owner.actorId
+          : !record.creatorActor && record.jobId === owner.jobId;
+      return mine ? [record.pgId] : [];
+    });
+  }
+
+  /** Why it waits, by bundle; empty unless PENDING or RESCHEDULING (and while raylets are being asked). */
+  reasons(pgId: string, nodes: NodeTable): WaitReason[] {
+    const waiting = this.#queue.get(pgId);
+    if (!waiting || this.#groups.get(pgId)?.attempt) return [];
+    const request = missingOf(waiting.record);
+    const found = explain(request, nodes.rooms(), nodes.totals());
+    if (found.length > 0) return found;
+    const front = this.#queue.heldBefore(pgId)[0];
+    const text = waiting.lastRefusal
+      ? `a raylet refused, the next try follows; ${waiting.lastRefusal}`
+      : front && front.pgId !== pgId
+        ? `held back for ${front.pgId}, which has waited longer`
+        : "its turn comes with the next round";
+    return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];
+  }
+
+  /** What actors may use: rooms without what starving groups hold. */
+  rooms(nodes: NodeTable): ReturnType<NodeTable["rooms"]> {
+    return [...this.#queue.rooms(nodes)];
+  }
+
+  record(pgId: string): Readonly<GroupRecord> | undefined {
+    return this.#groups.get(pgId)?.record;
+  }
+
+  /** The error for waiters of a group that was removed lately. */
+  removedError(pgId: string): WhiprayError | undefined {
+    return this.#removed.get(pgId)?.error;
+  }
+
+  byName(namespace: string, name: string): string | undefined {
+    return this.#names.get(nameKey(namespace, name));
+  }
+
+  row(pgId: string, nodes: NodeTable): GroupRow | undefined {
+    const record = this.record(pgId);
+    return record ? groupRow(record, this.reasons(pgId, nodes)) : this.#removed.get(pgId)?.row;
+  }
+
+  ids(): string[] {
+    return [...this.#groups.keys()];
+  }
+
+  #add(record: GroupRecord, deadlineMs: number | undefined): Group {
+    const group: Group = { record, order: ++this.#order, deadlineMs, durable: false, attempt: undefined };
+    this.#groups.set(record.pgId, group);
+    if (record.name !== undefined) this.#names.set(nameKey(record.namespace, record.name), record.pgId);
+    return group;
+  }
+
+  #forget({ record }: Group): void {
+    this.#groups.delete(record.pgId);
+    this.#queue.delete(record.pgId);
+    if (record.name !== undefined) this.#names.delete(nameKey(record.namespace, record.name));
+  }
+}
+
+function byNode(placement: Placement): Map<string, Placement[number][]> {
+  const nodes = new Map<string, Placement[number][]>();
+  for (const placed of placement) {
+    const here = nodes.get(placed.nodeId);
+    if (here) here.push(placed);
+    else nodes.set(placed.nodeId, [placed]);
+  }
+  return nodes;
+}

@@ -1,0 +1,11 @@
+export { Head, type HeadParts } from "./head.ts";
+export { type MemoryDisk, MemoryStore, type MemoryStoreHooks } from "./memory-store.ts";
+export { networkProber } from "./node-probe.io.ts";
+export type { ProbeAnswer } from "./node-table.ts";
+export { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, type NodeProber, STARVATION_MS } from "./options.ts";
+export { explain } from "./placement/explain.ts";
+export { place } from "./placement/place.ts";
+export type { BundleRequest, PlacedOn, Placement, PlaceRequest } from "./placement/request.ts";
+export type { DeviceRoom, NodeRoom } from "./placement/room.ts";
+export { SqliteStore } from "./sqlite-store.io.ts";
+export { STORE_TABLES, type Store, type StoreContents, type StoreTable, type StoreWrite } from "./store.ts";

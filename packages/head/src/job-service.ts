@@ -1,0 +1,82 @@
+import { WhiprayError } from "@whipray/core";
+import { type IncomingCall, type Infer, jobClose, jobOpen } from "@whipray/rpc";
+import { causeOf } from "./actor-record.ts";
+import { allOf, type HeadContext, onlyFor, type Progress } from "./context.ts";
+import type { JobRequest } from "./job-table.ts";
+import { CLOSE_WAIT_MS } from "./limits.ts";
+
+/** Serves `job.*`: a job lives as long as its driver's session, and what it owns with it. */
+export class JobService {
+  readonly #ctx: HeadContext;
+
+  constructor(ctx: HeadContext) {
+    this.#ctx = ctx;
+  }
+
+  serve(): void {
+    const { endpoint } = this.#ctx;
+    endpoint.serve(jobOpen, (request, call) => this.open(request, call));
+    endpoint.serve(jobClose, async ({ jobId }, call) => {
+      onlyFor(call, "driver");
+      const { jobs } = this.#ctx;
+      if (jobs.has(jobId) && !jobs.endsWith(jobId, call.peer)) throw notYours(jobId);
+      await this.#close(jobId);
+      return null;
+    });
+  }
+
+  async open(request: JobRequest, call: IncomingCall): Promise<Infer<(typeof jobOpen)["reply"]>> {
+    onlyFor(call, "driver");
+    const { jobs, journal, clock, endpoint, clusterId } = this.#ctx;
+    const { peer } = call;
+    const { record, created } = jobs.open(request, peer, clock.wallMs());
+    const { jobId, namespace } = record;
+    if (created) {
+      try {
+        await journal.append([{ table: "jobs", key: jobId, value: record }]);
+      } catch (error) {
+        jobs.remove(jobId);
+        throw error;
+      }
+    }
+    peer.onClose((error) => this.#left(jobId, peer, error));
+    return { jobId, namespace, cluster: clusterId, headInc: endpoint.incarnation };
+  }
+
+  #left(jobId: string, session: object, error: WhiprayError): void {
+    if (this.#ctx.jobs.endsWith(jobId, session)) this.end(jobId, `its driver is gone (${error.message})`);
+  }
+
+  /** Answers when everything is gone, at the latest after `CLOSE_WAIT_MS`. */
+  async #close(jobId: string): Promise<void> {
+    const { clock, journal } = this.#ctx;
+    const ended = this.end(jobId, "its driver said goodbye");
+    await journal.orFail(ended.saved);
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = clock.after(CLOSE_WAIT_MS, resolve);
+    await Promise.race([ended.gone, late]);
+    timer.cancel();
+  }
+
+  /** Ends the job and what it owns and is not detached (ray.md 3.1, 2.1). Idempotent. */
+  end(jobId: string, reason: string): Progress {
+    const { jobs, actors, groups, nodes, clock, journal, runActors, runGroups } = this.#ctx;
+    if (!jobs.remove(jobId)) return allOf([]);
+    const cause = causeOf("OWNER_DIED", `job ${jobId} ended: ${reason}`);
+    const mine = actors.idsWhere((spec) => spec.jobId === jobId && !spec.detached && spec.ownerActor === undefined);
+    return allOf([
+      { saved: journal.save("jobs", jobId), gone: Promise.resolve() },
+      runActors(mine.flatMap((actorId) => actors.kill(actorId, cause, true, nodes, clock.now()))),
+      runGroups(groups.ownedBy({ jobId }).flatMap((pgId) => groups.remove(pgId))),
+    ]);
+  }
+
+  tick(nowMs: number): void {
+    for (const jobId of this.#ctx.jobs.late(nowMs))
+      this.end(jobId, "its driver did not come back after a restart of the head");
+  }
+}
+
+function notYours(jobId: string): WhiprayError {
+  return new WhiprayError({ code: "FORBIDDEN", message: `job ${jobId} belongs to another driver`, details: { jobId } });
+}

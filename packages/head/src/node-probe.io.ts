@@ -1,0 +1,37 @@
+import { connect } from "node:net";
+import { hostname as ownHostname } from "node:os";
+import { PROBE_EVERY_MS } from "./limits.ts";
+import type { ProbeAnswer } from "./node-table.ts";
+import type { NodeProber } from "./options.ts";
+
+/**
+ * Looks at a raylet from outside: at its port when it has one (a refused connection means that nobody listens, on a host that lives), else
+ * at its pid when it is on this machine. Silence is `unknown`: that is what a partition looks like.
+ */
+export function networkProber(): NodeProber {
+  return {
+    async probe({ url, pid, hostname }) {
+      if (url !== undefined) return knock(url);
+      return hostname === ownHostname() ? lookAtPid(pid) : "unknown";
+    },
+  };
+}
+
+function knock(url: string): Promise<ProbeAnswer> {
+  const { promise, resolve } = Promise.withResolvers<ProbeAnswer>();
+  const { hostname, port } = new URL(url);
+  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ""), port: Number(port), timeout: PROBE_EVERY_MS });
+  socket.on("connect", () => resolve("there"));
+  socket.on("timeout", () => resolve("unknown"));
+  socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED" ? "gone" : "unknown"));
+  return promise.finally(() => socket.destroy());
+}
+
+function lookAtPid(pid: number): ProbeAnswer {
+  try {
+    process.kill(pid, 0);
+    return "there";
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH" ? "gone" : "there";
+  }
+}

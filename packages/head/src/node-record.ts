@@ -1,0 +1,111 @@
+import { type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
+import type { DeviceInfo, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
+import { isDeviceResource } from "./placement/devices.ts";
+import type { NodeRoom } from "./placement/room.ts";
+
+/** What the journal keeps of a node: who it is, never what is free on it. */
+export interface NodeRecord {
+  readonly nodeId: string;
+  inc: string;
+  /** Grows with each registration that starts from nothing; work of an older epoch is not this node's any more. */
+  epoch: number;
+  name: string;
+  hostname: string;
+  ip: string;
+  url?: string | undefined;
+  pid: number;
+  version: string;
+  total: Record<string, Units>;
+  devices: DeviceInfo[];
+  labels: Record<string, string>;
+  dead: boolean;
+  deathReason?: string | undefined;
+  /** A look at it once found it, so that finding nobody later means something. */
+  reachable: boolean;
+}
+
+/** Amounts that a plan has taken on a node and that its view does not show yet. */
+export interface Claim {
+  readonly units: ResourceUnits;
+  readonly devices: readonly { uuid: string; units: Units }[];
+  readonly madeAtMs: number;
+  /** A start's claim ends by itself once a view shows it; a prepare's when the raylet answers. */
+  readonly settles: boolean;
+  /** The view at that time. */
+  readonly before: NodeView;
+}
+
+export function recordOf(request: NodeRegister, epoch: number): NodeRecord {
+  const { nodeId, inc, name, hostname, ip, url, pid, version, total, devices, labels } = request;
+  const known = { nodeId, inc, epoch, name, hostname, ip, pid, version, total, devices, labels };
+  return { ...known, ...(url === undefined ? {} : { url }), dead: false, reachable: false };
+}
+
+/** What is free now: the raylet's view without the head's own claims on it. */
+export function roomNow(record: NodeRecord, view: NodeView, claims: Iterable<Claim>): NodeRoom {
+  const free = { ...view.free };
+  const shares = { ...view.devices };
+  for (const claim of claims) {
+    for (const grant of claim.devices) shares[grant.uuid] = Math.max(0, (shares[grant.uuid] ?? 0) - grant.units);
+    for (const name in claim.units) {
+      if (!isDeviceResource(name, record.devices)) free[name] = Math.max(0, (free[name] ?? 0) - claim.units[name]!);
+    }
+  }
+  return roomWith(record, free, (device) => shares[device.uuid] ?? 0);
+}
+
+/** What the node has when nothing runs on it. */
+export function roomTotal(record: NodeRecord): NodeRoom {
+  const scalars = Object.entries(record.total).filter(([name]) => !isDeviceResource(name, record.devices));
+  return roomWith(record, Object.fromEntries(scalars), () => UNITS_PER_ONE);
+}
+
+function roomWith(record: NodeRecord, free: ResourceUnits, share: (device: DeviceInfo) => Units): NodeRoom {
+  const devices = record.devices
+    .filter((device) => device.health !== "unhealthy")
+    .map((device) => ({
+      uuid: device.uuid,
+      index: device.index,
+      resource: device.resource,
+      units: share(device),
+      linkDomain: device.linkDomain,
+      numaNode: device.numaNode,
+    }));
+  return { nodeId: record.nodeId, labels: record.labels, free, devices };
+}
+
+/** Whether a view, compared with the one before the claim, already lacks what the claim took. */
+export function shows(view: NodeView, claim: Claim): boolean {
+  if (view.version <= claim.before.version) return false;
+  for (const { uuid, units } of claim.devices) {
+    if ((view.devices[uuid] ?? 0) > (claim.before.devices[uuid] ?? 0) - units) return false;
+  }
+  for (const name in claim.units) {
+    const before = claim.before.free[name];
+    if (before !== undefined && (view.free[name] ?? 0) > before - claim.units[name]!) return false;
+  }
+  return true;
+}
+
+const NO_VIEW: NodeView = { version: 0, free: {}, devices: {} };
+
+export function rowOf(record: NodeRecord, state: NodeRow["state"], view: NodeView | undefined): NodeRow {
+  const { nodeId, name, hostname, ip, inc, epoch, pid, total, devices, labels } = record;
+  const row: NodeRow = {
+    nodeId,
+    name,
+    hostname,
+    ip,
+    inc,
+    epoch,
+    state,
+    pid,
+    total,
+    devices,
+    labels,
+    view: view ?? NO_VIEW,
+  };
+  if (record.url !== undefined) row.url = record.url;
+  if (record.deathReason !== undefined) row.deathReason = record.deathReason;
+  return row;
+}

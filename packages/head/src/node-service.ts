@@ -1,0 +1,126 @@
+import { asWhiprayError } from "@whipray/core";
+import {
+  type IncomingCall,
+  type NodeRegister,
+  type NodeRegistered,
+  nodeBeat,
+  nodeLeave,
+  nodeRegister,
+  nodesList,
+  nodeViewChanged,
+} from "@whipray/rpc";
+import type { ActorService } from "./actor-service.ts";
+import { type HeadContext, onlyFor } from "./context.ts";
+import { BEAT_MS } from "./limits.ts";
+import type { NodeEffect } from "./node-table.ts";
+
+/** Serves `node.*`, and tells groups and actors when a node comes, falters or dies. */
+export class NodeService {
+  readonly #ctx: HeadContext;
+  readonly #actors: ActorService;
+
+  constructor(ctx: HeadContext, actors: ActorService) {
+    this.#ctx = ctx;
+    this.#actors = actors;
+  }
+
+  serve(): void {
+    const { endpoint, nodes, clock, reschedule } = this.#ctx;
+    endpoint.serve(nodeRegister, (request, call) => this.register(request, call));
+    endpoint.serve(nodeBeat, ({ nodeId, epoch, n }, call) => {
+      onlyFor(call, "raylet");
+      this.run(nodes.beat(nodeId, epoch, clock.now()));
+      return { n };
+    });
+    endpoint.serve(nodeViewChanged, ({ nodeId, epoch, view }, call) => {
+      onlyFor(call, "raylet");
+      nodes.viewed(nodeId, epoch, view);
+      reschedule();
+      return null;
+    });
+    endpoint.serve(nodeLeave, ({ nodeId, epoch, reason }, call) => {
+      onlyFor(call, "raylet");
+      this.run(nodes.leave(nodeId, epoch, reason));
+      return null;
+    });
+    endpoint.serve(nodesList, () => ({ nodes: nodes.rows() }));
+  }
+
+  /** Answers with what the raylet must drop. Nothing new is sent to it before it has the answer. */
+  async register(request: NodeRegister, call: IncomingCall): Promise<NodeRegistered> {
+    onlyFor(call, "raylet");
+    const ctx = this.#ctx;
+    const { nodes, clock, journal } = ctx;
+    const { nodeId } = request;
+    const { epoch, effects } = nodes.register(request, clock.now());
+    ctx.raylets.connect(nodeId, call.peer, () => this.run(nodes.linkLost(nodeId)));
+    this.run(effects);
+    await journal.save("nodes", nodeId);
+    const bundles = ctx.groups.announced(nodeId, epoch, request.bundles, clock.now());
+    const stillAsked = (actorId: string) => this.#actors.isAsked(actorId);
+    const actors = ctx.actors.announced(nodeId, request.actors, stillAsked, nodes, clock.now());
+    clock.after(0, () => {
+      this.run(nodes.opened(nodeId, epoch));
+      ctx.runGroups(bundles.effects);
+      ctx.runActors(actors.effects);
+      ctx.reschedule();
+    });
+    return {
+      epoch,
+      cluster: ctx.clusterId,
+      beatMs: BEAT_MS,
+      dropActors: actors.drop,
+      dropBundles: bundles.drop.map(({ pgId, index }) => ({ pgId, index })),
+      peerTokens: { ...ctx.options.peerTokens },
+      peers: this.#peersOf(nodeId),
+    };
+  }
+
+  /** Other nodes, to ask when the head is silent. */
+  #peersOf(nodeId: string): { nodeId: string; url?: string }[] {
+    const others = this.#ctx.nodes.rows().filter((row) => row.nodeId !== nodeId && row.state !== "DEAD");
+    return others.map((row) => ({ nodeId: row.nodeId, ...(row.url === undefined ? {} : { url: row.url }) }));
+  }
+
+  run(effects: readonly NodeEffect[]): void {
+    const { groups, actors, nodes, journal, raylets, clock, logger } = this.#ctx;
+    for (const effect of effects) {
+      const { nodeId } = effect;
+      switch (effect.kind) {
+        case "save":
+        case "forget":
+          void journal.save("nodes", nodeId);
+          break;
+        case "probe":
+          void this.#probe(nodeId, effect.inc);
+          break;
+        case "alive":
+          logger.info("node is alive", { nodeId });
+          break;
+        case "suspect":
+          logger.warn("node is suspect", { nodeId, reason: effect.reason });
+          this.#ctx.runGroups(groups.nodeSuspect(nodeId, effect.reason, clock.now()));
+          break;
+        case "dead":
+          logger.warn("node is dead", { nodeId, reason: effect.reason });
+          if (nodes.state(nodeId) === "DEAD") raylets.disconnect(nodeId);
+          this.#ctx.runGroups(groups.nodeDead(nodeId, effect.reason, clock.now()));
+          this.#ctx.runActors(actors.nodeDead(nodeId, effect.reason, nodes, clock.now()));
+          break;
+      }
+    }
+    if (effects.length > 0) this.#ctx.reschedule();
+  }
+
+  async #probe(nodeId: string, inc: string): Promise<void> {
+    const { nodes, options, clock, logger } = this.#ctx;
+    const record = nodes.record(nodeId);
+    if (!record || !options.prober) return;
+    try {
+      const answer = await options.prober.probe(record);
+      this.run(nodes.probed(nodeId, inc, answer, clock.now()));
+    } catch (error) {
+      logger.warn("a look at a raylet failed", { nodeId, error: asWhiprayError(error).message });
+    }
+  }
+}

@@ -1,0 +1,334 @@
+import { type ResourceUnits, WhiprayError } from "@whipray/core";
+import type { DeviceGrant, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
+import {
+  CLAIM_SETTLE_MS,
+  DEAD_MS,
+  DEAD_NODES_KEPT,
+  NODES_LIMIT,
+  PROBE_AFTER_MS,
+  PROBE_EVERY_MS,
+  PROBES_GONE,
+  SUSPECT_MS,
+} from "./limits.ts";
+import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows } from "./node-record.ts";
+import type { NodeRoom } from "./placement/room.ts";
+
+/** What somebody has to do after an event. */
+export type NodeEffect =
+  | { kind: "save"; nodeId: string }
+  | { kind: "forget"; nodeId: string }
+  /** Look whether the raylet's process is there; the answer comes back through `probed`. */
+  | { kind: "probe"; nodeId: string; inc: string }
+  | { kind: "suspect"; nodeId: string; reason: string }
+  | { kind: "alive"; nodeId: string }
+  /** Its work is given away. */
+  | { kind: "dead"; nodeId: string; epoch: number; reason: string };
+
+/** What a look at a raylet's port or pid found. `unknown`: no answer either way, as in a partition. */
+export type ProbeAnswer = "there" | "gone" | "unknown";
+
+interface Node {
+  record: NodeRecord;
+  state: NodeRow["state"];
+  view: NodeView | undefined;
+  renewedAtMs: number;
+  /** Known from the journal of an earlier head, not yet registered with this one. */
+  returning: boolean;
+  linkLost: boolean;
+  probeAtMs: number;
+  gone: number;
+  claims: Map<number, Claim>;
+  now: NodeRoom | undefined;
+  total: NodeRoom;
+}
+
+/**
+ * Who is in the cluster, and what is free where. Pure: events and times in, effects out.
+ *
+ * A lost connection or 3 s of silence make a node SUSPECT: it gets nothing new and keeps everything. Dead it is after 10 s of
+ * silence, never sooner (its own lease is 8 s), unless a look at its port or pid finds nobody twice in a row: a crashed raylet is
+ * known in under 3 s, a cut-off one never declared dead before it has fenced itself (design.md, mechanism 5).
+ */
+export class NodeTable {
+  readonly #nodes = new Map<string, Node>();
+  readonly #headOutageMs: number;
+  #claimId = 0;
+  /** Grows whenever something changed that placement looks at. */
+  changes = 0;
+
+  constructor(options: { headOutageMs: number }) {
+    this.#headOutageMs = options.headOutageMs;
+  }
+
+  /** Nodes of an earlier head: SUSPECT, their work kept for `headOutageMs`. */
+  restore(records: Iterable<NodeRecord>, nowMs: number): void {
+    for (const record of records)
+      this.#put({ ...record }, nowMs, record.dead ? "DEAD" : "SUSPECT").returning = !record.dead;
+  }
+
+  /**
+   * A raylet says who it is. The same incarnation keeps its epoch and what it runs; anything else starts with a higher epoch. It gets
+   * nothing new before `opened`.
+   * @throws WhiprayError `NODE_ID_IN_USE`, `DUPLICATE_DEVICE` (both retryable: the holder may be about to be declared dead), `LIMIT`.
+   */
+  register(request: NodeRegister, nowMs: number): { epoch: number; effects: NodeEffect[] } {
+    const { nodeId } = request;
+    const known = this.#nodes.get(nodeId);
+    const same = known !== undefined && known.state !== "DEAD" && known.record.inc === request.inc;
+    this.#refuse(request, known, same);
+    const effects: NodeEffect[] = [];
+    if (known && !same && known.state !== "DEAD") {
+      effects.push(...this.#die(known, `raylet restarted as ${request.inc}`));
+    }
+    const epoch =
+      same && request.epoch <= known.record.epoch
+        ? known.record.epoch
+        : Math.max(known?.record.epoch ?? 0, request.epoch) + 1;
+    const record = recordOf(request, epoch);
+    record.reachable = same && known.record.reachable;
+    const node = this.#put(record, nowMs, "SUSPECT");
+    node.linkLost = true;
+    if (same) node.claims = known.claims;
+    node.view = same && known.view && known.view.version > request.view.version ? known.view : request.view;
+    effects.push({ kind: "save", nodeId });
+    effects.push(...this.#forgetOld());
+    return { epoch, effects };
+  }
+
+  /** The raylet has been told that it is registered: from now on it may be given work. */
+  opened(nodeId: string, epoch: number): NodeEffect[] {
+    const node = this.#nodes.get(nodeId);
+    if (node?.state !== "SUSPECT" || node.record.epoch !== epoch) return [];
+    node.linkLost = false;
+    return [...this.#alive(node), { kind: "probe", nodeId, inc: node.record.inc }];
+  }
+
+  #refuse(request: NodeRegister, known: Node | undefined, same: boolean): void {
+    if (known?.state === "ALIVE" && !same) {
+      throw new WhiprayError({
+        code: "NODE_ID_IN_USE",
+        message: `node id ${request.nodeId} belongs to a live raylet (pid ${known.record.pid} on ${known.record.hostname}); use another id, or try again when that one is gone`,
+        retryable: true,
+        details: { nodeId: request.nodeId, pid: known.record.pid, hostname: known.record.hostname },
+      });
+    }
+    const others = [...this.#nodes.values()].filter((node) => node !== known && node.state !== "DEAD");
+    if (!known && others.length >= NODES_LIMIT) throw limit("nodes", NODES_LIMIT);
+    const seen = new Set<string>();
+    for (const { uuid } of request.devices) {
+      const holder = seen.has(uuid)
+        ? request
+        : others.find((node) => node.record.devices.some((one) => one.uuid === uuid))?.record;
+      seen.add(uuid);
+      if (!holder) continue;
+      throw new WhiprayError({
+        code: "DUPLICATE_DEVICE",
+        message: `device ${uuid} of node ${request.nodeId} is already offered by node ${holder.nodeId} (${holder.hostname}); one raylet a device`,
+        retryable: true,
+        details: { uuid, nodeId: holder.nodeId },
+      });
+    }
+  }
+
+  /** @throws WhiprayError `STALE_EPOCH`: the raylet must register again. */
+  beat(nodeId: string, epoch: number, nowMs: number): NodeEffect[] {
+    const node = this.#current(nodeId, epoch);
+    node.renewedAtMs = nowMs;
+    node.gone = 0;
+    if (node.state !== "SUSPECT" || node.linkLost || node.returning) return [];
+    return this.#alive(node);
+  }
+
+  /** Takes a view unless a newer one is known. @throws WhiprayError `STALE_EPOCH`. */
+  viewed(nodeId: string, epoch: number, view: NodeView): void {
+    const node = this.#current(nodeId, epoch);
+    if (node.view && view.version <= node.view.version) return;
+    node.view = view;
+    for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
+    this.#changed(node);
+  }
+
+  /** The node leaves on purpose. @throws WhiprayError `STALE_EPOCH`. */
+  leave(nodeId: string, epoch: number, reason: string): NodeEffect[] {
+    return this.#die(this.#current(nodeId, epoch), `left: ${reason}`);
+  }
+
+  /** Its control connection broke; ends with the next registration. */
+  linkLost(nodeId: string): NodeEffect[] {
+    const node = this.#nodes.get(nodeId);
+    if (!node || node.state === "DEAD") return [];
+    node.linkLost = true;
+    return this.#suspect(node, "connection lost");
+  }
+
+  probed(nodeId: string, inc: string, answer: ProbeAnswer, nowMs: number): NodeEffect[] {
+    const node = this.#nodes.get(nodeId);
+    if (!node || node.state === "DEAD" || node.record.inc !== inc) return [];
+    const silentMs = nowMs - node.renewedAtMs;
+    if (answer !== "gone") {
+      node.gone = 0;
+      if (answer !== "there" || node.record.reachable || silentMs >= PROBE_AFTER_MS) return [];
+      node.record.reachable = true;
+      return [{ kind: "save", nodeId }];
+    }
+    if (!node.record.reachable || silentMs < PROBE_AFTER_MS) return [];
+    node.gone++;
+    return node.gone < PROBES_GONE ? [] : this.#die(node, "raylet process is gone");
+  }
+
+  tick(nowMs: number): NodeEffect[] {
+    const effects: NodeEffect[] = [];
+    for (const node of this.#nodes.values()) {
+      if (node.state === "DEAD") continue;
+      for (const [id, claim] of node.claims) {
+        if (claim.settles && nowMs - claim.madeAtMs >= CLAIM_SETTLE_MS) this.unclaim(node.record.nodeId, id);
+      }
+      const silentMs = nowMs - node.renewedAtMs;
+      if (silentMs >= (node.returning ? this.#headOutageMs : DEAD_MS)) {
+        effects.push(...this.#die(node, `silent for ${Math.round(silentMs)} ms`));
+        continue;
+      }
+      if (silentMs >= SUSPECT_MS) effects.push(...this.#suspect(node, `silent for ${Math.round(silentMs)} ms`));
+      if (silentMs >= PROBE_AFTER_MS && node.record.reachable && nowMs >= node.probeAtMs) {
+        node.probeAtMs = nowMs + PROBE_EVERY_MS;
+        effects.push({ kind: "probe", nodeId: node.record.nodeId, inc: node.record.inc });
+      }
+    }
+    return effects;
+  }
+
+  /** Takes amounts out of what placement sees, until `unclaim` or (when it settles) until a view shows them. */
+  claim(
+    nodeId: string,
+    units: ResourceUnits,
+    devices: readonly DeviceGrant[],
+    nowMs: number,
+    settles: boolean,
+  ): number {
+    const node = this.#nodes.get(nodeId);
+    const id = ++this.#claimId;
+    if (!node?.view) return id;
+    node.claims.set(id, { units, devices, madeAtMs: nowMs, settles, before: node.view });
+    this.#changed(node);
+    return id;
+  }
+
+  unclaim(nodeId: string, claimId: number): void {
+    const node = this.#nodes.get(nodeId);
+    if (node?.claims.delete(claimId)) this.#changed(node);
+  }
+
+  /** What placement may use now: live nodes only. */
+  rooms(): NodeRoom[] {
+    const rooms: NodeRoom[] = [];
+    for (const node of this.#nodes.values()) {
+      if (node.state !== "ALIVE" || !node.view || node.view.suspect) continue;
+      node.now ??= roomNow(node.record, node.view, node.claims.values());
+      rooms.push(node.now);
+    }
+    return rooms;
+  }
+
+  /** What the cluster has when nothing runs, suspect nodes included. */
+  totals(): NodeRoom[] {
+    return [...this.#nodes.values()].filter((node) => node.state !== "DEAD").map((node) => node.total);
+  }
+
+  record(nodeId: string): Readonly<NodeRecord> | undefined {
+    return this.#nodes.get(nodeId)?.record;
+  }
+
+  /** UNKNOWN for an id that never registered. */
+  state(nodeId: string): NodeRow["state"] | "UNKNOWN" {
+    return this.#nodes.get(nodeId)?.state ?? "UNKNOWN";
+  }
+
+  isReturning(nodeId: string): boolean {
+    return this.#nodes.get(nodeId)?.returning ?? false;
+  }
+
+  rows(): NodeRow[] {
+    return [...this.#nodes.values()].map((node) => rowOf(node.record, node.state, node.view));
+  }
+
+  #put(record: NodeRecord, nowMs: number, state: NodeRow["state"]): Node {
+    const node: Node = {
+      record,
+      state,
+      view: undefined,
+      renewedAtMs: nowMs,
+      returning: false,
+      linkLost: false,
+      probeAtMs: 0,
+      gone: 0,
+      claims: new Map(),
+      now: undefined,
+      total: roomTotal(record),
+    };
+    this.#nodes.set(record.nodeId, node);
+    this.changes++;
+    return node;
+  }
+
+  #current(nodeId: string, epoch: number): Node {
+    const node = this.#nodes.get(nodeId);
+    if (node && node.state !== "DEAD" && node.record.epoch === epoch && !node.returning) return node;
+    throw new WhiprayError({
+      code: "STALE_EPOCH",
+      message: `node ${nodeId} epoch ${epoch} is not registered (${node ? `${node.state}, epoch ${node.record.epoch}` : "unknown"}); register again`,
+      details: { nodeId, epoch, current: node?.record.epoch },
+    });
+  }
+
+  #suspect(node: Node, reason: string): NodeEffect[] {
+    if (node.state !== "ALIVE") return [];
+    node.state = "SUSPECT";
+    this.#changed(node);
+    return [{ kind: "suspect", nodeId: node.record.nodeId, reason }];
+  }
+
+  #alive(node: Node): NodeEffect[] {
+    node.state = "ALIVE";
+    this.#changed(node);
+    return [{ kind: "alive", nodeId: node.record.nodeId }];
+  }
+
+  #die(node: Node, reason: string): NodeEffect[] {
+    const { nodeId, epoch } = node.record;
+    node.state = "DEAD";
+    node.returning = false;
+    node.claims.clear();
+    node.view = undefined;
+    Object.assign(node.record, { dead: true, deathReason: reason });
+    this.#changed(node);
+    return [
+      { kind: "save", nodeId },
+      { kind: "dead", nodeId, epoch, reason },
+    ];
+  }
+
+  #forgetOld(): NodeEffect[] {
+    const dead = [...this.#nodes.values()].filter((node) => node.state === "DEAD");
+    const effects: NodeEffect[] = [];
+    for (const { record } of dead.slice(0, Math.max(0, dead.length - DEAD_NODES_KEPT))) {
+      this.#nodes.delete(record.nodeId);
+      effects.push({ kind: "forget", nodeId: record.nodeId });
+    }
+    return effects;
+  }
+
+  #changed(node: Node): void {
+    node.now = undefined;
+    this.changes++;
+  }
+}
+
+/** The refusal that every table gives when it is full. */
+export function limit(what: string, most: number): WhiprayError {
+  return new WhiprayError({
+    code: "LIMIT",
+    message: `the head holds at most ${most} ${what}; remove some first`,
+    retryable: true,
+    details: { what, limit: most },
+  });
+}

@@ -1,0 +1,154 @@
+import { type ResourceUnits, showAmount, type Units } from "@whipray/core";
+import type { WaitReason } from "@whipray/rpc";
+import { REASONS_LIMIT } from "../limits.ts";
+import { matchesLabels, showLabels } from "./labels.ts";
+import { pour } from "./pack.ts";
+import { place } from "./place.ts";
+import { type BundleRequest, hardestFirst, type PlaceRequest, sumUnits } from "./request.ts";
+import { type NodeRoom, Room } from "./room.ts";
+
+type Kind = WaitReason["kind"];
+
+/**
+ * Why `request` has no place among `now`: one reason a bundle that is in the way, empty if and only if there is a place.
+ * `infeasible`: not even an empty cluster (`total`) could hold the bundle; `strategy`: each bundle alone yes, but not as the strategy
+ * wants them; `busy`: when others end. At most `REASONS_LIMIT` reasons.
+ */
+export function explain(request: PlaceRequest, now: readonly NodeRoom[], total: readonly NodeRoom[]): WaitReason[] {
+  if (place(request, now)) return [];
+  const reasons = impossible(request, total) ?? againstStrategy(request, total) ?? busy(request, now);
+  return reasons.slice(0, REASONS_LIMIT);
+}
+
+function impossible(request: PlaceRequest, total: readonly NodeRoom[]): WaitReason[] | undefined {
+  const reasons: WaitReason[] = [];
+  for (const bundle of request.bundles) {
+    const closest = closestTo(bundle, total);
+    if (closest && isNone(closest.missing)) continue;
+    reasons.push(short(bundle, "infeasible", closest, "no node can ever hold it:"));
+  }
+  return reasons.length > 0 ? reasons : undefined;
+}
+
+function againstStrategy(request: PlaceRequest, total: readonly NodeRoom[]): WaitReason[] | undefined {
+  if (place(request, total)) return undefined;
+  if (request.strategy === "STRICT_PACK") return together(request, "strategy", total, "STRICT_PACK wants one node:");
+  if (request.strategy === "STRICT_SPREAD") {
+    const nodes = total.length - request.keptNodeIds.length;
+    const text = `STRICT_SPREAD wants a node for each of ${request.bundles.length} bundles; ${Math.max(0, nodes)} other nodes are there or too few of them can hold one`;
+    return unplaced(request, total).map((bundle) => reason(bundle.index, "strategy", text, {}));
+  }
+  const rest = unplaced(request, total);
+  return rest.map((bundle) =>
+    short(
+      bundle,
+      "infeasible",
+      closestTo(bundle, leftOver(request, total)),
+      "beside the other bundles, even when empty,",
+    ),
+  );
+}
+
+function busy(request: PlaceRequest, now: readonly NodeRoom[]): WaitReason[] {
+  if (request.strategy === "STRICT_PACK") return together(request, "busy", now, "STRICT_PACK wants one node:");
+  const left = leftOver(request, now);
+  return unplaced(request, now).map((bundle) => {
+    const closest = closestTo(bundle, left);
+    if (closest && !isNone(closest.missing)) return short(bundle, "busy", closest, "");
+    if (!closest && now.length > left.length) {
+      return reason(bundle.index, "busy", `${describe(bundle)}; every node with room for it holds another bundle`, {});
+    }
+    if (!closest) return short(bundle, "busy", undefined, "");
+    return reason(bundle.index, "busy", `${describe(bundle)}; it fits alone, but not together with the others`, {});
+  });
+}
+
+/** Bundles that find no room after the others have taken theirs; never empty. */
+function unplaced(request: PlaceRequest, rooms: readonly NodeRoom[]): BundleRequest[] {
+  const { rest } = trial(request, rooms);
+  return rest.length > 0 ? rest : request.bundles.slice(0, 1);
+}
+
+/** What is left of the rooms then; under STRICT_SPREAD only nodes without a bundle of the group. */
+function leftOver(request: PlaceRequest, rooms: readonly NodeRoom[]): NodeRoom[] {
+  return trial(request, rooms).left;
+}
+
+function trial(request: PlaceRequest, nodes: readonly NodeRoom[]): { rest: BundleRequest[]; left: NodeRoom[] } {
+  const strict = request.strategy === "STRICT_SPREAD";
+  let rest = hardestFirst(request.bundles);
+  const left: NodeRoom[] = [];
+  for (const node of nodes) {
+    if (strict && request.keptNodeIds.includes(node.nodeId)) continue;
+    const room = new Room(node);
+    const first = rest.find((bundle) => matchesLabels(room.labels, bundle.labels) && room.fits(bundle.units));
+    if (strict) {
+      if (first) rest = rest.filter((bundle) => bundle !== first);
+      else left.push(node);
+      continue;
+    }
+    rest = pour(rest, room).rest;
+    left.push(room.snapshot());
+  }
+  return { rest, left };
+}
+
+function together(request: PlaceRequest, kind: Kind, rooms: readonly NodeRoom[], why: string): WaitReason[] {
+  const kept = new Set(request.keptNodeIds);
+  const allowed = kept.size === 0 ? rooms : rooms.filter((room) => kept.has(room.nodeId));
+  const labels = Object.assign({}, ...request.bundles.map((bundle) => bundle.labels ?? {})) as Record<string, string>;
+  const all: BundleRequest = { index: 0, units: sumUnits(request.bundles), labels };
+  const closest = closestTo(all, allowed);
+  return request.bundles.map((bundle) => ({ ...short(all, kind, closest, why), bundle: bundle.index }));
+}
+
+interface Closest {
+  nodeId: string;
+  missing: Record<string, Units>;
+  room: Room;
+}
+
+/** The node that lacks the smallest share of what the bundle asks; undefined when none has the labels. */
+function closestTo(bundle: BundleRequest, rooms: readonly NodeRoom[]): Closest | undefined {
+  let best: (Closest & { share: number }) | undefined;
+  for (const node of rooms) {
+    if (!matchesLabels(node.labels, bundle.labels)) continue;
+    const room = new Room(node);
+    const missing = room.missing(bundle.units);
+    const share = Object.keys(missing).reduce((sum, name) => sum + missing[name]! / bundle.units[name]!, 0);
+    if (!best || share < best.share) best = { nodeId: node.nodeId, missing, room, share };
+  }
+  return best;
+}
+
+function short(bundle: BundleRequest, kind: Kind, closest: Closest | undefined, why: string): WaitReason {
+  const start = `${describe(bundle)}; ${why}${why ? " " : ""}`;
+  if (!closest) {
+    const selector = bundle.labels && Object.keys(bundle.labels).length > 0 ? showLabels(bundle.labels) : undefined;
+    return reason(
+      bundle.index,
+      kind,
+      `${start}no usable node${selector ? ` has the labels ${selector}` : ""}`,
+      bundle.units,
+    );
+  }
+  const parts = Object.entries(closest.missing).map(
+    ([name, units]) => `${showAmount(name, units)} short (${showAmount(name, closest.room.amount(name))} there)`,
+  );
+  const text = `${start}the closest node ${closest.nodeId} is ${parts.join(", ") || "too fragmented"}`;
+  return { ...reason(bundle.index, kind, text, closest.missing), nodeId: closest.nodeId };
+}
+
+function describe(bundle: BundleRequest): string {
+  const amounts = Object.entries(bundle.units).map(([name, units]) => showAmount(name, units));
+  return `needs ${amounts.join(", ") || "nothing"}`;
+}
+
+function reason(bundle: number, kind: Kind, text: string, missing: ResourceUnits): WaitReason {
+  return { bundle, kind, text: text.slice(0, 2_048), missing: { ...missing } };
+}
+
+function isNone(missing: ResourceUnits): boolean {
+  for (const _ in missing) return false;
+  return true;
+}

@@ -1,0 +1,46 @@
+import { SEARCH_BUNDLES_LIMIT, SEARCH_STEPS_LIMIT } from "../limits.ts";
+import { matchesLabels } from "./labels.ts";
+import { type BundleRequest, hardestFirst, mayHold, type PlacedOn, type Placement, sumUnits } from "./request.ts";
+import type { Room } from "./room.ts";
+
+/**
+ * Exhaustive search for any placement, behind the greedy policies: bundles hardest first, every node and every choice of a
+ * shared device, twins tried once. It changes `rooms` only when it finds one. Bounded: `SEARCH_STEPS_LIMIT` steps, groups up to
+ * `SEARCH_BUNDLES_LIMIT`; beyond that "not found" does not mean "there is none".
+ */
+export function search(bundles: readonly BundleRequest[], rooms: readonly Room[]): Placement | undefined {
+  if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
+  const ordered = hardestFirst(bundles);
+  const placed: PlacedOn[] = [];
+  let steps = 0;
+
+  function descend(at: number): boolean {
+    const bundle = ordered[at];
+    if (!bundle) return true;
+    const tried = new Set<string>();
+    for (const room of rooms) {
+      if (!matchesLabels(room.labels, bundle.labels) || !room.fits(bundle.units)) continue;
+      const signature = room.signature();
+      if (tried.has(signature)) continue;
+      tried.add(signature);
+      for (const devices of room.choices(bundle.units)) {
+        if (++steps > SEARCH_STEPS_LIMIT) return false;
+        room.grant(bundle.units, devices);
+        placed.push({ index: bundle.index, nodeId: room.nodeId, devices });
+        if (descend(at + 1)) return true;
+        placed.pop();
+        room.giveBack(bundle.units, devices);
+      }
+    }
+    return false;
+  }
+  return descend(0) ? placed : undefined;
+}
+
+function enough(bundles: readonly BundleRequest[], rooms: readonly Room[]): boolean {
+  const sum = sumUnits(bundles);
+  for (const resource in sum) {
+    if (rooms.reduce((total, room) => total + room.amount(resource), 0) < sum[resource]!) return false;
+  }
+  return rooms.length > 1 || rooms.every((room) => mayHold(room, sum));
+}

@@ -1,0 +1,92 @@
+import {
+  allows,
+  type BundleRequest,
+  emptiness,
+  hardestFirst,
+  type PlacedOn,
+  type Placement,
+  type PlaceRequest,
+  wastesDevices,
+} from "./request.ts";
+import { type NodeRoom, Room } from "./room.ts";
+import { search } from "./search.ts";
+
+/** One node a bundle, never one that holds a surviving bundle of the group. Exact: a matching, not a guess. */
+export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement | undefined {
+  const kept = new Set(request.keptNodeIds);
+  const free = rooms.filter((room) => !kept.has(room.nodeId)).map((room) => new Room(room));
+  if (request.bundles.length > free.length) return undefined;
+  const holders = new Map<Room, BundleRequest>();
+  for (const bundle of hardestFirst(request.bundles)) {
+    if (!augment(bundle, free, holders)) return undefined;
+  }
+  return [...holders].map(([room, bundle]) => ({
+    index: bundle.index,
+    nodeId: room.nodeId,
+    devices: room.take(bundle.units)!,
+  }));
+}
+
+/** Finds a node for `bundle`, moving earlier bundles to other nodes where that helps (Kuhn's algorithm, breadth first). */
+function augment(bundle: BundleRequest, rooms: readonly Room[], holders: Map<Room, BundleRequest>): boolean {
+  const cameFrom = new Map<Room, { bundle: BundleRequest; from: Room | undefined }>();
+  const queue: { bundle: BundleRequest; at: Room | undefined }[] = [{ bundle, at: undefined }];
+  for (let head = 0; head < queue.length; head++) {
+    const { bundle: mover, at } = queue[head]!;
+    for (const room of emptiestFirst(mover, rooms)) {
+      if (cameFrom.has(room)) continue;
+      cameFrom.set(room, { bundle: mover, from: at });
+      const holder = holders.get(room);
+      if (holder) {
+        queue.push({ bundle: holder, at: room });
+        continue;
+      }
+      for (let step: Room | undefined = room; step; ) {
+        const move: { bundle: BundleRequest; from: Room | undefined } = cameFrom.get(step)!;
+        holders.set(step, move.bundle);
+        step = move.from;
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+function emptiestFirst(bundle: BundleRequest, rooms: readonly Room[]): Room[] {
+  return rooms
+    .filter((room) => allows(room, bundle))
+    .map((room) => ({ room, waste: wastesDevices(room, bundle.units), empty: emptiness(room, bundle.units) }))
+    .sort((a, b) => a.waste - b.waste || b.empty - a.empty)
+    .map(({ room }) => room);
+}
+
+/** A node of its own for each bundle when there are enough; else the node with the fewest of the group that still has room. */
+export function placeSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement | undefined {
+  return (
+    placeStrictSpread(request, rooms) ??
+    fewestFirst(request, rooms) ??
+    search(
+      request.bundles,
+      rooms.map((room) => new Room(room)),
+    )
+  );
+}
+
+function fewestFirst(request: PlaceRequest, nodes: readonly NodeRoom[]): Placement | undefined {
+  const rooms = nodes.map((room) => new Room(room));
+  const load = new Map<string, number>();
+  for (const nodeId of request.keptNodeIds) load.set(nodeId, (load.get(nodeId) ?? 0) + 1);
+  const placed: PlacedOn[] = [];
+  for (const bundle of hardestFirst(request.bundles)) {
+    let best: { room: Room; load: number; empty: number } | undefined;
+    for (const room of rooms) {
+      if (!allows(room, bundle)) continue;
+      const here = { room, load: load.get(room.nodeId) ?? 0, empty: emptiness(room, bundle.units) };
+      if (!best || here.load < best.load || (here.load === best.load && here.empty > best.empty)) best = here;
+    }
+    if (!best) return undefined;
+    placed.push({ index: bundle.index, nodeId: best.room.nodeId, devices: best.room.take(bundle.units)! });
+    load.set(best.room.nodeId, best.load + 1);
+  }
+  return placed;
+}

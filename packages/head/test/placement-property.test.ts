@@ -1,0 +1,153 @@
+import type { DeviceGrant, Strategy } from "@whipray/rpc";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { explain } from "../src/placement/explain.ts";
+import { place } from "../src/placement/place.ts";
+import type { Placement, PlaceRequest } from "../src/placement/request.ts";
+import { type NodeRoom, Room } from "../src/placement/room.ts";
+import { node, request } from "./rooms.ts";
+
+const shares = fc.constantFrom(0, 0.2, 0.3, 0.5, 0.7, 1);
+const nodes = (most: number) =>
+  fc
+    .array(fc.record({ CPU: fc.integer({ min: 0, max: 4 }), gpus: fc.array(shares, { maxLength: 3 }) }), {
+      maxLength: most,
+    })
+    .map((list) => list.map(({ CPU, gpus }, at) => node(`n${at}`, { CPU }, gpus)));
+const bundle = fc
+  .record({ CPU: fc.integer({ min: 0, max: 3 }), GPU: fc.constantFrom(0, 0.2, 0.3, 0.5, 0.7, 1, 2) })
+  .filter(({ CPU, GPU }) => CPU + GPU > 0)
+  .map((amounts) => Object.fromEntries(Object.entries(amounts).filter(([, value]) => value > 0)));
+const strategies = fc.constantFrom<Strategy[]>("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD");
+const requests = (most: number) =>
+  fc
+    .tuple(strategies, fc.array(bundle, { minLength: 1, maxLength: most }))
+    .map(([strategy, bundles]) => request(strategy, bundles));
+
+/** Books the placement again from nothing and fails on anything that is not there. */
+function replay(wanted: PlaceRequest, rooms: readonly NodeRoom[], placement: Placement): void {
+  const free = new Map(rooms.map((room) => [room.nodeId, new Room(room)]));
+  expect(placement.map((one) => one.index)).toEqual(wanted.bundles.map((one) => one.index));
+  for (const { index, nodeId, devices } of placement) {
+    const asked = wanted.bundles[index]!.units;
+    const room = free.get(nodeId)!;
+    const got: Record<string, number> = {};
+    for (const grant of devices) got[grant.resource] = (got[grant.resource] ?? 0) + grant.units;
+    expect(got["GPU"] ?? 0).toBe(asked["GPU"] ?? 0);
+    if ((asked["GPU"] ?? 0) < 10_000) expect(devices.length).toBeLessThanOrEqual(1);
+    else expect(devices.every((grant: DeviceGrant) => grant.units === 10_000)).toBe(true);
+    room.grant(asked, devices);
+    expect(room.snapshot().devices.every((device) => device.units >= 0)).toBe(true);
+    expect(Object.values(room.free).every((left) => left >= 0)).toBe(true);
+  }
+  const used = placement.map((one) => one.nodeId);
+  if (wanted.strategy === "STRICT_PACK") expect(new Set(used).size).toBe(1);
+  if (wanted.strategy === "STRICT_SPREAD") expect(new Set(used).size).toBe(used.length);
+}
+
+/** Plain exhaustive answer to "is there any?", written without the code under test's order, pruning or bounds. */
+function possible(wanted: PlaceRequest, rooms: readonly NodeRoom[]): boolean {
+  const free = rooms.map((room) => ({
+    CPU: room.free["CPU"] ?? 0,
+    gpus: room.devices.map((device) => device.units),
+    used: false,
+  }));
+  const at = (index: number, only?: number): boolean => {
+    const asked = wanted.bundles[index];
+    if (!asked) return true;
+    const CPU = asked.units["CPU"] ?? 0;
+    const GPU = asked.units["GPU"] ?? 0;
+    return free.some((room, place) => {
+      if (only !== undefined && place !== only) return false;
+      if (wanted.strategy === "STRICT_SPREAD" && room.used) return false;
+      if (room.CPU < CPU) return false;
+      const saved = { ...room, gpus: [...room.gpus] };
+      const choices: number[][] =
+        GPU === 0
+          ? [room.gpus]
+          : GPU >= 10_000
+            ? wholes(room.gpus, GPU / 10_000)
+            : room.gpus.flatMap((units, i) => (units >= GPU ? [room.gpus.map((u, j) => (i === j ? u - GPU : u))] : []));
+      return choices.some((gpus) => {
+        Object.assign(room, { CPU: saved.CPU - CPU, gpus, used: true });
+        const fits = at(index + 1, wanted.strategy === "STRICT_PACK" ? place : undefined);
+        Object.assign(room, saved);
+        return fits;
+      });
+    });
+  };
+  return at(0);
+}
+
+function wholes(gpus: number[], count: number): number[][] {
+  const whole = gpus.flatMap((units, index) => (units === 10_000 ? [index] : []));
+  if (whole.length < count) return [];
+  const taken = new Set(whole.slice(0, count));
+  return [gpus.map((units, index) => (taken.has(index) ? 0 : units))];
+}
+
+test("a placement never takes what is not there, and STRICT strategies hold", () => {
+  fc.assert(
+    fc.property(nodes(6), requests(8), (rooms, wanted) => {
+      const placement = place(wanted, rooms);
+      if (placement) replay(wanted, rooms, placement);
+    }),
+    { numRuns: 600 },
+  );
+});
+
+test("a small placement is found if and only if there is one", () => {
+  fc.assert(
+    fc.property(nodes(3), requests(4), (rooms, wanted) => {
+      expect(place(wanted, rooms) !== undefined).toBe(possible(wanted, rooms));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test("PACK uses one node when one node can hold all", () => {
+  fc.assert(
+    fc.property(nodes(4), requests(4), (rooms, wanted) => {
+      if (!possible({ ...wanted, strategy: "STRICT_PACK" }, rooms)) return;
+      expect(new Set(place({ ...wanted, strategy: "PACK" }, rooms)?.map((one) => one.nodeId)).size).toBe(1);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("SPREAD uses a node for each bundle when that can be", () => {
+  fc.assert(
+    fc.property(nodes(4), requests(4), (rooms, wanted) => {
+      if (!possible({ ...wanted, strategy: "STRICT_SPREAD" }, rooms)) return;
+      const used = place({ ...wanted, strategy: "SPREAD" }, rooms)?.map((one) => one.nodeId);
+      expect(new Set(used).size).toBe(wanted.bundles.length);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("there is a reason if and only if there is no placement, and infeasible means that an empty cluster cannot either", () => {
+  fc.assert(
+    fc.property(nodes(4), requests(5), (rooms, wanted) => {
+      const total = rooms.map((room) => ({
+        ...room,
+        devices: room.devices.map((device) => ({ ...device, units: 10_000 })),
+      }));
+      const reasons = explain(wanted, rooms, total);
+      expect(reasons.length === 0).toBe(place(wanted, rooms) !== undefined);
+      for (const reason of reasons) expect(reason.text).not.toBe("");
+      if (place(wanted, total)) expect(reasons.every((reason) => reason.kind === "busy")).toBe(true);
+      else if (reasons.length > 0) expect(reasons.every((reason) => reason.kind !== "busy")).toBe(true);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("the same input gives the same answer", () => {
+  fc.assert(
+    fc.property(nodes(4), requests(5), (rooms, wanted) => {
+      expect(place(wanted, rooms)).toEqual(place(wanted, rooms));
+    }),
+    { numRuns: 100 },
+  );
+});

@@ -1,0 +1,211 @@
+import { type Clock, delay, type Logger, WhiprayError } from "@whipray/core";
+import {
+  type ActorStarted,
+  actorHost,
+  actorStart,
+  actorStop,
+  type DeathCause,
+  type Endpoint,
+  type Infer,
+} from "@whipray/rpc";
+import type { CauseBook } from "./cause-book.ts";
+import { type Corpse, creationFailed, deathCause, showExit, withCorpse } from "./death-cause.ts";
+import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
+import type { EngineService } from "./engine-service.ts";
+import type { HeadLink } from "./head-link.ts";
+import type { HostedActor, HostedActors } from "./hosted-actors.ts";
+import type { Ledger } from "./ledger.ts";
+import type { PortService } from "./port-service.ts";
+import type { ProcessExit, Processes } from "./processes.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { WORKER_MARK, type Worker, type Workers } from "./workers.ts";
+
+/** How long what an ended worker started is killed before it counts as stuck. */
+const SWEEP_MS = 5_000;
+const STUCK_PAUSE_MS = 1_000;
+/** How long a broken connection waits for the news that the process behind it ended. */
+const EXIT_NEWS_MS = 1_000;
+
+type ActorStart = Infer<(typeof actorStart)["request"]>;
+
+export interface ActorServiceOptions {
+  readonly endpoint: Endpoint;
+  readonly head: HeadLink;
+  readonly headUrl: string;
+  readonly nodeId: string;
+  readonly ledger: Ledger;
+  readonly actors: HostedActors;
+  readonly workers: Workers;
+  readonly engines: EngineService;
+  readonly ports: PortService;
+  readonly processes: Processes;
+  readonly quarantine: Quarantine;
+  readonly causes: CauseBook;
+  readonly visibility: DeviceVisibility;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Starts and ends actors for the head: `actor.start`, `actor.stop`, and `actor.ended` when one ends by itself. */
+export class ActorService {
+  readonly #options: ActorServiceOptions;
+
+  constructor(options: ActorServiceOptions) {
+    this.#options = options;
+    options.endpoint.serve(actorStart, (request) => this.#start(request));
+    options.endpoint.serve(actorStop, async ({ actorId, epoch, graceMs, cause }) => {
+      const actor = options.actors.get(actorId);
+      const found = actor !== undefined && actor.epoch <= epoch;
+      if (found) await this.end(actor, cause, graceMs);
+      return { found, view: options.ledger.view() };
+    });
+  }
+
+  async #start(request: ActorStart): Promise<ActorStarted> {
+    const { head, ledger, actors } = this.#options;
+    const { spec, epoch, leaseId, devices } = request;
+    await head.checkEpoch(request.nodeEpoch);
+    for (let known = actors.get(spec.actorId); known; known = actors.get(spec.actorId)) {
+      if (known.epoch > epoch) throw stale(spec.actorId, epoch, known.epoch);
+      // The head asks again when it lost the first answer: same actor, same epoch, same process.
+      if (known.epoch === epoch) return known.started;
+      await this.end(known, { kind: "RAY_KILL", message: `replaced by epoch ${epoch}` }, 0);
+    }
+    const { units, placementUnits, pgId, bundleIndex } = spec;
+    const answer = ledger.acquire({ leaseId, units, placementUnits, devices, pgId, bundleIndex });
+    if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };
+    const actor: HostedActor = {
+      ...{ spec, epoch, lease: answer.lease, worker: undefined, alive: false, ending: undefined, graceMs: undefined },
+      started: Promise.resolve({ ok: false, view: ledger.view() }),
+      abort: new AbortController(),
+      ended: Promise.withResolvers<void>(),
+    };
+    actors.add(actor);
+    head.viewChanged();
+    actor.started = this.#run(actor);
+    return actor.started;
+  }
+
+  async #run(actor: HostedActor): Promise<ActorStarted> {
+    const { workers, visibility, ledger } = this.#options;
+    const { spec, lease } = actor;
+    try {
+      const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
+      const worker = await workers.take(env, actor.abort.signal);
+      actor.worker = worker;
+      void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
+      if (actor.ending) return await this.#failed(actor, actor.ending);
+      await this.#host(actor, worker, env);
+      if (actor.ending) return await this.#failed(actor, actor.ending);
+      actor.alive = true;
+      workers.hosted();
+      const { address, socket, pid, peer } = worker;
+      const where = { address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] };
+      const bundle = lease.bundleIndex === undefined ? {} : { bundleIndex: lease.bundleIndex };
+      return { ok: true, ...where, ...bundle, view: ledger.view() };
+    } catch (error) {
+      return await this.#failed(actor, actor.ending ?? (await this.#startCause(actor, error)));
+    }
+  }
+
+  /** Resolves when the constructor is done. */
+  #host(actor: HostedActor, worker: Worker, env: Record<string, string>): Promise<unknown> {
+    const { spec, epoch, lease } = actor;
+    const { args, ...rest } = spec;
+    return worker.peer.invoke(actorHost, {
+      spec: { ...rest, args: [] },
+      epoch,
+      leaseId: lease.leaseId,
+      devices: [...lease.devices],
+      env,
+      args,
+      head: this.#options.headUrl,
+    });
+  }
+
+  /** A process that ended is the cause; else what the constructor raised, or what kept the process from starting. */
+  async #startCause(actor: HostedActor, error: unknown): Promise<DeathCause> {
+    const { worker } = actor;
+    const { nodeId, clock } = this.#options;
+    if (!worker) return creationFailed(error, nodeId);
+    if (worker.peer.closed) {
+      const exit = await Promise.race([worker.child.exited, delay(clock, EXIT_NEWS_MS)]);
+      if (exit) {
+        const message = `worker process ${worker.pid} ended with ${showExit(exit)} before the actor was ready`;
+        return deathCause("WORKER_DIED", message, { nodeId, pid: worker.pid, exit, log: worker.log });
+      }
+    }
+    return { ...creationFailed(error, nodeId), pid: worker.pid, logPath: worker.log.path };
+  }
+
+  async #failed(actor: HostedActor, cause: DeathCause): Promise<ActorStarted> {
+    if (actor.worker) await this.end(actor, cause, 0);
+    else await this.#cleanUp(actor, cause);
+    return { ok: false, failed: actor.ending ?? cause, view: this.#options.ledger.view() };
+  }
+
+  /**
+   * Ends an actor and everything it owns here; the first cause stands. Resolves when nothing is left, or when what is left is
+   * quarantined. `graceMs` 0 is SIGKILL at once.
+   */
+  end(actor: HostedActor, cause: DeathCause, graceMs: number): Promise<void> {
+    const { workers, engines, logger } = this.#options;
+    actor.ending ??= cause;
+    actor.graceMs = Math.min(graceMs, actor.graceMs ?? Infinity);
+    logger.info("actor ends", { actorId: actor.spec.actorId, epoch: actor.epoch, cause: cause.message, graceMs });
+    if (actor.worker) void workers.stop(actor.worker, graceMs);
+    // `#run` waits for a process, and cleans up when it gets none.
+    else actor.abort.abort();
+    if (graceMs === 0) void engines.endAll(actor.spec.actorId, 0);
+    return actor.ended.promise;
+  }
+
+  #workerEnded(actor: HostedActor, worker: Worker, exit: ProcessExit): void {
+    const { nodeId, causes } = this.#options;
+    const corpse: Corpse = { nodeId, pid: worker.pid, exit, log: worker.log };
+    // Exit code 0 is the actor's own wish (Ray: exit_actor, INTENDED_USER_EXIT): it is not restarted.
+    const kind = exit.code === 0 ? "EXITED" : "WORKER_DIED";
+    const own = deathCause(kind, `worker process ${worker.pid} ended with ${showExit(exit)}`, corpse);
+    const cause = actor.ending ? withCorpse(actor.ending, corpse) : own;
+    actor.ending ??= cause;
+    causes.put(worker.address, cause);
+    void this.#cleanUp(actor, cause);
+  }
+
+  /** The order of release (reliability 7.2, rule 6): every process gone, then the ledger, then the head. */
+  async #cleanUp(actor: HostedActor, cause: DeathCause): Promise<void> {
+    const { engines, ports, ledger, actors, head } = this.#options;
+    const { lease, spec, epoch, worker } = actor;
+    actor.ending ??= cause;
+    await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && this.#sweep(actor, worker)]);
+    ports.releaseAll(spec.actorId);
+    ledger.release(lease.leaseId);
+    actors.remove(actor);
+    head.viewChanged();
+    if (actor.alive) head.ended({ actorId: spec.actorId, epoch, cause });
+    actor.ended.resolve();
+  }
+
+  /** Ends what the worker started and left: children in other sessions, double forks. */
+  async #sweep(actor: HostedActor, worker: Worker): Promise<void> {
+    const { processes, quarantine } = this.#options;
+    const { left } = await processes.sweep(WORKER_MARK, worker.workerId, SWEEP_MS);
+    if (left === 0) return;
+    const reason = `${left} processes that ${worker.workerId} started cannot be killed`;
+    quarantine.hold(actor.lease.devices, reason, this.#swept(worker));
+  }
+
+  async #swept(worker: Worker): Promise<void> {
+    const { processes, clock } = this.#options;
+    do await delay(clock, STUCK_PAUSE_MS);
+    while ((await processes.sweep(WORKER_MARK, worker.workerId, SWEEP_MS)).left > 0);
+  }
+}
+
+function stale(actorId: string, epoch: number, current: number): WhiprayError {
+  return new WhiprayError({
+    code: "STALE_EPOCH",
+    message: `${actorId} is at epoch ${current} here; epoch ${epoch} was refused`,
+    details: { actorId, epoch, current },
+  });
+}

@@ -1,0 +1,55 @@
+import {
+  bundleCommit,
+  bundlePrepare,
+  bundleRelease,
+  type DeathCause,
+  type Endpoint,
+  type NodeView,
+} from "@whipray/rpc";
+import type { ActorService } from "./actor-service.ts";
+import type { HeadLink } from "./head-link.ts";
+import type { HostedActors } from "./hosted-actors.ts";
+import type { Ledger } from "./ledger.ts";
+
+export interface BundleServiceOptions {
+  readonly endpoint: Endpoint;
+  readonly head: HeadLink;
+  readonly ledger: Ledger;
+  readonly actors: HostedActors;
+  readonly actorService: ActorService;
+}
+
+/** The two phases of bundles, for the head: `bundle.prepare`, `bundle.commit`, `bundle.release` (ray.md 2.2). */
+export class BundleService {
+  readonly #options: BundleServiceOptions;
+
+  constructor(options: BundleServiceOptions) {
+    this.#options = options;
+    const { endpoint, ledger, head } = options;
+    endpoint.serve(bundlePrepare, async ({ pgId, epoch, nodeEpoch, bundles }) => {
+      await head.checkEpoch(nodeEpoch);
+      const answer = ledger.prepare(pgId, epoch, bundles);
+      if (answer.ok) return { ok: true, view: ledger.view() };
+      return { ok: false, reason: answer.reason.slice(0, 1_024), view: ledger.view() };
+    });
+    endpoint.serve(bundleCommit, ({ pgId, epoch, indices }) => {
+      ledger.commit(pgId, epoch, indices);
+      return { view: ledger.view() };
+    });
+    endpoint.serve(bundleRelease, async ({ pgId, epoch, indices }) => {
+      return { view: await this.release(pgId, epoch, indices) };
+    });
+  }
+
+  /** Ends what runs inside, then gives the bundles back. */
+  async release(pgId: string, epoch: number, indices?: readonly number[]): Promise<NodeView> {
+    const { ledger, actors, actorService, head } = this.#options;
+    const cause: DeathCause = { kind: "GROUP_REMOVED", message: `its placement group ${pgId} was removed` };
+    const closed = ledger.close(pgId, epoch, indices);
+    const inside = closed.leaseIds.map((leaseId) => actors.ofLease(leaseId));
+    await Promise.all(inside.map((actor) => actor && actorService.end(actor, cause, 0)));
+    ledger.releaseBundles(pgId, closed.indices);
+    head.viewChanged();
+    return ledger.view();
+  }
+}

@@ -1,0 +1,238 @@
+import { asWhiprayError, type Logger, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
+import { threadVariables } from "@whipray/devices";
+import {
+  type DeviceGrant,
+  type Endpoint,
+  type EngineStart,
+  engineEnded,
+  engineStart,
+  engineStop,
+  type Peer,
+} from "@whipray/rpc";
+import type { CauseBook } from "./cause-book.ts";
+import { deathCause, showExit } from "./death-cause.ts";
+import { type DeviceVisibility, engineEnvironment } from "./engine-environment.ts";
+import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
+import type { HostedActor, HostedActors } from "./hosted-actors.ts";
+import type { KnownLogs } from "./known-logs.ts";
+import type { LogWriter } from "./logs.ts";
+import type { NodeDevice } from "./node-identity.ts";
+import type { ProcessExit } from "./processes.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { NODE_MARK } from "./runtime-directory.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Engines that one actor may run at a time. */
+export const ENGINES_PER_ACTOR_LIMIT = 256;
+/** Variables of the dynamic loader: they act at exec alone, so the engine host refuses them later. */
+const LOADER_VARIABLES = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"];
+
+/** Files that only the engine and we may read. */
+export interface Secrets {
+  /** Writes a secret and gives its path. */
+  write(name: string, text: string): Promise<string>;
+  remove(name: string): Promise<void>;
+}
+
+export interface EngineServiceOptions {
+  readonly endpoint: Endpoint;
+  readonly nodeId: string;
+  readonly cluster: string;
+  readonly actors: HostedActors;
+  readonly guards: Guards;
+  readonly logs: KnownLogs;
+  readonly secrets: Secrets;
+  readonly causes: CauseBook;
+  readonly quarantine: Quarantine;
+  readonly visibility: DeviceVisibility;
+  readonly devices: readonly NodeDevice[];
+  readonly logger: Logger;
+  /** The raylet's own environment. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly cacheDirectory: string;
+  /** Folder of the engine host. */
+  readonly enginePythonPath: string | undefined;
+  /** What starts the engine host when a request has no arguments of its own. */
+  readonly engineHostArgs: readonly string[];
+}
+
+interface Engine {
+  readonly engineId: string;
+  readonly actor: HostedActor;
+  readonly guarded: GuardedEngine;
+  readonly devices: readonly DeviceGrant[];
+  readonly log: LogWriter;
+  readonly graceMs: number;
+}
+
+/** Starts and ends Python engines for the actors of this node: `engine.start`, `engine.stop`, `engine.ended`. */
+export class EngineService {
+  readonly #options: EngineServiceOptions;
+  readonly #engines = new Map<string, Engine>();
+  /** Engines that are being started; they count, and they are ended with their actor. */
+  readonly #starting = new Map<string, { actorId: string; done: Promise<unknown> }>();
+
+  constructor(options: EngineServiceOptions) {
+    this.#options = options;
+    options.endpoint.serve(engineStart, (request, call) => this.#start(request, call.peer));
+    options.endpoint.serve(engineStop, async ({ engineId, graceMs }, call) => {
+      const engine = this.#engines.get(engineId);
+      if (engine && engine.actor.worker?.address !== call.peer.address) {
+        throw new WhiprayError({ code: "FORBIDDEN", message: `${engineId} does not belong to ${call.peer.address}` });
+      }
+      return engine ? { found: true, ...(await this.#stop(engine, graceMs)) } : { found: false, killed: 0, left: 0 };
+    });
+  }
+
+  terminal(engineId: string): Terminal | undefined {
+    return this.#engines.get(engineId)?.guarded.terminal;
+  }
+
+  get count(): number {
+    return this.#engines.size;
+  }
+
+  async #start(request: EngineStart, peer: Peer): Promise<{ pid: number; logPath: string }> {
+    const { engineId, actorId, epoch } = request;
+    const actor = this.#options.actors.ofCaller(peer, actorId, epoch);
+    if (this.#engines.has(engineId) || this.#starting.has(engineId)) {
+      throw new WhiprayError({ code: "ENGINE_EXISTS", message: `${engineId} runs already`, details: { engineId } });
+    }
+    const mine = [...this.#engines.values(), ...this.#starting.values()].filter((one) => {
+      return ("actor" in one ? one.actor.spec.actorId : one.actorId) === actorId;
+    });
+    if (mine.length >= ENGINES_PER_ACTOR_LIMIT) {
+      const message = `${actorId} runs ${mine.length} engines; the limit is ${ENGINES_PER_ACTOR_LIMIT}`;
+      throw new WhiprayError({ code: "LIMIT", message, details: { actorId, limit: ENGINES_PER_ACTOR_LIMIT } });
+    }
+    const launching = this.#launch(request, actor);
+    this.#starting.set(engineId, { actorId, done: launching.catch(() => {}) });
+    try {
+      const engine = await launching;
+      if (!actor.ending) return { pid: engine.guarded.pid, logPath: engine.log.path };
+    } finally {
+      this.#starting.delete(engineId);
+    }
+    throw new WhiprayError({ code: "ACTOR_DIED", message: `${actorId} ended while ${engineId} was started` });
+  }
+
+  async #launch(request: EngineStart, actor: HostedActor): Promise<Engine> {
+    const { guards, logs, secrets, logger } = this.#options;
+    const { engineId, graceMs, pty, epoch } = request;
+    const devices = this.#devices(request, actor);
+    const cwd = request.cwd ?? this.#options.cwd;
+    const env = this.#environment(
+      request,
+      actor,
+      devices,
+      cwd,
+      await secrets.write(`${engineId}.token`, request.token),
+    );
+    const args = request.argv.length > 0 ? request.argv : this.#options.engineHostArgs;
+    const argv = [request.python ?? "python3", ...args];
+    const log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
+    try {
+      const locks = this.#locks(devices);
+      const guarded = await guards.start({ engineId, epoch, argv, cwd, env, locks, graceMs, log, pty });
+      const engine: Engine = { engineId, actor, guarded, devices, log, graceMs };
+      this.#engines.set(engineId, engine);
+      logger.info("engine started", { engineId, actorId: actor.spec.actorId, pid: guarded.pid, log: log.path });
+      void guarded.exited.then((exit) => this.#exited(engine, exit));
+      void guarded.gone.then(() => this.#gone(engine));
+      return engine;
+    } catch (thrown) {
+      await secrets.remove(`${engineId}.token`);
+      const error = asWhiprayError(thrown, "ENGINE_START_FAILED").at({
+        stderrTail: log.errorTail(),
+        logPath: log.path,
+      });
+      await log.close();
+      throw error;
+    }
+  }
+
+  /** Devices of the lease, or the part of them that was asked for. @throws WhiprayError `INVALID_DEVICES` */
+  #devices(request: EngineStart, actor: HostedActor): readonly DeviceGrant[] {
+    const lease = actor.lease.devices;
+    for (const wanted of request.devices ?? []) {
+      const held = lease.find((device) => device.uuid === wanted.uuid);
+      if (held && wanted.units <= held.units) continue;
+      throw new WhiprayError({
+        code: "INVALID_DEVICES",
+        message: `${wanted.units / UNITS_PER_ONE} of device ${wanted.uuid} is not part of the lease of ${request.actorId}`,
+        details: { uuid: wanted.uuid, granted: lease.map((device) => device.uuid) },
+      });
+    }
+    return request.devices ?? lease;
+  }
+
+  #environment(
+    request: EngineStart,
+    actor: HostedActor,
+    granted: readonly DeviceGrant[],
+    cwd: string,
+    tokenFile: string,
+  ): Record<string, string> {
+    const { env: inherited, visibility, nodeId, cluster, cacheDirectory, enginePythonPath } = this.#options;
+    const cpu = actor.lease.units["CPU"];
+    return engineEnvironment({
+      ...{ inherited, visibility, cacheDirectory, enginePythonPath, granted, cwd },
+      user: request.env,
+      isolation: request.isolation,
+      threadVariables: threadVariables(cpu === undefined ? undefined : cpu / UNITS_PER_ONE, request.env, inherited),
+      own: {
+        WHIPRAY_ENGINE_SOCKET: request.socket,
+        WHIPRAY_ENGINE_TOKEN_FILE: tokenFile,
+        WHIPRAY_ENGINE_ADDRESS: `${nodeId}/${request.engineId}`,
+        WHIPRAY_LEASE: actor.lease.leaseId,
+        WHIPRAY_EPOCH: String(actor.epoch),
+        WHIPRAY_CLUSTER: cluster,
+        WHIPRAY_PROTECTED_ENV: [...new Set([...visibility.reserved(), ...LOADER_VARIABLES])].join(","),
+        [NODE_MARK]: nodeId,
+      },
+    });
+  }
+
+  #locks(granted: readonly DeviceGrant[]): string[] {
+    const paths = granted.map(({ uuid }) => this.#options.devices.find((device) => device.uuid === uuid)?.lockPath);
+    return [...new Set(paths.filter((path) => path !== undefined))];
+  }
+
+  #exited(engine: Engine, exit: ProcessExit): void {
+    const { nodeId, causes, logger } = this.#options;
+    const { engineId, guarded, log, actor } = engine;
+    const message = `engine ${engineId} (pid ${guarded.pid}) ended with ${showExit(exit)}`;
+    const cause = deathCause("WORKER_DIED", message, { nodeId, pid: guarded.pid, exit, log });
+    causes.put(`${nodeId}/${engineId}`, cause);
+    // The guard ends the rest of the tree by itself; we want to know when it cannot.
+    void this.#stop(engine, engine.graceMs);
+    const peer = actor.worker?.peer;
+    if (!peer || peer.closed) return;
+    peer.invoke(engineEnded, { engineId, cause }).catch((error: unknown) => {
+      logger.debug("a worker did not hear of its engine's end", { engineId, error: String(error) });
+    });
+  }
+
+  #gone(engine: Engine): void {
+    this.#engines.delete(engine.engineId);
+    void engine.log.close();
+    void this.#options.secrets.remove(`${engine.engineId}.token`);
+  }
+
+  async #stop(engine: Engine, graceMs: number): Promise<TreeEnd> {
+    const end = await engine.guarded.stop(graceMs);
+    if (end.left > 0) {
+      const reason = `${end.left} processes of ${engine.engineId} cannot be killed`;
+      this.#options.quarantine.hold(engine.devices, reason, engine.guarded.gone);
+    }
+    return end;
+  }
+
+  /** Ends all engines of an actor, each with its own grace unless one is given. Resolves when all are gone, or quarantined. */
+  async endAll(actorId: string, graceMs: number | undefined): Promise<void> {
+    await Promise.all([...this.#starting.values()].filter((one) => one.actorId === actorId).map((one) => one.done));
+    const mine = [...this.#engines.values()].filter((engine) => engine.actor.spec.actorId === actorId);
+    await Promise.all(mine.map((engine) => this.#stop(engine, graceMs ?? engine.graceMs)));
+  }
+}

@@ -1,0 +1,269 @@
+import { type ResourceUnits, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
+import type { BundleAsk, DeviceGrant, DeviceInfo, NodeView, RunningBundle } from "@whipray/rpc";
+import { type Bundle, bundleKey, LedgerBundles } from "./ledger-bundles.ts";
+import { ResourcePool } from "./resource-pool.ts";
+
+/** What a node has, counted once at its start. */
+export interface NodeTotals {
+  /** CPU, memory and custom resources; nothing that exists as single devices. */
+  readonly scalars: ResourceUnits;
+  readonly devices: readonly DeviceInfo[];
+}
+
+/** A request for resources of an actor. */
+export interface LeaseAsk {
+  readonly leaseId: string;
+  /** Held until `release`. */
+  readonly units: ResourceUnits;
+  /** Must be free at this moment, but are not held (Ray: an actor that asked for nothing needs 1 CPU to be placed). */
+  readonly placementUnits: ResourceUnits;
+  /** What the head proposes; for a resource without a proposal the ledger chooses. */
+  readonly devices: readonly DeviceGrant[];
+  /** Inside this group's bundle. */
+  readonly pgId?: string | undefined;
+  /** −1 is the first bundle of the group that holds the whole demand. */
+  readonly bundleIndex: number;
+}
+
+export interface Lease {
+  readonly leaseId: string;
+  readonly units: ResourceUnits;
+  readonly devices: readonly DeviceGrant[];
+  readonly pgId?: string;
+  readonly bundleIndex?: number;
+}
+
+export type LeaseAnswer = { ok: true; lease: Lease } | { ok: false; reason: string };
+export type PrepareAnswer = { ok: true } | { ok: false; reason: string };
+
+/**
+ * What this node has and who holds it. The head proposes, the ledger confirms or refuses with a reason (design.md,
+ * mechanism 4): nothing of this node is granted by anybody else. Every method is all or nothing. Pure.
+ */
+export class Ledger {
+  readonly #node: ResourcePool;
+  readonly #bundles = new LedgerBundles();
+  readonly #leases = new Map<string, { lease: Lease; bundle: Bundle | undefined }>();
+  /** Device → why it is not offered. */
+  readonly #quarantined = new Map<string, string>();
+  readonly #unhealthy = new Set<string>();
+  #version = 1;
+
+  constructor(totals: NodeTotals) {
+    const devices = totals.devices.map(({ uuid, index, resource }) => ({
+      uuid,
+      index,
+      resource,
+      units: UNITS_PER_ONE,
+    }));
+    this.#node = new ResourcePool(totals.scalars, devices);
+    for (const { uuid, health } of totals.devices) if (health === "unhealthy") this.#unhealthy.add(uuid);
+  }
+
+  /** What is free outside bundles. The version grows with each change. */
+  view(): NodeView {
+    const devices: Record<string, number> = {};
+    for (const uuid of this.#node.devices.uuids()) {
+      const free = this.#node.devices.free(uuid);
+      if (free > 0 && this.#usable(uuid)) devices[uuid] = free;
+    }
+    return { version: this.#version, free: this.#node.free(), devices };
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  /**
+   * First phase: takes all these bundles or none. Bundles that are already held under the same epoch count as taken.
+   * @throws WhiprayError `STALE_EPOCH` when the group was seen with a newer epoch; `INVALID_BUNDLES` for an index twice.
+   */
+  prepare(pgId: string, epoch: number, asks: readonly BundleAsk[]): PrepareAnswer {
+    this.#bundles.checkEpoch(pgId, epoch);
+    if (new Set(asks.map((ask) => ask.index)).size !== asks.length) {
+      throw new WhiprayError({ code: "INVALID_BUNDLES", message: `${pgId}: a bundle index is named twice` });
+    }
+    const wanted: BundleAsk[] = [];
+    for (const ask of asks) {
+      const held = this.#bundles.get(pgId, ask.index);
+      if (!held) wanted.push(ask);
+      else if (held.epoch !== epoch || held.state === "closing" || !sameUnits(held.units, ask.units)) {
+        const now = `epoch ${held.epoch}, ${held.state}`;
+        return { ok: false, reason: `bundle ${ask.index} of ${pgId} is still held here (${now}): release it first` };
+      }
+    }
+    // Proposals first: what the ledger chooses must not take a device that another bundle was promised. Then the largest.
+    wanted.sort((left, right) => right.devices.length - left.devices.length || deviceSum(right) - deviceSum(left));
+    const taken: { ask: BundleAsk; devices: DeviceGrant[] }[] = [];
+    for (const ask of wanted) {
+      const fit = this.#node.fit(ask.units, ask.devices, (uuid) => this.#usable(uuid));
+      if (!fit.ok) {
+        for (const one of taken) this.#node.give(one.ask.units, one.devices);
+        return { ok: false, reason: `bundle ${ask.index}: ${fit.reason}` };
+      }
+      this.#node.take(ask.units, fit.devices);
+      taken.push({ ask, devices: fit.devices });
+    }
+    for (const { ask, devices } of taken) this.#bundles.add(pgId, epoch, ask.index, ask.units, devices);
+    if (taken.length > 0) this.#version++;
+    this.#bundles.sawEpoch(pgId, epoch);
+    return { ok: true };
+  }
+
+  /**
+   * Second phase: leases may be taken inside from now on. Committing twice is fine.
+   * @throws WhiprayError `STALE_EPOCH`, `BUNDLE_NOT_FOUND`: then none of them is committed.
+   */
+  commit(pgId: string, epoch: number, indices: readonly number[]): void {
+    this.#bundles.checkEpoch(pgId, epoch);
+    const mine = indices.map((index) => this.#bundles.get(pgId, index));
+    const missing = indices.find((_, at) => mine[at]?.epoch !== epoch || mine[at]?.state === "closing");
+    if (missing !== undefined) {
+      throw new WhiprayError({
+        code: "BUNDLE_NOT_FOUND",
+        message: `bundle ${missing} of ${pgId} is not prepared here under epoch ${epoch}`,
+        details: { pgId, index: missing, epoch },
+      });
+    }
+    for (const bundle of mine) bundle!.state = "committed";
+  }
+
+  /**
+   * Begins the release of bundles of this epoch or older (all of the group when no indices are given): no lease is taken inside
+   * from now on. Answers which leases are still inside; they must be released before the bundles are.
+   */
+  close(pgId: string, epoch: number, indices?: readonly number[]): { indices: number[]; leaseIds: string[] } {
+    const mine = this.#bundles.of(pgId).filter((bundle) => {
+      return bundle.epoch <= epoch && (indices === undefined || indices.includes(bundle.index));
+    });
+    for (const bundle of mine) bundle.state = "closing";
+    const keys = new Set(mine.map((bundle) => bundleKey(pgId, bundle.index)));
+    const leaseIds: string[] = [];
+    for (const { lease, bundle } of this.#leases.values()) {
+      if (bundle && keys.has(bundleKey(bundle.pgId, bundle.index))) leaseIds.push(lease.leaseId);
+    }
+    this.#bundles.sawEpoch(pgId, epoch);
+    return { indices: mine.map((bundle) => bundle.index), leaseIds };
+  }
+
+  /**
+   * Gives closed bundles back. Unknown ones are fine.
+   * @throws WhiprayError `BUNDLE_BUSY` when a lease is still inside: then none of them is given back.
+   */
+  releaseBundles(pgId: string, indices: readonly number[]): void {
+    const mine = indices.map((index) => this.#bundles.get(pgId, index)).filter((bundle) => bundle?.state === "closing");
+    const busy = mine.find((bundle) => bundle!.leases > 0);
+    if (busy) {
+      throw new WhiprayError({
+        code: "BUNDLE_BUSY",
+        message: `bundle ${busy.index} of ${pgId} still holds ${busy.leases} leases`,
+        details: { pgId, index: busy.index, leases: busy.leases },
+      });
+    }
+    for (const bundle of mine) {
+      this.#bundles.remove(bundle!);
+      this.#node.give(bundle!.units, bundle!.devices);
+      this.#version++;
+    }
+  }
+
+  /** Takes a lease, or says why not. The same lease id again gets the same answer. */
+  acquire(ask: LeaseAsk): LeaseAnswer {
+    const known = this.#leases.get(ask.leaseId);
+    if (known) return { ok: true, lease: known.lease };
+    if (ask.pgId !== undefined) return this.#acquireInside(ask.pgId, ask);
+    const fit = this.#fit(this.#node, ask);
+    if (!fit.ok) return fit;
+    this.#node.take(ask.units, fit.devices);
+    this.#version++;
+    return this.#keep({ leaseId: ask.leaseId, units: ask.units, devices: fit.devices }, undefined);
+  }
+
+  #acquireInside(pgId: string, ask: LeaseAsk): LeaseAnswer {
+    const index = ask.bundleIndex;
+    const open = this.#bundles.of(pgId).filter((bundle) => {
+      return bundle.state === "committed" && (index === -1 || bundle.index === index);
+    });
+    let reason = `${pgId} has no committed bundle${index === -1 ? "" : ` ${index}`} on this node`;
+    for (const bundle of open) {
+      const fit = this.#fit(bundle.pool, ask);
+      if (!fit.ok) {
+        reason = `bundle ${bundle.index} of ${pgId}: ${fit.reason}`;
+        continue;
+      }
+      bundle.pool.take(ask.units, fit.devices);
+      bundle.leases++;
+      const { leaseId, units } = ask;
+      return this.#keep({ leaseId, units, devices: fit.devices, pgId, bundleIndex: bundle.index }, bundle);
+    }
+    return { ok: false, reason };
+  }
+
+  #fit(pool: ResourcePool, ask: LeaseAsk) {
+    const short = pool.scalarShortfall(ask.placementUnits);
+    if (short !== undefined) return { ok: false as const, reason: short };
+    return pool.fit(ask.units, ask.devices, (uuid) => this.#usable(uuid));
+  }
+
+  #keep(lease: Lease, bundle: Bundle | undefined): LeaseAnswer {
+    this.#leases.set(lease.leaseId, { lease, bundle });
+    return { ok: true, lease };
+  }
+
+  /** Gives a lease back, exactly. False when it is not held. */
+  release(leaseId: string): boolean {
+    const known = this.#leases.get(leaseId);
+    if (!known) return false;
+    this.#leases.delete(leaseId);
+    const { lease, bundle } = known;
+    (bundle?.pool ?? this.#node).give(lease.units, lease.devices);
+    if (bundle) bundle.leases--;
+    else this.#version++;
+    return true;
+  }
+
+  lease(leaseId: string): Lease | undefined {
+    return this.#leases.get(leaseId)?.lease;
+  }
+
+  /** Takes a device out of what is offered; who holds it keeps it. */
+  quarantine(uuid: string, reason: string): void {
+    if (!this.#node.devices.has(uuid)) return;
+    this.#quarantined.set(uuid, reason);
+    this.#version++;
+  }
+
+  /** Offers a quarantined device again. */
+  restore(uuid: string): void {
+    if (this.#quarantined.delete(uuid)) this.#version++;
+  }
+
+  quarantined(): ReadonlyMap<string, string> {
+    return this.#quarantined;
+  }
+
+  setHealth(uuid: string, health: DeviceInfo["health"]): void {
+    const before = this.#unhealthy.has(uuid);
+    if (health === "unhealthy") this.#unhealthy.add(uuid);
+    else this.#unhealthy.delete(uuid);
+    if (before !== this.#unhealthy.has(uuid)) this.#version++;
+  }
+
+  /** What a registration tells the head. */
+  runningBundles(): RunningBundle[] {
+    return this.#bundles.running();
+  }
+
+  #usable(uuid: string): boolean {
+    return !this.#quarantined.has(uuid) && !this.#unhealthy.has(uuid);
+  }
+}
+
+function deviceSum(ask: BundleAsk): number {
+  return Object.values(ask.units).reduce((sum, units) => sum + units, 0);
+}
+
+function sameUnits(left: ResourceUnits, right: ResourceUnits): boolean {
+  const names = Object.keys(left);
+  return names.length === Object.keys(right).length && names.every((name) => left[name] === right[name]);
+}

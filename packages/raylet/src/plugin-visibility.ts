@@ -1,0 +1,27 @@
+import {
+  type Device,
+  type DevicePlugin,
+  deviceVariables,
+  type Environment,
+  overriddenVariables,
+  reservedVariables,
+} from "@whipray/devices";
+import type { DeviceGrant } from "@whipray/rpc";
+import type { DeviceVisibility, Variables } from "./engine-environment.ts";
+
+/** What the device plugins of this node write. A device that two fractions of one process share is shown once. */
+export function pluginVisibility(
+  plugins: readonly DevicePlugin[],
+  devices: readonly Device[],
+  nodeEnvironment: Environment,
+): DeviceVisibility {
+  return {
+    variables(granted: readonly DeviceGrant[], userEnvironment: Variables) {
+      const uuids = new Set(granted.map((grant) => grant.uuid));
+      const shown = devices.filter((device) => uuids.has(device.uuid));
+      return deviceVariables(plugins, { granted: shown, nodeEnvironment, userEnvironment });
+    },
+    overridden: (userEnv, variables) => overriddenVariables(plugins, userEnv, nodeEnvironment, variables),
+    reserved: () => reservedVariables(plugins),
+  };
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
+
+/** One process as /proc shows it. */
+export interface ProcessStat {
+  readonly pid: number;
+  readonly state: string;
+  readonly parent: number;
+  /** Clock ticks after boot. With the pid it names one process for ever. */
+  readonly startTime: number;
+}
+
+/** Undefined when it is gone. */
+export function statOf(pid: number): ProcessStat | undefined {
+  try {
+    return parseStat(pid, readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The fields of /proc/<pid>/stat; the name in parentheses may itself hold spaces and parentheses. */
+export function parseStat(pid: number, text: string): ProcessStat {
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { pid, state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
+}
+
+/** Other processes that were started with `variable=value` in their environment, zombies left out. */
+export async function processesWith(variable: string, value: string): Promise<ProcessStat[]> {
+  const mark = Buffer.from(`\0${variable}=${value}\0`);
+  const found: ProcessStat[] = [];
+  for (const name of await readdir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const pid = Number(name);
+    if (pid === process.pid) continue;
+    const before = statOf(pid);
+    if (!before || before.state === "Z" || before.state === "X") continue;
+    // Those of other users cannot be read, and are not ours.
+    const environment = await readFile(`/proc/${pid}/environ`).catch(() => undefined);
+    if (!environment || !Buffer.concat([Buffer.of(0), environment, Buffer.of(0)]).includes(mark)) continue;
+    if (statOf(pid)?.startTime === before.startTime) found.push(before);
+  }
+  return found;
+}

@@ -1,0 +1,227 @@
+import type { Clock, IdSource, Logger, RandomSource } from "@whipray/core";
+import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
+import { ActorService } from "./actor-service.ts";
+import type { Beats } from "./beats.ts";
+import { BundleService } from "./bundle-service.ts";
+import { CauseBook } from "./cause-book.ts";
+import { causeError } from "./death-cause.ts";
+import type { DeviceVisibility } from "./engine-environment.ts";
+import { EngineService, type Secrets } from "./engine-service.ts";
+import type { Guards } from "./guards.ts";
+import { HeadLink } from "./head-link.ts";
+import { type HostedActor, HostedActors } from "./hosted-actors.ts";
+import { KnownLogs } from "./known-logs.ts";
+import { Ledger } from "./ledger.ts";
+import { LogService } from "./log-service.ts";
+import type { Logs } from "./logs.ts";
+import type { NodeIdentity } from "./node-identity.ts";
+import type { Fence, LeaseTurn, OwnRenewals } from "./node-lease.ts";
+import { nodeTotals } from "./node-totals.ts";
+import { PortService } from "./port-service.ts";
+import type { Ports } from "./ports.ts";
+import type { Processes } from "./processes.ts";
+import { Quarantine } from "./quarantine.ts";
+import type { Terminal } from "./terminal.ts";
+import { Workers } from "./workers.ts";
+
+/** What a raylet is made of. Daemons give real parts (`openNode`), simulations their in-memory twins. */
+export interface RayletParts {
+  readonly endpoint: Endpoint;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+  readonly processes: Processes;
+  readonly guards: Guards;
+  readonly logs: Logs;
+  readonly ports: Ports;
+  readonly beats: Beats;
+  readonly secrets: Secrets;
+  readonly visibility: DeviceVisibility;
+}
+
+export interface RayletOptions {
+  readonly node: NodeIdentity;
+  /** URL of the head. */
+  readonly headUrl: string;
+  /** Main file of `@whipray/worker`. */
+  readonly workerEntry: string;
+  /** Node for workers; daemons give `process.execPath`. */
+  readonly nodePath: string;
+  /** Arguments of Node before the entry file. */
+  readonly nodeArgs?: readonly string[];
+  /** File with the token of the role `worker`. */
+  readonly workerTokenFile: string;
+  /** The unix socket on which our endpoint listens. */
+  readonly rayletSocket: string;
+  readonly workerSocket: (workerId: string) => string;
+  /** Working directory of workers, and of engines that name none. */
+  readonly cwd: string;
+  /** The raylet's own environment, which workers and engines inherit without `WHIPRAY_*`. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Compile caches of engines; one folder a user. */
+  readonly cacheDirectory: string;
+  /** Folder of the Python engine host. */
+  readonly enginePythonPath?: string;
+  /** What starts the engine host. Default `-m whipray_engine`. */
+  readonly engineHostArgs?: readonly string[];
+}
+
+/** The agent of one machine: owns what runs there, and is the only one that grants its devices. */
+export class Raylet {
+  readonly #parts: RayletParts;
+  readonly #options: RayletOptions;
+  readonly #ledger: Ledger;
+  readonly #actors = new HostedActors();
+  readonly #causes: CauseBook;
+  readonly #head: HeadLink;
+  readonly #workers: Workers;
+  readonly #engines: EngineService;
+  readonly #actorService: ActorService;
+  readonly #bundles: BundleService;
+  readonly #registeredListeners: ((registered: NodeRegistered) => void)[] = [];
+  #stopping: Promise<void> | undefined;
+
+  constructor(parts: RayletParts, options: RayletOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    const { endpoint, clock, logger, beats } = parts;
+    const { node, headUrl, cwd, env } = options;
+    const { nodeId, cluster } = node;
+    const ledger = new Ledger({ scalars: node.scalars, devices: node.devices });
+    const causes = new CauseBook(clock);
+    const logs = new KnownLogs(parts.logs);
+    const actors = this.#actors;
+    const head = new HeadLink({
+      ...{ endpoint, headUrl, nodeId, clock, logger, random: parts.random },
+      describe: () => this.#describe(),
+      view: () => ledger.view(),
+      onRegistered: (registered) => this.#registered(registered),
+    });
+    const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
+    const shared = { ...parts, nodeId, cluster, headUrl, cwd, env, ledger, causes, logs, actors, head, quarantine };
+    const { workerEntry, workerTokenFile, rayletSocket, workerSocket, nodePath, nodeArgs = [] } = options;
+    const workers = new Workers({
+      ...shared,
+      ...{ workerEntry, workerTokenFile, rayletSocket, workerSocket, nodePath, nodeArgs },
+    });
+    const { cacheDirectory, enginePythonPath, engineHostArgs = ["-m", "whipray_engine"] } = options;
+    const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
+    const engines = new EngineService({ ...shared, ...hosts, devices: node.devices });
+    const ports = new PortService({ endpoint, actors, ports: parts.ports, ip: node.ip });
+    const actorService = new ActorService({ ...shared, workers, engines, ports });
+    new LogService({ endpoint, logs, causes, nodeId });
+    endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
+    beats.listen({ onTurn: (turn) => this.#turn(turn), onRefused: () => head.registerAgain() });
+    this.#ledger = ledger;
+    this.#causes = causes;
+    this.#head = head;
+    this.#workers = workers;
+    this.#engines = engines;
+    this.#actorService = actorService;
+    this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService });
+  }
+
+  /**
+   * Registers with the head; resolves when that is done. Tries on while the head is away.
+   * @throws WhiprayError what the head refused the registration with.
+   */
+  start(): Promise<void> {
+    return this.#head.start();
+  }
+
+  /** Called after every registration: whose tokens to accept, whom to ask when the head is silent. */
+  onRegistered(listener: (registered: NodeRegistered) => void): void {
+    this.#registeredListeners.push(listener);
+  }
+
+  /** Ends everything that runs here, and leaves the cluster. Calling it again waits for the same end. */
+  stop(reason = "stopped"): Promise<void> {
+    this.#stopping ??= this.#stop(reason);
+    return this.#stopping;
+  }
+
+  async #stop(reason: string): Promise<void> {
+    const { beats, guards, ports } = this.#parts;
+    await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
+    await this.#workers.close();
+    await this.#head.leave(reason);
+    await beats.close();
+    await guards.close();
+    ports.close();
+  }
+
+  /**
+   * Where a process of this node can be dialled, for an OPEN that comes by.
+   * @throws WhiprayError `WORKER_CRASHED` with the cause when it is gone.
+   */
+  socketOf(address: string): string | undefined {
+    const worker = this.#workers.find(address);
+    if (worker) return worker.socket;
+    const cause = this.#causes.get(address);
+    if (cause) throw causeError(address, cause);
+    return undefined;
+  }
+
+  /** The pseudo-terminal of an engine that has one. */
+  terminal(engineId: string): Terminal | undefined {
+    return this.#engines.terminal(engineId);
+  }
+
+  /** What runs here. */
+  get counts(): { actors: number; workers: number; engines: number } {
+    return { actors: this.#actors.size, workers: this.#workers.count, engines: this.#engines.count };
+  }
+
+  #describe(): Omit<NodeRegister, "epoch"> {
+    const { nodeId, incarnation, name, hostname, ip, url, pid, version, labels, scalars, devices } = this.#options.node;
+    return {
+      ...{ nodeId, inc: incarnation, name, hostname, ip, pid, version, labels },
+      ...(url !== undefined && { url }),
+      total: nodeTotals(scalars, devices),
+      devices: devices.map(({ lockPath: _, ...device }) => device),
+      view: this.#ledger.view(),
+      actors: this.#actors.running(),
+      bundles: this.#ledger.runningBundles(),
+    };
+  }
+
+  /** The head has given away, or never knew, some of what we run: it ends before anything new starts. */
+  async #registered(registered: NodeRegistered): Promise<void> {
+    const { epoch, beatMs, peers, dropActors, dropBundles } = registered;
+    this.#parts.logger.info("registered", { epoch, dropActors: dropActors.length, dropBundles: dropBundles.length });
+    this.#parts.beats.registered({ epoch, beatMs, peers });
+    for (const listener of this.#registeredListeners) listener(registered);
+    const actors = dropActors.map((actorId) => this.#actors.get(actorId)).filter((actor) => actor !== undefined);
+    await this.#endAll(actors, { kind: "NODE_DIED", message: "the head had given it up" });
+    await Promise.all(dropBundles.map(({ pgId, index }) => this.#bundles.release(pgId, this.#epochOf(pgId), [index])));
+  }
+
+  #epochOf(pgId: string): number {
+    const mine = this.#ledger.runningBundles().filter((bundle) => bundle.pgId === pgId);
+    return Math.max(0, ...mine.map((bundle) => bundle.epoch));
+  }
+
+  #turn({ state, fence }: LeaseTurn): void {
+    this.#parts.logger.warn("renewals", { state, fence });
+    if (fence) void this.fence(fence, state);
+  }
+
+  /** Ends everything here, or what its owner declared `fence: true`, so that it cannot live twice (mechanism 5). */
+  async fence(fence: Fence, state: string): Promise<void> {
+    const chosen = this.#actors.all().filter((actor) => {
+      return fence === "all" || (actor.spec.fence === true && actor.spec.maxRestarts !== 0);
+    });
+    this.#parts.logger.error("fencing", { fence, state, actors: chosen.length });
+    await this.#endAll(chosen, { kind: "NODE_DIED", message: `its node fenced itself: ${state}` });
+  }
+
+  async #endAll(actors: readonly HostedActor[], cause: DeathCause): Promise<void> {
+    await Promise.all(actors.map((actor) => this.#actorService.end(actor, cause, 0)));
+  }
+}
+
+/** Counts on the wire are whole. */
+function wholeMs({ renewedAgoMs, steadyMs }: OwnRenewals): OwnRenewals {
+  return { renewedAgoMs: Math.round(renewedAgoMs), steadyMs: Math.round(steadyMs) };
+}

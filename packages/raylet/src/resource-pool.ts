@@ -1,0 +1,79 @@
+import { DEVICE_RESOURCES, type ResourceUnits, showAmount, type Units } from "@whipray/core";
+import type { DeviceGrant } from "@whipray/rpc";
+import { DeviceShares } from "./device-shares.ts";
+
+export type Fit = { ok: true; devices: DeviceGrant[] } | { ok: false; reason: string };
+
+/** Scalars and single devices that can be taken and given back: a node, or one bundle. Pure. */
+export class ResourcePool {
+  readonly devices: DeviceShares;
+  readonly #scalars = new Map<string, Units>();
+  /** Resources that count in devices here, whatever core's list says. */
+  readonly #deviceResources: Set<string>;
+
+  constructor(scalars: ResourceUnits, devices: readonly DeviceGrant[]) {
+    this.devices = new DeviceShares(devices);
+    this.#deviceResources = new Set(devices.map((device) => device.resource));
+    for (const [name, units] of Object.entries(scalars)) if (!this.#isDevice(name)) this.#scalars.set(name, units);
+  }
+
+  /** Free scalars. */
+  free(): Record<string, Units> {
+    return Object.fromEntries([...this.#scalars].filter(([, units]) => units > 0));
+  }
+
+  /** Why the scalars of `units` are not free, or undefined when they are. */
+  scalarShortfall(units: ResourceUnits): string | undefined {
+    for (const [name, wanted] of Object.entries(units)) {
+      const free = this.#scalars.get(name) ?? 0;
+      if (!this.#isDevice(name) && free < wanted) {
+        return `${showAmount(name, free)} free, ${showAmount(name, wanted)} wanted`;
+      }
+    }
+    return undefined;
+  }
+
+  /** Whether `units` can be taken, with which devices. Takes nothing. */
+  fit(units: ResourceUnits, proposed: readonly DeviceGrant[], usable: (uuid: string) => boolean): Fit {
+    const short = this.scalarShortfall(units);
+    if (short !== undefined) return { ok: false, reason: short };
+    const devices: DeviceGrant[] = [];
+    for (const [name, wanted] of Object.entries(units)) {
+      if (!this.#isDevice(name) || wanted === 0) continue;
+      const mine = proposed.filter((device) => device.resource === name);
+      const refusal = mine.length === 0 ? undefined : this.devices.refuse(name, wanted, mine, usable);
+      if (refusal !== undefined) return { ok: false, reason: refusal };
+      const chosen = mine.length > 0 ? this.devices.named(mine) : this.devices.choose(name, wanted, usable);
+      if (chosen === undefined) {
+        const free = showAmount(name, this.devices.sum(name, usable));
+        const rule = "a fraction needs one device that has it, a whole one a device that nobody shares";
+        return { ok: false, reason: `${free} free, ${showAmount(name, wanted)} wanted (${rule})` };
+      }
+      devices.push(...chosen);
+    }
+    const stray = proposed.find(({ resource }) => !Object.hasOwn(units, resource) || units[resource] === 0);
+    if (stray) return { ok: false, reason: `device ${stray.uuid} was proposed, but no ${stray.resource} is wanted` };
+    return { ok: true, devices };
+  }
+
+  /** The caller has checked with `fit`. */
+  take(units: ResourceUnits, devices: readonly DeviceGrant[]): void {
+    this.#change(units, -1);
+    this.devices.take(devices);
+  }
+
+  give(units: ResourceUnits, devices: readonly DeviceGrant[]): void {
+    this.#change(units, 1);
+    this.devices.give(devices);
+  }
+
+  #change(units: ResourceUnits, sign: 1 | -1): void {
+    for (const [name, amount] of Object.entries(units)) {
+      if (!this.#isDevice(name)) this.#scalars.set(name, (this.#scalars.get(name) ?? 0) + sign * amount);
+    }
+  }
+
+  #isDevice(name: string): boolean {
+    return DEVICE_RESOURCES.has(name) || this.#deviceResources.has(name);
+  }
+}

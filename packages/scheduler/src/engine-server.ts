@@ -1,0 +1,162 @@
+import { WhiprayError } from "@whipray/core";
+import type { IncomingCall } from "@whipray/rpc";
+import { type Configuration, EngineSlot, type LaunchEngine } from "./engine-slot.ts";
+import { checkEnv, PORT_COUNT_LIMIT } from "./job.ts";
+import type { ServerInfo, ServerStart, ServerStopped } from "./server-start.ts";
+
+/** The process and node that an RPC server runs in. */
+export interface ServerPlace {
+  readonly nodeId: string;
+  readonly actorId: string;
+  readonly pid: number;
+  readonly deviceEnv: Readonly<Record<string, string>>;
+  readonly launch: LaunchEngine;
+  /** Ports of this node, held under `name` until this actor ends. */
+  leasePorts(name: string, count: number): Promise<{ ports: number[]; ip: string }>;
+}
+
+/** Names a forked sibling of this server's engine host. */
+export interface ForkName {
+  readonly role: string;
+  readonly index: number;
+}
+
+/** Sibling hosts that one server may have. */
+export const FORKED_HOSTS_LIMIT = 64;
+/** How long the host's own word may take before it counts as busy. */
+const HEALTH_TIMEOUT_MS = 5_000;
+/** Separates a raw method from the forked sibling that it means: `call@proxy/0`. */
+const AT = "@";
+/** Calls that go to an engine host undecoded. */
+const RAW_METHODS: ReadonlySet<string> = new Set(["call", "createEngine"]);
+
+/**
+ * What AReaL's RPC server does, without its HTTP: it stands before one Python engine host, starts it lazily, passes calls on
+ * undecoded, leases ports, forks siblings. Its methods are those of the actor (`RpcServer`).
+ */
+export class EngineServer {
+  readonly #place: ServerPlace;
+  readonly #start: ServerStart;
+  readonly #main: EngineSlot;
+  readonly #forks = new Map<string, EngineSlot>();
+  readonly #ports = new Map<string, number[]>();
+
+  constructor(place: ServerPlace, start: ServerStart) {
+    this.#place = place;
+    this.#start = start;
+    this.#main = new EngineSlot(place.launch, start);
+  }
+
+  /** Takes `call` and `createEngine`, also with `@role/index` of a forked sibling. */
+  protected takeRaw(call: IncomingCall): boolean {
+    const at = call.method.indexOf(AT);
+    const method = at < 0 ? call.method : call.method.slice(0, at);
+    if (!RAW_METHODS.has(method)) return false;
+    const slot = at < 0 ? this.#main : this.#forks.get(call.method.slice(at + 1));
+    if (!slot) call.fail(forkNotFound(this.#start.workerId, call.method.slice(at + 1)));
+    else if (method === "call") slot.call(call);
+    else slot.create(call);
+    return true;
+  }
+
+  /** Environment of the engine (AReaL: /set_env). `appliedLate` when its interpreter runs already. */
+  async setEnv(env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }> {
+    checkEnv(env);
+    return this.#main.setEnv(env);
+  }
+
+  async configure(configuration: Configuration): Promise<unknown> {
+    return this.#main.configure(configuration);
+  }
+
+  /** Leases ports of this node under a name (AReaL: /alloc_ports). Asking again under the same name leases more. */
+  async allocPorts(name: string, count: number): Promise<{ ports: number[]; ip: string }> {
+    if (!Number.isSafeInteger(count) || count < 1 || count > PORT_COUNT_LIMIT) {
+      throw new WhiprayError({ code: "RANGE", message: `count must be from 1 to ${PORT_COUNT_LIMIT}; got ${count}` });
+    }
+    const leased = await this.#place.leasePorts(name, count);
+    this.#ports.set(name, [...(this.#ports.get(name) ?? []), ...leased.ports]);
+    return leased;
+  }
+
+  /** AReaL: GET /health. Answers while a call runs. */
+  async health(): Promise<Record<string, unknown>> {
+    const forked = [...this.#forks.keys()];
+    const { engine } = this.#main;
+    if (!engine) return { status: "healthy", engines: [], forked };
+    if (engine.death) return { status: "failed", engines: [], forked, reason: engine.death.message };
+    const host = await engine.health(HEALTH_TIMEOUT_MS).catch((error: unknown) => {
+      if (error instanceof WhiprayError && error.code === "DEADLINE_EXCEEDED") return { busy: true };
+      throw error;
+    });
+    return { status: "healthy", ...(host as Record<string, unknown>), forked };
+  }
+
+  /** Starts a sibling of the engine host in this lease: same devices, this host's environment and `env` (AReaL: /fork). */
+  async fork(fork: ForkName & { cmd?: string; env?: Readonly<Record<string, string>> }): Promise<{ pid: number }> {
+    const { role, index, cmd, env = {} } = fork;
+    checkEnv(env);
+    const key = `${role}/${index}`;
+    if (this.#forks.has(key)) {
+      throw new WhiprayError({ code: "ENGINE_EXISTS", message: `'${key}' is forked already; kill it first` });
+    }
+    if (this.#forks.size >= FORKED_HOSTS_LIMIT) {
+      throw new WhiprayError({ code: "LIMIT", message: `A worker forks at most ${FORKED_HOSTS_LIMIT} hosts` });
+    }
+    const slot = new EngineSlot(this.#place.launch, {
+      ...this.#start,
+      workerId: key,
+      cmd,
+      env: { ...this.#main.env, ...env },
+    });
+    this.#forks.set(key, slot);
+    try {
+      return { pid: (await slot.start()).pid };
+    } catch (error) {
+      this.#forks.delete(key);
+      throw error;
+    }
+  }
+
+  /** Ends a forked sibling (AReaL: /kill_forked_worker). @throws WhiprayError `NOT_FOUND`, also the second time. */
+  async killForked({ role, index }: ForkName): Promise<ServerStopped> {
+    const key = `${role}/${index}`;
+    const slot = this.#forks.get(key);
+    if (!slot) throw forkNotFound(this.#start.workerId, key);
+    this.#forks.delete(key);
+    return slot.stop(this.#start.graceMs);
+  }
+
+  /** First phase of the end: the engines' own `destroy`, which may be collective. The process stays. */
+  async destroy(timeoutMs: number): Promise<unknown> {
+    return this.#main.destroy(timeoutMs);
+  }
+
+  /** Second phase: the engine host and all siblings are gone when it answers. */
+  async stop(graceMs: number): Promise<ServerStopped> {
+    const slots = [...this.#forks.values(), this.#main];
+    const ends = await Promise.all(slots.map((slot) => slot.stop(graceMs)));
+    return ends.reduce((sum, end) => ({ killed: sum.killed + end.killed, left: sum.left + end.left }));
+  }
+
+  async info(): Promise<ServerInfo> {
+    const { nodeId, actorId, pid, deviceEnv } = this.#place;
+    const { engine } = this.#main;
+    return {
+      workerId: this.#start.workerId,
+      nodeId,
+      actorId,
+      pid,
+      deviceEnv,
+      ports: Object.fromEntries(this.#ports),
+      ...(engine && { engine: { engineId: engine.engineId, pid: engine.pid, logPath: engine.logPath } }),
+    };
+  }
+}
+
+function forkNotFound(workerId: string, key: string): WhiprayError {
+  return new WhiprayError({
+    code: "NOT_FOUND",
+    message: `Worker '${workerId}' has no forked '${key.slice(0, 80)}'`,
+  });
+}

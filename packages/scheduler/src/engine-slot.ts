@@ -1,0 +1,151 @@
+import { asWhiprayError, WhiprayError } from "@whipray/core";
+import { decodeHostValue, type EngineProcess, type EngineSpec, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
+import type { IncomingCall } from "@whipray/rpc";
+import type { ServerStart, ServerStopped } from "./server-start.ts";
+
+/** An engine host as the RPC server uses it. */
+export type RunningEngine = Pick<
+  EngineProcess,
+  "engineId" | "pid" | "logPath" | "death" | "call" | "forward" | "health" | "stop"
+>;
+export type LaunchEngine = (spec: EngineSpec) => Promise<RunningEngine>;
+
+/** AReaL's configuration hook: seeds the random sources of this rank. */
+export interface Configuration {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly role: string;
+  readonly rank: number;
+}
+
+/**
+ * One engine host that starts with the first engine that is created, so that the environment set before reaches the
+ * interpreter at its start (design.md, mechanism 9).
+ */
+export class EngineSlot {
+  readonly #launch: LaunchEngine;
+  readonly #start: ServerStart;
+  #env: Record<string, string>;
+  #configuration: Configuration | undefined;
+  #engine: RunningEngine | undefined;
+  #starting: Promise<RunningEngine> | undefined;
+  #stopped = false;
+
+  constructor(launch: LaunchEngine, start: ServerStart) {
+    this.#launch = launch;
+    this.#start = start;
+    this.#env = { ...start.env };
+  }
+
+  get engine(): RunningEngine | undefined {
+    return this.#engine;
+  }
+
+  /** Environment that the host starts, or started, with. */
+  get env(): Readonly<Record<string, string>> {
+    return this.#env;
+  }
+
+  /** Before the start for the interpreter's own environment; afterwards by the host, which refuses what acts at exec alone. */
+  async setEnv(env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }> {
+    if (!this.#starting && !this.#engine) {
+      this.#env = { ...this.#env, ...env };
+      return { appliedLate: false };
+    }
+    const engine = this.#engine ?? (await this.#starting!);
+    await engine.call(HOST_METHODS.setEnv, encodeHostRequest({ env }));
+    this.#env = { ...this.#env, ...env };
+    return { appliedLate: true };
+  }
+
+  /** Kept until the host starts, where its failure fails the creation of the first engine; else applied now. */
+  async configure(configuration: Configuration): Promise<unknown> {
+    this.#configuration = configuration;
+    const engine = this.#engine ?? (await this.#starting);
+    return engine ? decodeHostValue(await configureHost(engine, configuration)) : { seed: null };
+  }
+
+  /** Starts the host when there is none. Several callers share one start; a failed one may be tried again. */
+  start(): Promise<RunningEngine> {
+    if (this.#engine) return Promise.resolve(this.#engine);
+    if (this.#stopped) return Promise.reject(stoppedError(this.#start.workerId));
+    this.#starting ??= this.#begin().finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
+  }
+
+  async #begin(): Promise<RunningEngine> {
+    const { workerId, python, cmd, cwd, pty, isolation, graceMs, startTimeoutMs } = this.#start;
+    const env = this.#env;
+    const engine = await this.#launch({
+      python,
+      argv: cmd === undefined ? [] : ["-m", ...cmd.trim().split(/\s+/)],
+      cwd,
+      env,
+      isolation,
+      pty,
+      graceMs,
+      startTimeoutMs,
+      logName: workerId.replaceAll("/", "-"),
+    });
+    try {
+      if (this.#stopped) throw stoppedError(workerId);
+      if (this.#configuration) await configureHost(engine, this.#configuration);
+    } catch (error) {
+      await engine.stop(graceMs);
+      throw error;
+    }
+    this.#engine = engine;
+    return engine;
+  }
+
+  /** Passes `createEngine` on, after the start of the host. */
+  create(call: IncomingCall): void {
+    this.start().then(
+      (engine) => engine.forward(call, HOST_METHODS.createEngine),
+      (error: unknown) => call.fail(asWhiprayError(error)),
+    );
+  }
+
+  /** Passes a call on as it is; those that came while the host starts go behind it, in order. */
+  call(call: IncomingCall): void {
+    if (this.#engine) void this.#engine.forward(call, HOST_METHODS.call);
+    else if (this.#starting) {
+      this.#starting.then(
+        (engine) => engine.forward(call, HOST_METHODS.call),
+        (error: unknown) => call.fail(asWhiprayError(error)),
+      );
+    } else {
+      call.fail(
+        new WhiprayError({
+          code: "ENGINE_NOT_FOUND",
+          message: `No engine was created on worker '${this.#start.workerId}' yet; createEngine comes first`,
+        }),
+      );
+    }
+  }
+
+  /** Ends the engines by their own `destroy`; the host stays. */
+  async destroy(timeoutMs: number): Promise<unknown> {
+    const engine = this.#engine ?? (await this.#starting?.catch(() => undefined));
+    if (!engine || engine.death) return { destroyed: [], failed: [] };
+    return decodeHostValue(await engine.call(HOST_METHODS.destroy, encodeHostRequest({}), { timeoutMs }));
+  }
+
+  /** Ends the host and everything that it started; no new one starts afterwards. */
+  async stop(graceMs: number): Promise<ServerStopped> {
+    this.#stopped = true;
+    const engine = this.#engine ?? (await this.#starting?.catch(() => undefined));
+    if (!engine) return { killed: 0, left: 0 };
+    const { killed, left } = await engine.stop(graceMs);
+    return { killed, left };
+  }
+}
+
+function configureHost(engine: RunningEngine, configuration: Configuration): ReturnType<RunningEngine["call"]> {
+  return engine.call(HOST_METHODS.configure, encodeHostRequest({ ...configuration }));
+}
+
+function stoppedError(workerId: string): WhiprayError {
+  return new WhiprayError({ code: "SHUTTING_DOWN", message: `Worker '${workerId}' is being deleted` });
+}

@@ -1,0 +1,149 @@
+import type { Strategy } from "@whipray/rpc";
+import { invalid, WorkerCreationError } from "./errors.ts";
+
+/** How the bundles of a role are cut (AReaL R1), and `node`: one bundle a node (R2). */
+export const PLACEMENTS = ["shared", "separate", "deferred", "node"] as const;
+export type RayPlacementStrategy = (typeof PLACEMENTS)[number];
+
+/** What one worker needs (AReaL: SchedulingSpec). All fields have AReaL's defaults. */
+export interface SchedulingSpec {
+  /** CPUs. Default 8. */
+  cpu?: number;
+  /** GPUs or NPUs, whichever the cluster has. Default 0. */
+  gpu?: number;
+  /** Memory in GiB. Default 32. */
+  mem?: number;
+  /** Ports of `workerPorts`, the first of which stands for RPC. Default 2. */
+  portCount?: number;
+  /** `worker` or `engine`; AReaL's word, carried for its controllers. Default `worker`. */
+  taskType?: "worker" | "engine";
+  /** Environment of the Python engine; reaches its interpreter at start. */
+  envVars?: Readonly<Record<string, string>>;
+  /** Python module that is run instead of the engine host: `python -m <cmd>`. It must run the host itself. */
+  cmd?: string;
+  /**
+   * `shared` (default): one group a role, one bundle a worker, 0.9 of its device, so that forks of 0.01 fit in. `separate`: one
+   * group a worker, whole devices. `deferred`: one group a worker, devices left to what the engine launches. `node`: one group
+   * a role, one bundle a node.
+   */
+  rayPlacementStrategy?: RayPlacementStrategy;
+  /** Strategy of the placement groups. Default PACK. */
+  strategy?: Strategy;
+  /** Python interpreter; the raylet's default when absent. */
+  python?: string;
+  /** Working directory of the engine; the raylet's default when absent. */
+  cwd?: string;
+  /** The engine gets a pseudo-terminal to attach to. Default false. */
+  pty?: boolean;
+  /** Custom resources of each worker. */
+  resources?: Readonly<Record<string, number>>;
+  /** Time between SIGTERM and SIGKILL of the engine. Default 5 000. */
+  graceMs?: number;
+}
+
+/** Where the workers of a role go (AReaL: SchedulingStrategy). */
+export interface SchedulingStrategy {
+  type: "separation" | "colocation";
+  /** Role to share with; needed for colocation. */
+  target?: string;
+  /** With colocation: own processes on the target's devices (default), or the target's own workers. */
+  fork?: boolean;
+}
+
+/** Workers to create (AReaL: Job). */
+export interface Job {
+  role: string;
+  replicas: number;
+  /** One spec for all, or one a replica. */
+  tasks: readonly SchedulingSpec[];
+  schedulingStrategy?: SchedulingStrategy;
+}
+
+/** A spec with its defaults. */
+export type FullSpec = Required<Omit<SchedulingSpec, "cmd" | "python" | "cwd">> &
+  Pick<SchedulingSpec, "cmd" | "python" | "cwd">;
+
+const DEFAULTS = {
+  cpu: 8,
+  gpu: 0,
+  mem: 32,
+  portCount: 2,
+  taskType: "worker",
+  envVars: {},
+  rayPlacementStrategy: "shared",
+  strategy: "PACK",
+  pty: false,
+  resources: {},
+  graceMs: 5_000,
+} as const satisfies Required<Omit<SchedulingSpec, "cmd" | "python" | "cwd">>;
+
+export const REPLICAS_LIMIT = 10_000;
+export const PORT_COUNT_LIMIT = 256;
+const ROLE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+/**
+ * The specs of all replicas, with defaults (areal 6.2, 6.4, 6.8).
+ * @throws WorkerCreationError for a number of specs that fits no number of replicas, no replicas, a bad role.
+ */
+export function specsOf(job: Job): FullSpec[] {
+  const { role, replicas, tasks } = job;
+  if (typeof role !== "string" || !ROLE.test(role)) {
+    throw new WorkerCreationError(
+      String(role).slice(0, 64),
+      "a role has 1 to 64 letters, digits, _ . or -, and no ':' or '/'",
+    );
+  }
+  if (!Number.isSafeInteger(replicas) || replicas <= 0) {
+    throw new WorkerCreationError(role, `replicas must be greater than 0; got ${replicas}`);
+  }
+  if (replicas > REPLICAS_LIMIT) {
+    throw new WorkerCreationError(role, `replicas must be at most ${REPLICAS_LIMIT}; got ${replicas}`);
+  }
+  if (!Array.isArray(tasks) || tasks.length === 0) throw new WorkerCreationError(role, "No scheduling specs (tasks)");
+  if (tasks.length !== 1 && tasks.length !== replicas) {
+    throw new WorkerCreationError(
+      role,
+      `the number of tasks must be 1 or match replicas: ${tasks.length} tasks, ${replicas} replicas`,
+    );
+  }
+  const specs = (tasks as readonly SchedulingSpec[]).map((task) => fullSpec(role, task));
+  return specs.length === 1 ? Array.from({ length: replicas }, () => specs[0]!) : specs;
+}
+
+function fullSpec(role: string, task: SchedulingSpec): FullSpec {
+  const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined && value !== null));
+  const spec = { ...DEFAULTS, ...given } as FullSpec;
+  for (const key of ["cpu", "gpu", "mem", "graceMs"] as const) {
+    if (typeof spec[key] !== "number" || !Number.isFinite(spec[key]) || spec[key] < 0) {
+      throw new WorkerCreationError(role, `${key} must be a number of 0 or more; got ${spec[key]}`);
+    }
+  }
+  if (!Number.isSafeInteger(spec.portCount) || spec.portCount < 0 || spec.portCount > PORT_COUNT_LIMIT) {
+    throw new WorkerCreationError(role, `portCount must be from 0 to ${PORT_COUNT_LIMIT}; got ${spec.portCount}`);
+  }
+  if (!PLACEMENTS.includes(spec.rayPlacementStrategy)) {
+    throw new WorkerCreationError(
+      role,
+      `rayPlacementStrategy must be one of ${PLACEMENTS.join(", ")}; got ${spec.rayPlacementStrategy}`,
+    );
+  }
+  if (spec.cmd !== undefined && /(^|\s)--port(=|\s|$)/.test(spec.cmd)) {
+    throw new WorkerCreationError(role, "cmd should not include --port: ports are leased");
+  }
+  checkEnv(spec.envVars);
+  return spec;
+}
+
+/** @throws SchedulerError `INVALID_ARGUMENT` for anything but a map of texts (areal 6.17). Values may hold `=` and `,`. */
+export function checkEnv(env: unknown): asserts env is Readonly<Record<string, string>> {
+  if (typeof env !== "object" || env === null || Array.isArray(env)) {
+    throw invalid(`env must be a map of names to texts; got ${env === null ? "null" : typeof env}`);
+  }
+  for (const [name, value] of Object.entries(env)) {
+    if (typeof value !== "string") {
+      throw invalid(`env ${JSON.stringify(name.slice(0, 80))} must be text; got ${typeof value}`, {
+        name: name.slice(0, 80),
+      });
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import type { PlacedSlot } from "./rank-order.ts";
+import type { SchedulerGroup, ServerHandle } from "./cluster.ts";
+import type { FullSpec } from "./job.ts";
+import type { WorkerPlan } from "./placement-plan.ts";
+import type { Worker } from "./worker.ts";
+
+/** A worker that the scheduler started. */
+export interface Member {
+  /** `role/index`. */
+  readonly id: string;
+  readonly spec: FullSpec;
+  readonly server: ServerHandle;
+  readonly group: SchedulerGroup;
+  readonly slot: PlacedSlot;
+  readonly plan: WorkerPlan;
+  /** Environment given by spec and `setWorkerEnv`: forks copy it. */
+  env: Readonly<Record<string, string>>;
+  /** Asked for once it is ready. */
+  worker: Promise<Worker> | undefined;
+  /** Member whose bundle and device a fork shares. */
+  readonly beside?: Member | undefined;
+}
+
+/** A role's workers, or its way to those of another role. */
+export interface Role {
+  readonly name: string;
+  readonly kind: "owner" | "mapped" | "forked";
+  /** Role that it shares with. */
+  readonly target?: string | undefined;
+  /** Empty for a mapped role. */
+  readonly members: readonly Member[];
+  /** Groups that go with this role. */
+  readonly groups: readonly SchedulerGroup[];
+  readonly sharesBundles: boolean;
+}
+
+/** The roles of one scheduler. */
+export class Roles {
+  readonly #roles = new Map<string, Role>();
+  /** Roles that are being created: their names are taken. */
+  readonly #pending = new Set<string>();
+
+  has(name: string): boolean {
+    return this.#roles.has(name) || this.#pending.has(name);
+  }
+
+  get(name: string): Role | undefined {
+    return this.#roles.get(name);
+  }
+
+  names(): string[] {
+    return [...this.#roles.keys()];
+  }
+
+  /** Takes the name while `create` runs; the role exists when it succeeds. */
+  async add(name: string, create: () => Promise<Role>): Promise<Role> {
+    this.#pending.add(name);
+    try {
+      const role = await create();
+      this.#roles.set(name, role);
+      return role;
+    } finally {
+      this.#pending.delete(name);
+    }
+  }
+
+  remove(name: string): void {
+    this.#roles.delete(name);
+  }
+
+  /** The role whose workers this one's are: itself unless it is mapped. */
+  owner(name: string): Role | undefined {
+    let role = this.#roles.get(name);
+    while (role?.kind === "mapped" && role.target !== undefined) role = this.#roles.get(role.target);
+    return role;
+  }
+
+  member(workerId: string): Member | undefined {
+    for (const role of this.#roles.values()) {
+      const found = role.members.find((member) => member.id === workerId);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  workerIds(): string[] {
+    return [...this.#roles.values()].flatMap((role) => role.members.map((member) => member.id));
+  }
+
+  /** Forks with a device beside a member. */
+  forksBeside(member: Member): number {
+    const all = [...this.#roles.values()].flatMap((role) => role.members);
+    return all.filter((other) => other.beside === member && other.plan.devices > 0).length;
+  }
+
+  /**
+   * A role and those that share with it, sharers first: what goes when it goes. Without a name: all.
+   */
+  dependents(name?: string): Role[] {
+    const chosen = name === undefined ? [...this.#roles.values()] : this.#under(name);
+    return chosen.sort((left, right) => this.#depth(right) - this.#depth(left));
+  }
+
+  #under(name: string): Role[] {
+    const role = this.#roles.get(name);
+    if (!role) return [];
+    const sharers = [...this.#roles.values()].filter((other) => other.target === name);
+    return [role, ...sharers.flatMap((other) => this.#under(other.name))];
+  }
+
+  #depth(role: Role): number {
+    const target = role.target === undefined ? undefined : this.#roles.get(role.target);
+    return target ? 1 + this.#depth(target) : 0;
+  }
+}

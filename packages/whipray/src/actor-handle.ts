@@ -1,0 +1,103 @@
+import { inspect } from "node:util";
+import { WhiprayError } from "@whipray/core";
+import { ActorHandleWire, type CallOptions, encodeValues, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
+import type { ActorLink } from "./actor-link.ts";
+import type { ActorHandle, MethodOptions } from "./actor-types.ts";
+import type { Driver } from "./driver.ts";
+import { ObjectRef } from "./object-ref.ts";
+import { decode } from "./values.ts";
+
+const LINK = Symbol.for("whipray.handle.link");
+
+interface HandleTarget {
+  link: ActorLink;
+  driver: Driver;
+  className: string;
+}
+
+/** A proxy whose properties are remote methods; `then`, `toJSON`, symbols and inspection are answered here. */
+export function makeHandle<T>(driver: Driver, link: ActorLink, className: string): ActorHandle<T> {
+  const target: HandleTarget = { link, driver, className };
+  const methods = new Map<string, unknown>();
+  const text = `ActorHandle(${className}, ${link.actorId})`;
+  return new Proxy(Object.freeze({}), {
+    get(_, key) {
+      if (key === LINK) return target;
+      if (key === TO_WIRE) return () => new ActorHandleWire(link.actorId, "head/head");
+      if (key === inspect.custom || key === "toString" || key === Symbol.toPrimitive) return () => text;
+      if (key === "toJSON") return () => link.actorId;
+      if (typeof key === "symbol" || key === "then" || key === "constructor") return undefined;
+      let method = methods.get(key);
+      if (!method) {
+        method = remoteMethod(target, key, {});
+        methods.set(key, method);
+      }
+      return method;
+    },
+    has: (_, key) => key === LINK,
+  }) as ActorHandle<T>;
+}
+
+/** @throws WhiprayError `INVALID_ARGUMENT` for what is no handle. */
+export function handleTarget(handle: unknown): HandleTarget {
+  const target =
+    typeof handle === "object" && handle !== null ? (handle as { [LINK]?: HandleTarget })[LINK] : undefined;
+  if (!target)
+    throw new WhiprayError({ code: "INVALID_ARGUMENT", message: `An actor handle is needed; got ${typeof handle}` });
+  return target;
+}
+
+/** A call with parts as they travel, for programs that pass calls on. */
+export function callRaw(handle: unknown, method: string, parts: Parts, options: CallOptions = {}): Promise<Parts> {
+  return handleTarget(handle).link.call(method, parts, options);
+}
+
+/** A stream with parts as they travel. */
+export function streamRaw(handle: unknown, method: string, parts: Parts, options: CallOptions = {}): ItemStream {
+  return handleTarget(handle).link.stream(method, parts, options) as ItemStream;
+}
+
+function remoteMethod(target: HandleTarget, name: string, options: MethodOptions): unknown {
+  const { link, driver } = target;
+  const send = (args: unknown[]): Promise<Parts> =>
+    args.some((arg) => arg instanceof ObjectRef)
+      ? link.callWhen(name, resolveRefs(args).then(encodeArguments), options)
+      : link.call(name, encodeArguments(args), options);
+  const call = (...args: unknown[]): unknown => {
+    let streamed = false;
+    // Decided when the caller has had the chance to ask for an iterator; calls keep their order, microtasks are in order too.
+    const result = Promise.resolve().then(async () =>
+      streamed ? new Promise<never>(() => {}) : decode(driver, await send(args)),
+    );
+    return Object.assign(result, {
+      [Symbol.asyncIterator]() {
+        streamed = true;
+        return items(target, name, args, options);
+      },
+    });
+  };
+  return Object.assign(call, {
+    remote: (...args: unknown[]) => driver.objects.own(Promise.resolve().then(() => send(args))),
+    options: (more: MethodOptions) => remoteMethod(target, name, { ...options, ...more }),
+  });
+}
+
+async function* items(
+  target: HandleTarget,
+  name: string,
+  args: unknown[],
+  options: MethodOptions,
+): AsyncGenerator<unknown> {
+  const parts = encodeArguments(await resolveRefs(args));
+  for await (const item of target.link.stream(name, parts, options)) yield decode(target.driver, item);
+}
+
+/** Refs among the arguments are values when the call starts (Ray); refs inside of values are passed on as refs. */
+function resolveRefs(args: unknown[]): Promise<unknown[]> {
+  return Promise.all(args.map((arg) => (arg instanceof ObjectRef ? arg.source.value() : arg)));
+}
+
+// Tensors are copied: the caller may change its arrays as soon as the call was made.
+function encodeArguments(args: unknown[]): Parts {
+  return encodeValues(args, "args").map((part, index) => (index === 0 ? part : part.slice()));
+}

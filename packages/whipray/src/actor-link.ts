@@ -1,0 +1,232 @@
+import {
+  ActorDiedError,
+  ActorUnavailableError,
+  asWhiprayError,
+  type ErrorWire,
+  errorFromWire,
+  RayActorError,
+  type WhiprayError,
+} from "@whipray/core";
+import {
+  type ActorRow,
+  actorResolve,
+  type CallOptions,
+  type DeathCause,
+  type ItemStream,
+  type Parts,
+  type Peer,
+} from "@whipray/rpc";
+import type { Driver } from "./driver.ts";
+
+/** How long a broken connection may wait for the head's word on what became of the actor. */
+const VERDICT_TIMEOUT_MS = 30_000;
+/** One long poll for an actor's next state. */
+const RESOLVE_POLL_MS = 20_000;
+
+interface Submission {
+  method: string;
+  parts: Parts;
+  options: CallOptions;
+  /** Executions that may still be risked after a death in mid-call (Ray: max_task_retries; −1 = no bound). */
+  retries: number;
+  resolve(parts: Parts): void;
+  reject(error: unknown): void;
+}
+
+/** A place in the order of calls; empty while arguments are awaited. */
+interface Place {
+  submission?: Submission | undefined;
+  dropped?: boolean;
+}
+
+/**
+ * This process' way to one actor: finds it, keeps calls in order, and tells what became of them when it dies. A call that was
+ * sent is never sent again unless the actor allows retries; one that never left waits for a restart (docs/differences-from-ray.md).
+ */
+export class ActorLink {
+  readonly actorId: string;
+  readonly #driver: Driver;
+  readonly #waiting: Submission[] = [];
+  #held: Place[] = [];
+  #row: ActorRow | undefined;
+  #peer: Peer | undefined;
+  #finding: Promise<void> | undefined;
+  #death: WhiprayError | undefined;
+
+  constructor(driver: Driver, actorId: string) {
+    this.#driver = driver;
+    this.actorId = actorId;
+  }
+
+  call(method: string, parts: Parts, options: CallOptions): Promise<Parts> {
+    return new Promise((resolve, reject) => {
+      const submission = { method, parts, options, retries: Number.NaN, resolve, reject };
+      if (this.#held.length === 0) this.#submit(submission);
+      else this.#held.push({ submission });
+    });
+  }
+
+  /**
+   * A call whose arguments are not there yet. Later calls of this link wait behind it (Ray: a call whose arguments are not
+   * ready blocks the following ones of its caller).
+   */
+  callWhen(method: string, parts: Promise<Parts>, options: CallOptions): Promise<Parts> {
+    return new Promise((resolve, reject) => {
+      const place: Place = {};
+      this.#held.push(place);
+      const fill = (submission: Submission | undefined): void => {
+        place.submission = submission;
+        place.dropped = submission === undefined;
+        while (this.#held[0]?.submission ?? this.#held[0]?.dropped) {
+          const next = this.#held.shift() as Place;
+          if (next.submission) this.#submit(next.submission);
+        }
+      };
+      parts.then(
+        (ready) => fill({ method, parts: ready, options, retries: Number.NaN, resolve, reject }),
+        (error: unknown) => {
+          reject(error);
+          fill(undefined);
+        },
+      );
+    });
+  }
+
+  /** Items of a generator method. Streams are not retried. */
+  async *stream(method: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts, Parts | undefined> {
+    const peer = await this.#find();
+    const stream: ItemStream = peer.stream(method, parts, { ...options, epoch: this.#row?.epoch });
+    try {
+      for (;;) {
+        const step = await stream.next();
+        if (step.done) return step.value;
+        yield step.value;
+      }
+    } catch (error) {
+      throw peer.closed ? await this.#verdict(asWhiprayError(error), method) : error;
+    } finally {
+      await stream.return?.();
+    }
+  }
+
+  /** The actor as the head knows it, at once. */
+  async row(): Promise<ActorRow> {
+    return (await this.#driver.ask(actorResolve, { actorId: this.actorId, wait: false })).actor;
+  }
+
+  /** Waits until the constructor is done. @throws ActorDiedError with its error. */
+  async ready(options: CallOptions = {}): Promise<void> {
+    await this.call("$ready", [], options);
+  }
+
+  #submit(submission: Submission): void {
+    if (this.#death) submission.reject(this.#death);
+    else if (this.#peer && !this.#peer.closed && this.#waiting.length === 0) this.#send(this.#peer, submission);
+    else {
+      this.#waiting.push(submission);
+      this.#find().catch(() => {});
+    }
+  }
+
+  #send(peer: Peer, submission: Submission): void {
+    const { method, parts, options } = submission;
+    const epoch = this.#row?.epoch;
+    if (Number.isNaN(submission.retries)) submission.retries = this.#row?.maxTaskRetries ?? 0;
+    peer.call(method, parts, { ...options, epoch }).then(submission.resolve, (error: unknown) => {
+      if (!peer.closed) submission.reject(error);
+      else void this.#afterLoss(submission, asWhiprayError(error));
+    });
+  }
+
+  // The session ended under the call. What never left goes out again after a restart; the rest only with retries.
+  async #afterLoss(submission: Submission, error: WhiprayError): Promise<void> {
+    try {
+      if (error.retryable && error.code === "UNREACHABLE") this.#submit(submission);
+      else if (submission.retries !== 0 && !submission.options.signal?.aborted) {
+        submission.retries = submission.retries < 0 ? -1 : submission.retries - 1;
+        this.#submit(submission);
+      } else submission.reject(await this.#verdict(error, submission.method));
+    } catch (failure) {
+      submission.reject(failure);
+    }
+  }
+
+  /** What to tell the caller of a call whose session ended: death with its cause, or "may have run". */
+  async #verdict(error: WhiprayError, method: string): Promise<WhiprayError> {
+    if (error instanceof RayActorError) return error;
+    const epoch = this.#row?.epoch ?? 0;
+    try {
+      const request = { actorId: this.actorId, wait: true, afterEpoch: epoch, timeoutMs: VERDICT_TIMEOUT_MS };
+      const { actor } = await this.#driver.ask(actorResolve, request, { timeoutMs: VERDICT_TIMEOUT_MS + 5_000 });
+      if (actor.state === "DEAD") return diedError(actor);
+    } catch (cause) {
+      return new ActorUnavailableError({
+        message: `${method}: the actor is out of reach, and so is the head that knows why`,
+        cause,
+      });
+    }
+    return new ActorUnavailableError({
+      message: `${method} was under way when actor ${this.actorId} (epoch ${epoch}) went away; it may or may not have run. Set maxTaskRetries to run such calls again`,
+      details: { actorId: this.actorId, epoch, method },
+      cause: error,
+    });
+  }
+
+  // One search at a time; whoever waits is sent in order as soon as there is a peer, before anybody else can overtake.
+  #find(): Promise<Peer> {
+    if (this.#peer && !this.#peer.closed) return Promise.resolve(this.#peer);
+    this.#finding ??= this.#search().finally(() => {
+      this.#finding = undefined;
+    });
+    return this.#finding.then(() => this.#peer as Peer);
+  }
+
+  async #search(): Promise<void> {
+    try {
+      const lostEpoch = this.#row?.epoch;
+      const row = await this.#alive(lostEpoch);
+      this.#row = row;
+      this.#peer = await this.#driver.reach(row);
+      for (const submission of this.#waiting.splice(0)) this.#send(this.#peer, submission);
+    } catch (error) {
+      if (error instanceof ActorDiedError) this.#death = error;
+      for (const submission of this.#waiting.splice(0)) submission.reject(error);
+      throw error;
+    }
+  }
+
+  async #alive(afterEpoch: number | undefined): Promise<ActorRow> {
+    for (;;) {
+      const request = { actorId: this.actorId, wait: true, afterEpoch, timeoutMs: RESOLVE_POLL_MS };
+      const { actor } = await this.#driver.ask(actorResolve, request);
+      if (actor.state === "DEAD") throw diedError(actor);
+      if (actor.state === "ALIVE" && (afterEpoch === undefined || actor.epoch > afterEpoch)) return actor;
+    }
+  }
+}
+
+/** ActorDiedError that tells what the head knows: exit code or signal, last lines, log path, the constructor's error. */
+export function diedError(row: ActorRow): ActorDiedError {
+  const death: Partial<DeathCause> = row.death ?? {};
+  const where = death.nodeId ? ` on ${death.nodeId}` : "";
+  const how = death.signal
+    ? ` (signal ${death.signal})`
+    : death.exitCode === undefined
+      ? ""
+      : ` (exit code ${death.exitCode})`;
+  const tail = death.stderrTail?.length ? `\nlast lines of stderr:\n${death.stderrTail.join("\n")}` : "";
+  return new ActorDiedError({
+    message: `Actor ${row.name ?? row.className} (${row.actorId}) is dead${where}: ${death.message ?? "no cause known"}${how}${tail}`,
+    details: { actorId: row.actorId, actorInitFailed: death.kind === "CREATION_FAILED", cause: death.kind },
+    where: {
+      actor: row.actorId,
+      ...(death.nodeId !== undefined && { node: death.nodeId }),
+      ...(death.pid !== undefined && { pid: death.pid }),
+      ...(death.exitCode !== undefined && { exitCode: death.exitCode }),
+      ...(death.signal !== undefined && { signal: death.signal }),
+      ...(death.stderrTail !== undefined && { stderrTail: death.stderrTail }),
+      ...(death.logPath !== undefined && { logPath: death.logPath }),
+    },
+    ...(death.error !== undefined && { cause: errorFromWire(death.error as ErrorWire) }),
+  });
+}

@@ -1,0 +1,139 @@
+import { addUnits, isEmpty, type ResourceAmounts, toUnits, WhiprayError } from "@whipray/core";
+import type { ActorSpec } from "@whipray/rpc";
+import type { BundlePlacement } from "./placement-group.ts";
+
+/** How an actor is to be made (Ray: `.options()` of an actor class). */
+export interface ActorOptions {
+  /** Unique in its namespace; `cluster.getActor(name)` finds it. */
+  name?: string;
+  namespace?: string;
+  /** With `name`: an actor of this name that lives is given instead of an error. */
+  getIfExists?: boolean;
+  /** `detached` outlives its job. Default: ends with the job. */
+  lifetime?: "detached";
+  /** CPUs. With no resource given at all: 1 to be placed, 0 while it runs (Ray). With any given: 1 for life unless said. */
+  numCpus?: number;
+  numGpus?: number;
+  numNpus?: number;
+  /** Bytes, bookkeeping only. */
+  memory?: number;
+  /** Custom resources. */
+  resources?: ResourceAmounts;
+  /** A bundle of a placement group. */
+  placement?: BundlePlacement;
+  /** Actors and groups that it makes inherit its group. Default false. */
+  captureChildTasks?: boolean;
+  /** Restarts after a crash; −1 without bound. Default 0. */
+  maxRestarts?: number;
+  /** Executions that a call may have beyond the first when the actor dies under it. Default 0: at most once. */
+  maxTaskRetries?: number;
+  /** Calls at once; default 1, or 1 000 for classes with async methods (Ray). */
+  maxConcurrency?: number;
+  /** Calls that may wait in the actor; −1 for the built-in bound. */
+  maxPendingCalls?: number;
+  /** Environment of the process, set before the module is imported. */
+  env?: Readonly<Record<string, string>>;
+  /** `none`: device variables are the caller's business. */
+  isolation?: "env" | "none";
+  /** Only nodes with these labels. */
+  labels?: Readonly<Record<string, string>>;
+  nodeAffinity?: { nodeId: string; soft?: boolean };
+  /** Time for its own clean-up at the end, milliseconds. Default 5 000. */
+  graceMs?: number;
+}
+
+const KEYS: ReadonlySet<string> = new Set([
+  "name",
+  "namespace",
+  "getIfExists",
+  "lifetime",
+  "numCpus",
+  "numGpus",
+  "numNpus",
+  "memory",
+  "resources",
+  "placement",
+  "captureChildTasks",
+  "maxRestarts",
+  "maxTaskRetries",
+  "maxConcurrency",
+  "maxPendingCalls",
+  "env",
+  "isolation",
+  "labels",
+  "nodeAffinity",
+  "graceMs",
+]);
+const NAME_PATTERN = /^[A-Za-z0-9._-]{1,128}$/;
+
+/** @throws WhiprayError `INVALID_ARGUMENT` for a key that is none, naming the valid ones (Ray: ValueError). */
+export function checkOptionKeys(options: object): void {
+  for (const key of Object.keys(options)) {
+    if (!KEYS.has(key))
+      throw invalid(`${key.slice(0, 64)} is no option of an actor; valid are ${[...KEYS].join(", ")}`);
+  }
+}
+
+/** @throws WhiprayError `INVALID_NAME` (reliability B24). */
+export function checkName(what: string, name: string): string {
+  if (typeof name !== "string" || !NAME_PATTERN.test(name)) {
+    throw new WhiprayError({
+      code: "INVALID_NAME",
+      message: `${what} must be 1 to 128 of letters, digits, dot, underscore and hyphen; got ${JSON.stringify(String(name).slice(0, 64))}`,
+    });
+  }
+  return name;
+}
+
+/** The options as the head takes them. @throws WhiprayError `INVALID_RESOURCES`, `INVALID_NAME`, `INVALID_ARGUMENT`. */
+export function specOptions(
+  options: ActorOptions,
+  namespace: string,
+): Omit<ActorSpec, "actorId" | "jobId" | "className" | "module" | "exportName" | "codeHash" | "args" | "ownerActor"> {
+  checkOptionKeys(options);
+  const { numCpus, numGpus, numNpus, memory, resources = {}, placement, nodeAffinity } = options;
+  if (options.getIfExists && options.name === undefined) throw invalid("getIfExists needs a name");
+  for (const reserved of ["CPU", "GPU", "NPU", "memory"]) {
+    if (Object.hasOwn(resources, reserved))
+      throw invalid(`resources.${reserved}: use numCpus, numGpus, numNpus or memory`);
+  }
+  const asked = { numGpus, numNpus, memory, numCpus };
+  const nothing = Object.values(asked).every((value) => value === undefined) && Object.keys(resources).length === 0;
+  const amounts = {
+    ...resources,
+    CPU: numCpus ?? (nothing ? 0 : 1),
+    ...(numGpus !== undefined && { GPU: numGpus }),
+    ...(numNpus !== undefined && { NPU: numNpus }),
+    ...(memory !== undefined && { memory }),
+  };
+  const units = toUnits(amounts, "resources of the actor");
+  return {
+    ...(options.name !== undefined && { name: checkName("an actor's name", options.name) }),
+    namespace: checkName("a namespace", options.namespace ?? namespace),
+    detached: options.lifetime === "detached",
+    units,
+    placementUnits: isEmpty(units) && nothing ? addUnits(units, toUnits({ CPU: 1 })) : units,
+    ...(placement && { pgId: placement.groupId }),
+    bundleIndex: placement?.bundleIndex ?? -1,
+    captureChildTasks: options.captureChildTasks ?? false,
+    maxRestarts: whole("maxRestarts", options.maxRestarts ?? 0, -1),
+    maxTaskRetries: whole("maxTaskRetries", options.maxTaskRetries ?? 0, -1),
+    maxConcurrency: whole("maxConcurrency", options.maxConcurrency ?? 0, 0),
+    maxPendingCalls: whole("maxPendingCalls", options.maxPendingCalls ?? -1, -1),
+    env: { ...options.env },
+    isolation: options.isolation ?? "env",
+    ...(options.labels && { labels: { ...options.labels } }),
+    ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
+    graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
+  };
+}
+
+function whole(name: string, value: number, min: number): number {
+  if (!Number.isSafeInteger(value) || value < min)
+    throw invalid(`${name} must be a whole number of ${min} or more; got ${value}`);
+  return value;
+}
+
+function invalid(message: string): WhiprayError {
+  return new WhiprayError({ code: "INVALID_ARGUMENT", message });
+}

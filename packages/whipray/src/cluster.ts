@@ -1,0 +1,194 @@
+import { type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
+import {
+  type ActorRow,
+  actorByName,
+  actorCreate,
+  actorKill,
+  actorsList,
+  encodeValues,
+  type GroupRow,
+  groupTable,
+  type NodeRow,
+  nodesList,
+} from "@whipray/rpc";
+import { handleTarget, makeHandle } from "./actor-handle.ts";
+import { ActorLink } from "./actor-link.ts";
+import { type ActorOptions, specOptions } from "./actor-options.ts";
+import type { ActorHandle } from "./actor-types.ts";
+import { codeHash } from "./code-hash.io.ts";
+import type { Driver } from "./driver.ts";
+import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
+import type { ObjectRef } from "./object-ref.ts";
+import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+
+/** An actor class that is about to be made. */
+export interface ActorBuilder<T> {
+  options(options: ActorOptions): ActorBuilder<T>;
+  /**
+   * Makes the actor with these constructor arguments; settles when the cluster has it on record, not when it runs: errors of
+   * the constructor come with the first call, or with `cluster.ready(handle)`.
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: constructor arguments of a class that is known by its interface alone
+  create(...args: any[]): Promise<ActorHandle<T>>;
+}
+
+/** A running cluster as this program sees it. `await using` ends it. */
+export class Cluster implements AsyncDisposable {
+  readonly #driver: Driver;
+  readonly #end: () => Promise<void>;
+  readonly #actorId: string | undefined;
+  #ending: Promise<void> | undefined;
+
+  /** Not for users: `init()` makes clusters. `end` stops what `init` started; `actorId` is set inside of an actor. */
+  constructor(driver: Driver, end: () => Promise<void>, actorId?: string) {
+    this.#driver = driver;
+    this.#end = end;
+    this.#actorId = actorId;
+  }
+
+  /** This process' job. */
+  get jobId(): string {
+    return this.#driver.jobId;
+  }
+  get namespace(): string {
+    return this.#driver.namespace;
+  }
+  get id(): string {
+    return this.#driver.cluster;
+  }
+
+  /** An actor class by its module and export; `T` is its interface, the class itself loads in the worker. */
+  actor<T>(module: URL | string, exportName = "default"): ActorBuilder<T> {
+    const url = new URL(module);
+    if (url.protocol !== "file:") {
+      throw new WhiprayError({
+        code: "INVALID_ARGUMENT",
+        message: `An actor's module must be a file: URL, as from new URL("./counter.ts", import.meta.url); got ${url.protocol}`,
+      });
+    }
+    const build = (options: ActorOptions): ActorBuilder<T> => ({
+      options: (more) => build({ ...options, ...more }),
+      create: (...args) => this.#create<T>(url, exportName, options, args),
+    });
+    return build({});
+  }
+
+  async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+    const driver = this.#driver;
+    const actorId = driver.connection.ids.next("actor");
+    const spec = {
+      ...specOptions(options, driver.namespace),
+      actorId,
+      jobId: driver.jobId,
+      ...(this.#actorId !== undefined && { ownerActor: this.#actorId }),
+      className: exportName,
+      module: url.href,
+      exportName,
+      codeHash: await codeHash(url),
+      args: encodeValues(args, "args"),
+    };
+    const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
+    return makeHandle<T>(driver, new ActorLink(driver, created.actorId), exportName);
+  }
+
+  /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
+  async getActor<T>(name: string, namespace?: string): Promise<ActorHandle<T>> {
+    const { actor } = await this.#driver.ask(actorByName, { name, namespace: namespace ?? this.namespace });
+    return makeHandle<T>(this.#driver, new ActorLink(this.#driver, actor.actorId), actor.className);
+  }
+
+  /** Waits until the actor's constructor is done. @throws ActorDiedError, DEADLINE_EXCEEDED. */
+  async ready(handle: unknown, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
+    await handleTarget(handle).link.ready(options);
+  }
+
+  /** Where an actor is and what it holds. */
+  actorRow(handle: unknown): Promise<ActorRow> {
+    return handleTarget(handle).link.row();
+  }
+
+  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. */
+  async kill(handle: unknown, options: { noRestart?: boolean } = {}): Promise<void> {
+    await this.#driver.ask(actorKill, {
+      actorId: handleTarget(handle).link.actorId,
+      noRestart: options.noRestart ?? true,
+    });
+  }
+
+  /** Reserves resources; settles when the cluster has it on record. `await group.ready()` waits for the place. */
+  placementGroup(bundles: readonly ResourceAmounts[], options: PlacementGroupOptions = {}): Promise<PlacementGroup> {
+    return PlacementGroup.create(this.#driver, bundles, options, this.#actorId);
+  }
+
+  getPlacementGroup(name: string, namespace?: string): Promise<PlacementGroup> {
+    return PlacementGroup.byName(this.#driver, name, namespace);
+  }
+
+  removePlacementGroup(group: PlacementGroup): Promise<void> {
+    return group.remove();
+  }
+
+  async placementGroupTable(): Promise<GroupRow[]> {
+    return (await this.#driver.ask(groupTable, {})).groups;
+  }
+
+  /** Puts a value: a ref that can be passed on. */
+  put<T>(value: T): ObjectRef<T> {
+    return this.#driver.objects.put(value);
+  }
+
+  get<T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
+  get<T>(refs: readonly ObjectRef<T>[], options?: GetOptions): Promise<T[]>;
+  get(refs: ObjectRef | readonly ObjectRef[], options?: GetOptions): Promise<unknown> {
+    return getRefs(this.#driver.connection.clock, refs, options);
+  }
+
+  wait<T extends ObjectRef>(refs: readonly T[], options?: WaitOptions): Promise<[T[], T[]]> {
+    return waitRefs(this.#driver.connection.clock, refs, options);
+  }
+
+  async nodes(): Promise<NodeRow[]> {
+    return (await this.#driver.ask(nodesList, {})).nodes;
+  }
+
+  async listActors(): Promise<ActorRow[]> {
+    return (await this.#driver.ask(actorsList, {})).actors;
+  }
+
+  /** Sum of all living nodes, as people write it: `{ CPU: 8, GPU: 2, memory: … }`. */
+  async clusterResources(): Promise<Record<string, number>> {
+    return sum((await this.nodes()).filter((node) => node.state !== "DEAD").map((node) => toAmounts(node.total)));
+  }
+
+  /** What is free of it now. A resource with nothing free is absent (Ray). */
+  async availableResources(): Promise<Record<string, number>> {
+    const alive = (await this.nodes()).filter((node) => node.state !== "DEAD");
+    return sum(
+      alive.map((node) => {
+        const free = { ...node.view.free };
+        for (const device of node.devices) {
+          const units = node.view.devices[device.uuid] ?? 0;
+          if (units > 0) free[device.resource] = (free[device.resource] ?? 0) + units;
+        }
+        return toAmounts(free);
+      }),
+    );
+  }
+
+  /** Says goodbye and stops what `init` started; again is fine. */
+  close(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function sum(rows: readonly Record<string, number>[]): Record<string, number> {
+  const total: Record<string, number> = {};
+  for (const row of rows)
+    for (const [name, amount] of Object.entries(row)) if (amount > 0) total[name] = (total[name] ?? 0) + amount;
+  return total;
+}

@@ -1,0 +1,87 @@
+import { type Clock, type IdSource, type Logger, type RandomSource, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import { dialTransport, type Endpoint, type Parts, WireEndpoint } from "@whipray/rpc";
+import { actorContext } from "@whipray/worker";
+import { Cluster } from "./cluster.ts";
+import { Driver } from "./driver.ts";
+import { ObjectStore, objectGet } from "./object-store.ts";
+import { decode } from "./values.ts";
+
+export interface ConnectOptions {
+  headUrl: string;
+  token: string;
+  localNode?: string | undefined;
+  namespace?: string | undefined;
+  /** PEM of the authority that signed the cluster's certificates, for `wss:`. */
+  ca?: string | undefined;
+  /** How long the head may take to answer, milliseconds. */
+  timeoutMs: number;
+  logger?: Logger | undefined;
+  clock?: Clock;
+  ids?: IdSource;
+  random?: RandomSource;
+}
+
+/** Time that the head has for the end of a job at goodbye: its work must be gone, not only told so. */
+const CLOSE_TIMEOUT_MS = 20_000;
+
+/** Makes this process a driver of the cluster at `headUrl`. @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `DEADLINE_EXCEEDED`. */
+export async function connectDriver(options: ConnectOptions): Promise<Driver> {
+  const { clock = systemClock, ids = randomIds(), random = systemRandom, logger = silentLogger } = options;
+  const endpoint = new WireEndpoint({
+    address: `head/${ids.next("driver")}`,
+    role: "driver",
+    token: options.token,
+    pid: process.pid,
+    clock,
+    ids,
+    random,
+    logger,
+    transport: dialTransport({ ca: options.ca }),
+  });
+  const driver = makeDriver(endpoint, options.headUrl, options.localNode, { clock, ids, random, logger });
+  try {
+    await driver.open(options.namespace, options.timeoutMs);
+    return driver;
+  } catch (error) {
+    await endpoint.close();
+    throw error;
+  }
+}
+
+interface Services {
+  clock: Clock;
+  ids: IdSource;
+  random: RandomSource;
+  logger: Logger;
+}
+
+function makeDriver(endpoint: Endpoint, headUrl: string, localNode: string | undefined, services: Services, jobId?: string): Driver {
+  const objects = new ObjectStore({ endpoint, ids: services.ids, viaUrl: headUrl, decode: (parts: Parts) => decode(driver, parts) });
+  // Raw: the value goes out in the parts that its owner has.
+  endpoint.serveRaw(objectGet, (request, call) => objects.serve(request, call));
+  const driver: Driver = new Driver({ endpoint, headUrl, localNode, ...services }, objects, jobId);
+  return driver;
+}
+
+/** A driver's cluster; `stop` ends what was started for it. */
+export function clusterOf(driver: Driver, stop: () => Promise<void>): Cluster {
+  return new Cluster(driver, async () => {
+    await driver.close(CLOSE_TIMEOUT_MS);
+    await stop();
+  });
+}
+
+let inActor: Cluster | undefined;
+
+/** Inside of an actor: the cluster that it belongs to. Undefined elsewhere. */
+export function currentCluster(): Cluster | undefined {
+  const context = actorContext();
+  if (!context) return undefined;
+  if (!inActor) {
+    const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
+    const driver = makeDriver(context.endpoint, context.head, context.nodeId, services, context.spec.jobId);
+    driver.join(context.namespace, context.cluster);
+    inActor = new Cluster(driver, async () => {}, context.actorId);
+  }
+  return inActor;
+}

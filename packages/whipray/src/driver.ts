@@ -1,0 +1,131 @@
+import { hostname } from "node:os";
+import { type Clock, type IdSource, type Logger, type RandomSource, WhiprayError } from "@whipray/core";
+import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, type Peer } from "@whipray/rpc";
+import type { ObjectStore } from "./object-store.ts";
+
+/** How this process reaches its cluster. */
+export interface Connection {
+  endpoint: Endpoint;
+  /** URL of the head. */
+  headUrl: string;
+  /** Node whose unix sockets this process can dial; none for a driver elsewhere. */
+  localNode: string | undefined;
+  clock: Clock;
+  ids: IdSource;
+  random: RandomSource;
+  logger: Logger;
+}
+
+/** Time that a raylet has to be dialled before its traffic goes through the head. */
+const DIRECT_DIAL_MS = 2_000;
+/** Tries of a control call whose outcome a head restart left open; all are idempotent by their ids. */
+const HEAD_CALL_TRIES = 20;
+
+/** This process as a member of the cluster: its job, the head, and the ways to other processes. */
+export class Driver {
+  readonly connection: Connection;
+  readonly head: Peer;
+  readonly objects: ObjectStore;
+  jobId: string;
+  namespace = "";
+  cluster = "";
+  readonly #relayed = new Set<string>();
+  #opened = false;
+
+  constructor(connection: Connection, objects: ObjectStore, jobId?: string) {
+    this.connection = connection;
+    this.objects = objects;
+    this.jobId = jobId ?? connection.ids.next("job");
+    this.head = connection.endpoint.connect({
+      to: "head/head",
+      url: connection.headUrl,
+      purpose: "control",
+      restarts: true,
+    });
+  }
+
+  /** Registers this process as a job. @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`. */
+  async open(namespace: string | undefined, timeoutMs: number): Promise<void> {
+    const request = {
+      jobId: this.jobId,
+      namespace,
+      pid: process.pid,
+      hostname: hostname(),
+      entrypoint: process.argv.slice(0, 2).join(" "),
+    };
+    const opened = await this.head.invoke(jobOpen, request, { timeoutMs });
+    this.namespace = opened.namespace;
+    this.cluster = opened.cluster;
+    this.#opened = true;
+    this.head.onReset(() => {
+      // A restarted head learns again that this job lives; its session is the proof.
+      this.head.invoke(jobOpen, { ...request, namespace: this.namespace }).catch((error: unknown) => {
+        this.connection.logger.warn("the job could not be registered again", { error: String(error) });
+      });
+    });
+  }
+
+  /** Inside of an actor: its calls belong to the job that made it. */
+  join(namespace: string, cluster: string): void {
+    this.namespace = namespace;
+    this.cluster = cluster;
+  }
+
+  /**
+   * A control call to the head, sent again when a head restart left its outcome open: every request that changes something is
+   * idempotent by an id that this side made.
+   */
+  async ask<Request, Reply>(
+    method: Method<Request, Reply>,
+    request: Request,
+    options: { signal?: AbortSignal | undefined; timeoutMs?: number | undefined } = {},
+  ): Promise<Reply> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.head.invoke(method, request, options);
+      } catch (error) {
+        const open = error instanceof WhiprayError && error.code === "OUTCOME_UNKNOWN";
+        if (!open || this.head.closed || attempt >= HEAD_CALL_TRIES) throw error;
+      }
+    }
+  }
+
+  /** A session with the worker of an actor: its unix socket on this node, its raylet's port, or relayed by the head. */
+  async reach(row: ActorRow): Promise<Peer> {
+    const to = row.address;
+    if (!to)
+      throw new WhiprayError({ code: "NO_ROUTE", message: `Actor ${row.actorId} has no address yet`, retryable: true });
+    const { endpoint, localNode, headUrl } = this.connection;
+    if (row.socket && row.nodeId !== undefined && row.nodeId === localNode) {
+      return endpoint.connect({ to, url: `unix:${row.socket}`, purpose: "data" });
+    }
+    const node = to.slice(0, to.indexOf("/"));
+    if (!row.url || this.#relayed.has(node)) return endpoint.connect({ to, url: headUrl, purpose: "data" });
+    if (await this.#dials(row.url)) return endpoint.connect({ to, url: row.url, purpose: "data" });
+    this.#relayed.add(node);
+    return endpoint.connect({ to, url: headUrl, purpose: "data" });
+  }
+
+  async #dials(url: string): Promise<boolean> {
+    try {
+      await this.connection.endpoint.reachable(url, "data", DIRECT_DIAL_MS);
+      return true;
+    } catch (error) {
+      this.connection.logger.debug("a raylet cannot be dialled; its traffic goes through the head", {
+        url,
+        error: String(error),
+      });
+      return false;
+    }
+  }
+
+  /** Says goodbye: what the job owns ends. */
+  async close(timeoutMs: number): Promise<void> {
+    try {
+      if (this.#opened && !this.head.closed) await this.head.invoke(jobClose, { jobId: this.jobId }, { timeoutMs });
+    } catch (error) {
+      this.connection.logger.warn("the head did not confirm the end of the job", { error: String(error) });
+    }
+    await this.connection.endpoint.close();
+  }
+}

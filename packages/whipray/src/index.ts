@@ -1,0 +1,11 @@
+export * from "@whipray/core";
+export { Tensor } from "@whipray/rpc";
+export { callRaw, streamRaw } from "./actor-handle.ts";
+export type { ActorOptions } from "./actor-options.ts";
+export type { ActorHandle, MethodOptions, RemoteMethod, RemoteResult } from "./actor-types.ts";
+export { type ActorBuilder, Cluster } from "./cluster.ts";
+export type { GetOptions, WaitOptions } from "./get-wait.ts";
+export { ObjectRef } from "./object-ref.ts";
+export { currentCluster } from "./connect.ts";
+export { type InitOptions, init } from "./init.ts";
+export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";

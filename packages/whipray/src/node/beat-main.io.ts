@@ -1,0 +1,28 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import { runBeatThread } from "@whipray/raylet";
+import { dialTransport, WireEndpoint } from "@whipray/rpc";
+
+/** What the beat thread of a raylet is given. */
+export interface BeatThreadData {
+  nodeId: string;
+  clusterId: string;
+  headUrl: string;
+  token: string;
+  ca: string | undefined;
+}
+
+if (parentPort) {
+  const { nodeId, clusterId, headUrl, token, ca } = workerData as BeatThreadData;
+  const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
+  const endpoint = new WireEndpoint({
+    ...services,
+    address: `${nodeId}/beats`,
+    role: "raylet",
+    token,
+    cluster: clusterId,
+    pid: process.pid,
+    transport: dialTransport({ ca }),
+  });
+  runBeatThread(parentPort, { endpoint, headUrl, nodeId, clock: systemClock, random: systemRandom });
+}

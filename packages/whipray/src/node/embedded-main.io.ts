@@ -1,0 +1,43 @@
+import { homedir } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
+import { errorToWire, randomIds } from "@whipray/core";
+import { nodeDirectory } from "@whipray/raylet";
+import { newClusterSecret } from "@whipray/rpc";
+import { clusterTokens } from "./access.ts";
+import type { EmbeddedNews, EmbeddedOptions } from "./embedded.io.ts";
+import { startHeadNode } from "./head-node.io.ts";
+import { startRayletNode } from "./raylet-node.io.ts";
+
+/** The thread of an embedded cluster: a head without a port or a journal, and one raylet, on unix sockets alone. */
+async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void): Promise<() => Promise<void>> {
+  const ids = randomIds();
+  const [clusterId, nodeId] = [ids.next("cluster"), ids.next("node")];
+  const secret = newClusterSecret();
+  const tokens = clusterTokens(secret);
+  const env = { HOME: homedir(), ...options.env };
+  const directory = nodeDirectory({ cluster: clusterId, nodeId, env });
+  const head = await startHeadNode({ secret, clusterId, socket: `${directory.node}/head.sock` });
+  try {
+    const { resources, labels, cwd } = options;
+    const node = await startRayletNode({ clusterId, nodeId, headUrl: head.unixUrl, token: tokens.raylet, ip: "127.0.0.1", resources, labels, cwd, env });
+    tell({ ready: { headUrl: head.unixUrl, token: tokens.driver, localNode: nodeId } });
+    return async () => {
+      await node.stop("the embedded cluster was closed");
+      await head.stop();
+    };
+  } catch (error) {
+    await head.stop();
+    throw error;
+  }
+}
+
+if (parentPort) {
+  const port = parentPort;
+  try {
+    const stop = await main(workerData as EmbeddedOptions, (news) => port.postMessage(news));
+    port.once("message", () => void stop().finally(() => process.exit(0)));
+  } catch (error) {
+    port.postMessage({ failed: errorToWire(error) } satisfies EmbeddedNews);
+    port.close();
+  }
+}

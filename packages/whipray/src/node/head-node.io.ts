@@ -1,0 +1,99 @@
+import { type Logger, randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
+import { Head, MemoryStore, networkProber, SqliteStore } from "@whipray/head";
+import { dialTransport, type Listener, listenUnix, listenWebSocket, WireEndpoint } from "@whipray/rpc";
+import { acceptedByHead, admitOnly, type ClusterTokens, clusterTokens, roleOf } from "./access.ts";
+
+export interface HeadNodeOptions {
+  /** The cluster's secret: 64 hex digits. Tokens of all roles come from it. */
+  secret: string;
+  clusterId: string;
+  /** Unix socket for processes of this machine. */
+  socket: string;
+  /** TCP port for everybody else; without it there is none. */
+  listen?: { host: string; port: number; tls?: { cert: string; key: string } | undefined; allowedHosts?: readonly string[] } | undefined;
+  /** Journal file; without it a restart forgets. */
+  journal?: string | undefined;
+  logger?: Logger | undefined;
+}
+
+export interface HeadNode {
+  readonly head: Head;
+  readonly tokens: ClusterTokens;
+  readonly clusterId: string;
+  readonly unixUrl: string;
+  /** Of the TCP port. */
+  readonly url: string | undefined;
+  stop(): Promise<void>;
+}
+
+/** Starts a head with its sockets. @throws WhiprayError `ADDRESS_IN_USE`, `INVALID_PATH`, `STORAGE_…`, `INSECURE_BIND`. */
+export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode> {
+  const { secret, clusterId, socket, listen, journal, logger = silentLogger } = options;
+  const tokens = clusterTokens(secret);
+  const accepted = acceptedByHead(tokens);
+  const store = journal === undefined ? new MemoryStore() : new SqliteStore(journal);
+  const listeners: Listener[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+  };
+  const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger };
+  const endpoint = new WireEndpoint({
+    ...services,
+    address: "head/head",
+    role: "head",
+    token: "",
+    cluster: clusterId,
+    pid: process.pid,
+    transport: dialTransport(),
+    admit: admitOnly(accepted),
+    // The head relays: to drivers over their own connection, to a node over its raylet's.
+    route: (to) => {
+      const node = to.slice(0, to.indexOf("/"));
+      return { accepted: node === "head" ? to : `${node}/raylet` };
+    },
+    onLinkLost: ({ role, address, purpose }) => {
+      if (role === "raylet" && purpose === "control") head.linkLost(address.slice(0, address.indexOf("/")));
+    },
+  });
+  const { driver, worker, raylet } = accepted;
+  const peerTokens = Object.fromEntries(Object.entries({ driver, worker, raylet }).filter(([, digest]) => digest !== undefined)) as Record<string, string>;
+  const head = new Head({ ...services, endpoint, store, options: { clusterId, peerTokens, prober: networkProber() } });
+  try {
+    await head.start();
+    listeners.push(await listenUnix(socket, (channel) => endpoint.accept(channel)));
+    if (listen) {
+      const { host, port, tls, allowedHosts = [] } = listen;
+      requireSafe(host, tls !== undefined);
+      const names = ["localhost", "127.0.0.1", "[::1]", ...allowedHosts];
+      listeners.push(await listenWebSocket({ host, port, tls, allowedHosts: names, authorize: roleOf(accepted), onChannel: (channel) => endpoint.accept(channel) }));
+    }
+  } catch (error) {
+    await close();
+    await endpoint.close();
+    await head.stop();
+    throw error;
+  }
+  return {
+    head,
+    tokens,
+    clusterId,
+    unixUrl: `unix:${socket}`,
+    url: listeners[1]?.url,
+    async stop() {
+      await close();
+      await head.stop();
+      await endpoint.close();
+    },
+  };
+}
+
+const LOOPBACK = /^(127\.|\[?::1\]?$|localhost$)/;
+
+/** Closed by default: a bind beyond loopback needs TLS. @throws WhiprayError `INSECURE_BIND` (design.md, mechanism 15). */
+export function requireSafe(host: string, tls: boolean): void {
+  if (LOOPBACK.test(host) || tls) return;
+  throw new WhiprayError({
+    code: "INSECURE_BIND",
+    message: `${host} is not loopback: the token and all data would cross the network in plain text. Use --tls, a tunnel, or --insecure-plaintext if the network is trusted`,
+  });
+}

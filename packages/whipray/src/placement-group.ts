@@ -1,0 +1,160 @@
+import { GetTimeoutError, type ResourceAmounts, toAmounts, toUnits, WhiprayError } from "@whipray/core";
+import {
+  type GroupRow,
+  groupCreate,
+  groupRemove,
+  groupTable,
+  groupWait,
+  STRATEGIES,
+  type Strategy,
+} from "@whipray/rpc";
+import { checkName } from "./actor-options.ts";
+import type { Driver } from "./driver.ts";
+
+export interface PlacementGroupOptions {
+  /** Default PACK (Ray). */
+  strategy?: Strategy;
+  name?: string;
+  /** `detached` lives until it is removed. Default: ends with its job. */
+  lifetime?: "detached";
+  /** Ends the group with what is missing when it was not placed by then. Default: waits. */
+  timeoutMs?: number;
+  /** Labels that the node of each bundle must have; one entry per bundle. */
+  labels?: readonly Readonly<Record<string, string>>[];
+  signal?: AbortSignal;
+}
+
+/** A bundle as a place for actors; index −1 is any bundle that fits. */
+export interface BundlePlacement {
+  readonly groupId: string;
+  readonly bundleIndex: number;
+}
+
+/** Resources reserved on one or several machines at once, all or nothing (Ray: `placement_group`). */
+export class PlacementGroup {
+  readonly id: string;
+  readonly strategy: Strategy;
+  readonly name: string | undefined;
+  /** What each bundle holds. */
+  readonly bundleSpecs: readonly ResourceAmounts[];
+  readonly #driver: Driver;
+
+  private constructor(
+    driver: Driver,
+    row: Pick<GroupRow, "pgId" | "strategy" | "name">,
+    bundleSpecs: readonly ResourceAmounts[],
+  ) {
+    this.#driver = driver;
+    this.id = row.pgId;
+    this.strategy = row.strategy;
+    this.name = row.name;
+    this.bundleSpecs = bundleSpecs;
+  }
+
+  /** @throws WhiprayError `INVALID_RESOURCES`, `INVALID_ARGUMENT`, `NAME_TAKEN`. */
+  static async create(
+    driver: Driver,
+    bundles: readonly ResourceAmounts[],
+    options: PlacementGroupOptions = {},
+    creatorActor?: string,
+  ): Promise<PlacementGroup> {
+    const { strategy = "PACK", name, lifetime, timeoutMs, labels, signal } = options;
+    if (!Array.isArray(bundles) || bundles.length === 0)
+      throw invalid("bundles must be a list of at least one bundle such as [{ CPU: 1 }]");
+    if (!STRATEGIES.includes(strategy))
+      throw invalid(`strategy must be one of ${STRATEGIES.join(", ")}; got ${String(strategy).slice(0, 64)}`);
+    if (labels && labels.length !== bundles.length)
+      throw invalid(`labels must have one entry per bundle: ${bundles.length}, not ${labels.length}`);
+    const units = bundles.map((bundle, index) => toUnits(bundle, `bundle ${index}`));
+    for (const [index, bundle] of units.entries())
+      if (Object.keys(bundle).length === 0) throw invalid(`bundle ${index} asks for nothing`);
+    const pgId = driver.connection.ids.next("pg");
+    await driver.ask(
+      groupCreate,
+      {
+        pgId,
+        jobId: driver.jobId,
+        ...(name !== undefined && { name: checkName("a placement group's name", name) }),
+        namespace: driver.namespace,
+        bundles: units.map((bundle) => ({ ...bundle })),
+        strategy,
+        detached: lifetime === "detached",
+        ...(creatorActor !== undefined && { creatorActor }),
+        ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
+        ...(timeoutMs !== undefined && { timeoutMs }),
+      },
+      { signal },
+    );
+    return new PlacementGroup(driver, { pgId, strategy, name }, bundles);
+  }
+
+  /** A group by its name. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
+  static async byName(driver: Driver, name: string, namespace = driver.namespace): Promise<PlacementGroup> {
+    const { groups } = await driver.ask(groupTable, { name, namespace });
+    const row = groups.find((group) => group.state !== "REMOVED");
+    if (!row)
+      throw new WhiprayError({ code: "NOT_FOUND", message: `No placement group ${name} in namespace ${namespace}` });
+    return new PlacementGroup(
+      driver,
+      row,
+      row.bundles.map((bundle) => toAmounts(bundle.units)),
+    );
+  }
+
+  /**
+   * Waits until every bundle is placed. @throws GetTimeoutError with what each bundle waits for, after `timeoutMs`;
+   * WhiprayError `PLACEMENT_GROUP_REMOVED`.
+   */
+  async ready(options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<this> {
+    const { ready, group } = await this.#wait(options);
+    if (ready) return this;
+    const why = group.reasons.map((reason) => `bundle ${reason.bundle}: ${reason.text}`).join("; ");
+    throw new GetTimeoutError({
+      message: `Placement group ${this.name ?? this.id} is ${group.state} after ${options.timeoutMs} ms: ${why || "not placed yet"}`,
+      details: { pgId: this.id, state: group.state, reasons: group.reasons },
+    });
+  }
+
+  /** As `ready`, but false instead of the timeout error (Ray: `pg.wait`). */
+  async wait(timeoutMs = 30_000): Promise<boolean> {
+    return (await this.#wait({ timeoutMs })).ready;
+  }
+
+  #wait({
+    timeoutMs,
+    signal,
+  }: {
+    timeoutMs?: number;
+    signal?: AbortSignal;
+  }): Promise<{ ready: boolean; group: GroupRow }> {
+    return this.#driver.ask(groupWait, { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs }) }, { signal });
+  }
+
+  /** A place in bundle `index`; −1 is any that fits. @throws WhiprayError `INVALID_ARGUMENT` (Ray: "bundle index N is invalid"). */
+  bundle(index = -1): BundlePlacement {
+    if (!Number.isInteger(index) || index < -1 || index >= this.bundleSpecs.length) {
+      throw invalid(
+        `placement group bundle index ${index} is invalid: it has bundles 0 to ${this.bundleSpecs.length - 1}`,
+      );
+    }
+    return { groupId: this.id, bundleIndex: index };
+  }
+
+  /** State, nodes, devices and reasons, as the head has them now. */
+  async table(): Promise<GroupRow> {
+    const { groups } = await this.#driver.ask(groupTable, { pgId: this.id });
+    const row = groups[0];
+    if (!row)
+      throw new WhiprayError({ code: "NOT_FOUND", message: `Placement group ${this.id} is not known (any more)` });
+    return row;
+  }
+
+  /** Gives everything back and ends what runs inside; again is fine. */
+  async remove(): Promise<void> {
+    await this.#driver.ask(groupRemove, { pgId: this.id });
+  }
+}
+
+function invalid(message: string): WhiprayError {
+  return new WhiprayError({ code: "INVALID_ARGUMENT", message });
+}

@@ -1,0 +1,57 @@
+import { BoundedQueue } from "@whipray/core";
+import type { IncomingCall } from "@whipray/rpc";
+
+/** Calls that may wait in an actor when it set no `maxPendingCalls`. */
+export const PENDING_CALLS_LIMIT = 1_000_000;
+
+export interface QueuedCall {
+  readonly call: IncomingCall;
+  run(): Promise<void>;
+}
+
+/**
+ * Starts calls in the order in which they came, at most `maxConcurrency` at a time (Ray: 1 for sync actors, then calls of
+ * one caller also end in order). A call that is cancelled while it waits never runs.
+ */
+export class CallQueue {
+  readonly #maxConcurrency: number;
+  readonly #waiting: BoundedQueue<QueuedCall>;
+  #running = 0;
+
+  constructor(maxConcurrency: number, maxPending: number) {
+    this.#maxConcurrency = maxConcurrency;
+    this.#waiting = new BoundedQueue("the actor's queue", maxPending);
+  }
+
+  get running(): number {
+    return this.#running;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** @throws WhiprayError `BUSY` when `maxPending` calls wait already. */
+  enter(entry: QueuedCall): void {
+    if (this.#running < this.#maxConcurrency && this.#waiting.length === 0) this.#start(entry);
+    else this.#waiting.push(entry);
+  }
+
+  #start(entry: QueuedCall): void {
+    this.#running++;
+    void entry.run().finally(() => {
+      this.#running--;
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    while (this.#running < this.#maxConcurrency) {
+      const entry = this.#waiting.shift();
+      if (!entry) return;
+      const { signal } = entry.call;
+      if (signal.aborted) entry.call.fail(signal.reason);
+      else this.#start(entry);
+    }
+  }
+}

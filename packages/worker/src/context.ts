@@ -1,0 +1,62 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { WhiprayError } from "@whipray/core";
+import type { ActorSpec, DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
+
+/** What code that runs in an actor can know of its place (Ray: `get_runtime_context()`). */
+export interface ActorContext {
+  readonly actorId: string;
+  readonly nodeId: string;
+  readonly workerId: string;
+  readonly cluster: string;
+  readonly namespace: string;
+  /** Grows with each restart of the actor. */
+  readonly epoch: number;
+  readonly spec: ActorSpec;
+  /** Devices of the actor's lease. */
+  readonly devices: readonly DeviceGrant[];
+  /** This process on the wire, and its raylet: for code that builds on them, such as engine launchers. */
+  readonly endpoint: Endpoint;
+  readonly raylet: Peer;
+  /** URL of the head. */
+  readonly head: string;
+  /** Unix socket that this worker listens on. */
+  readonly socket: string;
+  /** Lets an engine with this token dial us; returns the undo. */
+  expectEngine(engineId: string, tokenDigest: string, onLink: () => void): () => void;
+}
+
+/** The call that the running code belongs to. */
+export interface CallContext {
+  readonly method: string;
+  /** Aborted when the caller cancels, its deadline passes, or it is gone. */
+  readonly signal: AbortSignal;
+}
+
+// By Symbol.for: a second copy of this package in the same process finds the same actor.
+const SLOT = Symbol.for("whipray.worker.context");
+const calls = new AsyncLocalStorage<CallContext>();
+
+export function setActorContext(context: ActorContext): void {
+  (globalThis as { [SLOT]?: ActorContext })[SLOT] = context;
+}
+
+/** The actor that this process hosts, undefined in a driver. */
+export function actorContext(): ActorContext | undefined {
+  return (globalThis as { [SLOT]?: ActorContext })[SLOT];
+}
+
+/** @throws WhiprayError `NOT_IN_ACTOR` outside of an actor. */
+export function requireActorContext(): ActorContext {
+  const context = actorContext();
+  if (!context) throw new WhiprayError({ code: "NOT_IN_ACTOR", message: "This is only possible inside an actor" });
+  return context;
+}
+
+/** The call that runs now, undefined outside of an actor's method. */
+export function callContext(): CallContext | undefined {
+  return calls.getStore();
+}
+
+export function runInCall<T>(context: CallContext, run: () => T): T {
+  return calls.run(context, run);
+}

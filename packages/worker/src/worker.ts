@@ -1,0 +1,95 @@
+import { asWhiprayError, WhiprayError } from "@whipray/core";
+import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, workerExit } from "@whipray/rpc";
+import { ActorHost } from "./actor-host.ts";
+import type { ActorClass } from "./actor-methods.ts";
+import { type ActorContext, setActorContext } from "./context.ts";
+
+export type HostRequest = Infer<(typeof actorHost)["request"]>;
+
+export interface WorkerOptions {
+  endpoint: Endpoint;
+  raylet: Peer;
+  nodeId: string;
+  workerId: string;
+  cluster: string;
+  socket: string;
+  loadClass: (request: HostRequest) => Promise<ActorClass>;
+  /** Puts the actor's environment in place; called before the module is imported. */
+  setEnvironment: (env: Readonly<Record<string, string>>) => void;
+  expectEngine: ActorContext["expectEngine"];
+  /** Ends the process with this code. */
+  exit: (code: number) => void;
+}
+
+/** Time that an actor's own clean-up has when the process leaves and nobody said otherwise. */
+const LEAVE_GRACE_MS = 5_000;
+
+/** A worker process: blank until its raylet makes it one actor, which it stays for life (design.md, mechanism 12). */
+export class Worker {
+  readonly #options: WorkerOptions;
+  #host: ActorHost | undefined;
+  #leaving = false;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    const { endpoint } = options;
+    endpoint.serve(actorHost, (request) => this.#become(request));
+    endpoint.serve(workerExit, ({ graceMs }) => {
+      setImmediate(() => this.leave(graceMs));
+      return null;
+    });
+    endpoint.onCall((call) => {
+      if (this.#host) this.#host.handle(call);
+      else
+        call.fail(
+          new WhiprayError({ code: "ACTOR_NOT_FOUND", message: "This worker hosts no actor yet", retryable: true }),
+        );
+    });
+  }
+
+  async #become(request: HostRequest): Promise<null> {
+    if (this.#host)
+      throw new WhiprayError({ code: "ALREADY_HOSTING", message: "A worker hosts one actor in its life" });
+    const { endpoint, raylet, nodeId, workerId, cluster, socket, expectEngine } = this.#options;
+    const { spec, epoch, devices, head } = request;
+    this.#options.setEnvironment(request.env);
+    setActorContext({
+      actorId: spec.actorId,
+      nodeId,
+      workerId,
+      cluster,
+      namespace: spec.namespace,
+      epoch,
+      spec,
+      devices,
+      endpoint,
+      raylet,
+      head,
+      socket,
+      expectEngine,
+    });
+    try {
+      const cls = await this.#options.loadClass(request);
+      const args = request.args.length > 0 ? decodeValues(request.args) : [];
+      this.#host = new ActorHost(spec, epoch, cls, args as unknown[], () => void this.leave(LEAVE_GRACE_MS));
+    } catch (error) {
+      throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });
+    }
+    return null;
+  }
+
+  /** Ends the process: the actor cleans up for at most `graceMs`, what is queued for sending goes out. */
+  async leave(graceMs: number): Promise<void> {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    const grace = new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref());
+    try {
+      await Promise.race([this.#host?.dispose(), grace]);
+    } catch (error) {
+      // The process ends either way; its log tells why the clean-up failed.
+      process.stderr.write(`clean-up of the actor failed: ${String(error)}\n`);
+    }
+    await this.#options.endpoint.close();
+    this.#options.exit(0);
+  }
+}
