@@ -109,7 +109,7 @@ def test_an_answer_that_has_moved_beyond_the_clip_pulls_no_further():
 
 
 @pytest.mark.parametrize("bad", ["answers", "advantages", "old_logprobs", "sizes"])
-def test_a_bad_shard_changes_no_rank_and_a_new_process_group_goes_on(bad):
+def test_a_bad_shard_changes_no_rank_and_a_new_process_group_goes_on(two_ranks, bad):
     good = batch(4)
     images, answers, advantages, old = (np.array(each, float) for each in good)
     spoilt = {
@@ -118,19 +118,16 @@ def test_a_bad_shard_changes_no_rank_and_a_new_process_group_goes_on(bad):
         "old_logprobs": (images, answers, advantages, old - np.inf),
         "sizes": (images[:3], answers, advantages, old),
     }[bad]
-    with ranks() as two:
-        two.call("create_process_group")
-        two.call("initialize", [(0,), (0,)])
-        before = two.call("weights")
-        (_, mine), (_, other) = two.outcomes("train_batch", [good, spoilt])
-        assert isinstance(other, ValueError)
-        assert isinstance(mine, ConnectionError) and "rank 0 lost rank 1" in str(mine)
-        for then, now in zip(before, two.call("weights")):
-            assert now["version"] == 0 and (now["arrays"]["weights"] == then["arrays"]["weights"]).all()
-        two.call("create_process_group")
-        first, second = two.call("train_batch", [good, good])
-        assert first == second and first["version"] == 1
-        two.call("destroy")
+    two_ranks.call("initialize", [(0,), (0,)])
+    before = two_ranks.call("weights")
+    (_, mine), (_, other) = two_ranks.outcomes("train_batch", [good, spoilt])
+    assert isinstance(other, ValueError)
+    assert isinstance(mine, ConnectionError) and "rank 0 lost rank 1" in str(mine)
+    for then, now in zip(before, two_ranks.call("weights")):
+        assert now["version"] == 0 and (now["arrays"]["weights"] == then["arrays"]["weights"]).all()
+    two_ranks.call("create_process_group")
+    first, second = two_ranks.call("train_batch", [good, good])
+    assert first == second and first["version"] == 1
 
 
 def test_a_peer_that_dies_between_two_optimiser_steps_of_a_batch_leaves_no_half_of_it_behind():
@@ -157,13 +154,13 @@ def test_a_peer_that_dies_between_two_optimiser_steps_of_a_batch_leaves_no_half_
     assert (engine.policy == before).all() and not np.any(engine.velocity)
 
 
-def test_two_ranks_with_shards_of_different_size_do_what_one_rank_does_with_the_whole_batch():
+def test_two_ranks_with_shards_of_different_size_do_what_one_rank_does_with_the_whole_batch(two_ranks):
     whole = batch(10)
     parts = [tuple(each[:3] for each in whole), tuple(each[3:] for each in whole)]
     found = []
-    for shards in ([whole], parts):
-        with ranks(len(shards)) as some:
-            some.call("create_process_group")
+    with ranks(1) as one_rank:
+        one_rank.call("create_process_group")
+        for some, shards in ((one_rank, [whole]), (two_ranks, parts)):
             some.call("initialize", [(0,)] * len(shards))
             (report, *_), (weights, *_) = some.call("train_batch", shards), some.call("weights")
             found.append((report["samples"], report["loss"], report["grad_norm"], weights["arrays"]["weights"]))

@@ -3,16 +3,9 @@ import hashlib
 
 import numpy as np
 import pytest
-from loop import DATA, QUESTIONS, GROUP, STEPS, advantages_of, learn, ranks, read_data
+from loop import DATA, GROUP, QUESTIONS, STEPS, advantages_of, learn, read_data
 
 SEEDS = range(5)
-
-
-@pytest.fixture(scope="module")
-def two_ranks():
-    with ranks() as started:
-        started.call("create_process_group")
-        yield started
 
 
 def test_the_data_is_the_file_that_its_readme_describes():

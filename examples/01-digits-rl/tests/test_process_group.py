@@ -49,6 +49,8 @@ def test_a_rank_that_is_killed_in_a_collective_fails_the_other_which_names_it(de
         assert isinstance(error, ConnectionError) and f"rank {alive} lost rank {dead}" in str(error)
         two.start(alive, "train_batch", *batch(4))
         assert isinstance(two.outcome(alive, timeout_s=10)[1], ConnectionError)
+        two.start(alive, "destroy")
+        assert two.outcome(alive) == (None, None)
 
 
 def test_a_rank_that_falls_silent_fails_the_other_after_the_timeout():

@@ -152,7 +152,7 @@ export class GroupService {
       refusal = asWhiprayError(error).message;
     }
     nodes.unclaim(nodeId, claim);
-    this.run(groups.prepared(pgId, epoch, nodeId, refusal, clock.now()));
+    this.run(groups.prepared(effect, refusal, clock.now()));
     this.#ctx.reschedule();
   }
 

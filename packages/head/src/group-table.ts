@@ -119,12 +119,23 @@ export class GroupTable {
     });
   }
 
-  /** A raylet's word about a prepare. `refusal` undefined is yes; an answer of an attempt that is over changes nothing. */
-  prepared(pgId: string, epoch: number, nodeId: string, refusal: string | undefined, nowMs: number): GroupEffect[] {
+  /**
+   * A raylet's word about a prepare; `refusal` undefined is yes. A yes to an attempt that is over by now is taken back: its release may have
+   * overtaken it.
+   */
+  prepared(
+    ask: Pick<Extract<GroupEffect, { kind: "prepare" }>, "pgId" | "epoch" | "nodeId" | "bundles">,
+    refusal: string | undefined,
+    nowMs: number,
+  ): GroupEffect[] {
+    const { pgId, epoch, nodeId } = ask;
     const group = this.#groups.get(pgId);
     const attempt = group?.attempt;
     const node = attempt?.epoch === epoch ? attempt.nodes.get(nodeId) : undefined;
-    if (!group || !attempt || !node) return [];
+    if (!group || !attempt || !node) {
+      const indices = ask.bundles.map((bundle) => bundle.index);
+      return refusal === undefined ? [{ kind: "release", pgId, epoch, nodeId, indices }] : [];
+    }
     if (refusal !== undefined) return this.#undo(group, `${nodeId}: ${refusal}`, nowMs);
     node.ok = true;
     if ([...attempt.nodes.values()].some((one) => !one.ok)) return [];

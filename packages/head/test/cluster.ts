@@ -1,4 +1,4 @@
-import { SimulatedClock, seededIds, seededRandom, settle } from "@whipray/core";
+import { SimulatedClock, seededIds, seededRandom, settle, WhiprayError } from "@whipray/core";
 import {
   type ActorRow,
   type ActorSpec,
@@ -41,12 +41,20 @@ export class TestCluster {
     return this;
   }
 
-  /** SIGKILL of the head: its sessions end on the other sides only when the new one says who it is. */
-  async killHead(): Promise<void> {
+  /** SIGKILL of the head: nothing of it is sent, written or answered any more. */
+  killHead(): void {
     const peers = [...this.#endpoint.peers.values()];
     this.#endpoint.kill();
-    for (const peer of peers) peer.twin.end(new (await import("@whipray/core")).WhiprayError({ code: "UNREACHABLE", message: "head is gone" }));
-    await this.head.stop();
+    for (const peer of peers) peer.twin.end(new WhiprayError({ code: "UNREACHABLE", message: "the head is gone" }));
+    void this.head.stop();
+  }
+
+  /** A new head on the same disk; raylets and drivers come back unless they are left out. */
+  async restartHead(options: HeadOptions = {}, back: { raylets?: FakeRaylet[]; drivers?: TestDriver[] } = {}): Promise<void> {
+    await this.start(options);
+    for (const driver of back.drivers ?? []) await driver.open();
+    for (const raylet of back.raylets ?? this.raylets) await raylet.register();
+    await this.run(1);
   }
 
   async node(name: string, total: Record<string, number>, options: { gpus?: number } = {}): Promise<FakeRaylet> {

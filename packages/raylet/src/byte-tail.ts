@@ -1,27 +1,36 @@
-/** The last bytes of a stream, in the chunks that came. Costs nothing per line: it is only split when somebody asks. */
+/** The last bytes of a stream, in a ring. Costs nothing per line: it is only split when somebody asks. */
 export class ByteTail {
-  #chunks: Uint8Array[] = [];
-  #bytes = 0;
+  #ring: Uint8Array | undefined;
+  /** Bytes that were ever pushed. */
+  #total = 0;
   readonly limitBytes: number;
 
   constructor(limitBytes: number) {
     this.limitBytes = limitBytes;
   }
 
+  /** Bytes that are kept. */
   get bytes(): number {
-    return this.#bytes;
+    return Math.min(this.#total, this.limitBytes);
   }
 
   push(chunk: Uint8Array): void {
+    if (this.limitBytes === 0) return;
+    this.#ring ??= new Uint8Array(this.limitBytes);
     const kept = chunk.length > this.limitBytes ? chunk.subarray(chunk.length - this.limitBytes) : chunk;
-    // Copied: a small slice must not keep the pipe's whole buffer alive.
-    this.#chunks.push(Uint8Array.prototype.slice.call(kept));
-    this.#bytes += kept.length;
-    while (this.#bytes - this.#chunks[0]!.length >= this.limitBytes) this.#bytes -= this.#chunks.shift()!.length;
-    if (this.#chunks.length > 1_024) this.#chunks = [Buffer.concat(this.#chunks)];
+    this.#total += chunk.length - kept.length;
+    const at = this.#total % this.limitBytes;
+    const first = Math.min(kept.length, this.limitBytes - at);
+    this.#ring.set(kept.subarray(0, first), at);
+    this.#ring.set(kept.subarray(first), 0);
+    this.#total += kept.length;
   }
 
   text(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
+    if (!this.#ring) return "";
+    const at = this.#total % this.limitBytes;
+    const whole = this.#total >= this.limitBytes;
+    const pieces = whole ? [this.#ring.subarray(at), this.#ring.subarray(0, at)] : [this.#ring.subarray(0, at)];
+    return Buffer.concat(pieces).toString("utf8");
   }
 }

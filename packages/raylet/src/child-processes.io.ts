@@ -65,9 +65,11 @@ export class ChildProcesses implements Processes {
   async sweep(variable: string, value: string, timeoutMs: number): Promise<SweepOutcome> {
     const untilMs = this.#clock.now() + timeoutMs;
     const killed = new Set<string>();
-    for (;;) {
-      const found = await processesWith(variable, value);
-      if (found.length === 0 || this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
+    for (let empty = 0; ; ) {
+      const { found, unclear } = await processesWith(variable, value);
+      empty = found.length === 0 ? empty + 1 : 0;
+      const sure = empty > (unclear ? 1 : 0);
+      if (sure || this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {
         if (statOf(pid)?.startTime !== startTime) continue;
         killed.add(`${pid}/${startTime}`);

@@ -136,9 +136,7 @@ class LogFile implements LogWriter {
       this.#queue.push(piece);
       this.#queuedBytes += piece.length;
     }
-    this.#writing ??= this.#drain().finally(() => {
-      this.#writing = undefined;
-    });
+    this.#writing ??= this.#drain();
   }
 
   async #drain(): Promise<void> {
@@ -154,6 +152,8 @@ class LogFile implements LogWriter {
       this.#queuedBytes -= bytes;
       if (this.#queuedBytes < LOG_PENDING_LIMIT_BYTES) for (const resolve of this.#waiting.splice(0)) resolve();
     }
+    // In the same breath as the look at the queue: what comes later starts a new round.
+    this.#writing = undefined;
   }
 
   async #append(batch: Uint8Array[], bytes: number): Promise<void> {
@@ -171,7 +171,7 @@ class LogFile implements LogWriter {
       this.#sizeBytes += line.length;
       this.#untoldBytes = 0;
     }
-    await writeAll(this.#file, batch.length === 1 ? batch[0]! : Buffer.concat(batch));
+    await writeAll(this.#file, ...batch);
     this.#sizeBytes += bytes;
   }
 
@@ -194,8 +194,16 @@ class LogFile implements LogWriter {
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten;
+/** Pieces a writev may have (Linux: IOV_MAX). */
+const PIECES_LIMIT = 1_024;
+
+async function writeAll(file: FileHandle, ...pieces: Uint8Array[]): Promise<void> {
+  let left = pieces;
+  while (left.length > 0) {
+    let { bytesWritten } = await file.writev(left.slice(0, PIECES_LIMIT));
+    while (left.length > 0 && bytesWritten >= left[0]!.length) bytesWritten -= left.shift()!.length;
+    if (bytesWritten > 0) left = [left[0]!.subarray(bytesWritten), ...left.slice(1)];
+  }
 }
 
 async function readEnd(path: string, limitBytes: number): Promise<Buffer> {

@@ -1,4 +1,4 @@
-import type { RandomSource } from "@whipray/core";
+import { type RandomSource, WhiprayError } from "@whipray/core";
 import { type PortLease, type PortRange, PortTable } from "./port-table.ts";
 
 /** Runs `change` on the host's table alone: nobody else sees or changes it meanwhile. What it throws changes nothing. */
@@ -49,11 +49,17 @@ export class Ports {
         for (const port of busy) tried.add(port);
         if (busy.length > 0) this.release(owner, busy);
       }
+      if (good.length === count) return good;
+      throw new WhiprayError({
+        code: "PORTS_EXHAUSTED",
+        message: `${count} ports were asked for; somebody listens on ${tried.size} of those that were tried`,
+        retryable: true,
+        details: { count, found: good.length, busy: tried.size },
+      });
     } catch (error) {
       this.release(owner, good);
       throw error;
     }
-    return good;
   }
 
   release(owner: string, ports?: readonly number[]): void {

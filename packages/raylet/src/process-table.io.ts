@@ -25,20 +25,32 @@ export function parseStat(pid: number, text: string): ProcessStat {
   return { pid, state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
 }
 
+/** What one look at /proc found. */
+export interface MarkedProcesses {
+  readonly found: readonly ProcessStat[];
+  /** A process showed no environment: it may be in the middle of an exec, so the look should be repeated. */
+  readonly unclear: boolean;
+}
+
+const KERNEL_THREADS = 2;
+
 /** Other processes that were started with `variable=value` in their environment, zombies left out. */
-export async function processesWith(variable: string, value: string): Promise<ProcessStat[]> {
+export async function processesWith(variable: string, value: string): Promise<MarkedProcesses> {
   const mark = Buffer.from(`\0${variable}=${value}\0`);
   const found: ProcessStat[] = [];
+  let unclear = false;
   for (const name of await readdir("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const pid = Number(name);
     if (pid === process.pid) continue;
     const before = statOf(pid);
     if (!before || before.state === "Z" || before.state === "X") continue;
+    if (before.parent === KERNEL_THREADS || pid === KERNEL_THREADS) continue;
     // Those of other users cannot be read, and are not ours.
     const environment = await readFile(`/proc/${pid}/environ`).catch(() => undefined);
+    if (environment?.length === 0) unclear = true;
     if (!environment || !Buffer.concat([Buffer.of(0), environment, Buffer.of(0)]).includes(mark)) continue;
     if (statOf(pid)?.startTime === before.startTime) found.push(before);
   }
-  return found;
+  return { found, unclear };
 }

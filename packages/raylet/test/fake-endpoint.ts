@@ -105,11 +105,16 @@ export class FakePeer implements Peer {
     return this.#target?.incarnation ?? "";
   }
 
-  async invoke<Request, Reply>(method: Method<Request, Reply>, request: Request, _options?: CallOptions): Promise<Reply> {
+  async invoke<Request, Reply>(
+    method: Method<Request, Reply>,
+    request: Request,
+    _options?: CallOptions,
+  ): Promise<Reply> {
     const target = this.#target;
     const handler = target?.handlers.get(method.name);
     if (this.closed || !target) throw unreachable(this.address);
-    if (!handler) throw new WhiprayError({ code: "METHOD_NOT_FOUND", message: `${this.address} has no ${method.name}` });
+    if (!handler)
+      throw new WhiprayError({ code: "METHOD_NOT_FOUND", message: `${this.address} has no ${method.name}` });
     const theirs = this.other ?? target.accepted(this);
     const call = { method: method.name, peer: theirs, signal: new AbortController().signal } as unknown as IncomingCall;
     const checked = method.request(structuredClone(request), method.name);

@@ -1,16 +1,16 @@
-import { seededIds, seededRandom, settle, SimulatedClock, silentLogger, WhiprayError } from "@whipray/core";
+import { SimulatedClock, seededIds, seededRandom, settle, silentLogger, WhiprayError } from "@whipray/core";
 import {
   type ActorSpec,
   actorEnded,
   actorHost,
   engineEnded,
   type Infer,
-  nodeBeat,
-  nodeLeave,
   type NodeRegister,
-  nodeRegister,
   type NodeRegistered,
   type NodeView,
+  nodeBeat,
+  nodeLeave,
+  nodeRegister,
   nodeViewChanged,
   workerExit,
   workerReady,
@@ -171,8 +171,22 @@ export function fakeNode(options: FakeNodeOptions = {}) {
     },
     {
       node: {
-        ...{ cluster: "cluster_a", nodeId: NODE, incarnation: endpoint.incarnation, name: "a", hostname: "a", ip: "10.0.0.1" },
-        ...{ url: undefined, pid: 1, version: "0.1.0", labels: {}, scalars: { CPU: 8 * WHOLE, memory: 1_000 }, devices },
+        ...{
+          cluster: "cluster_a",
+          nodeId: NODE,
+          incarnation: endpoint.incarnation,
+          name: "a",
+          hostname: "a",
+          ip: "10.0.0.1",
+        },
+        ...{
+          url: undefined,
+          pid: 1,
+          version: "0.1.0",
+          labels: {},
+          scalars: { CPU: 8 * WHOLE, memory: 1_000 },
+          devices,
+        },
       },
       ...{ headUrl: "memory:head", workerEntry: "/worker.js", nodePath: "/node", workerTokenFile: "/token" },
       rayletSocket: "/raylet.sock",

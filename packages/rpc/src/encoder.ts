@@ -48,16 +48,18 @@ export class Encoder {
     this.#depth = 0;
     try {
       this.#write(value);
+      return new Uint8Array(this.#bytes.buffer, this.#start, this.#at - this.#start);
     } catch (error) {
       if (error instanceof WhiprayError) throw error;
       throw this.#refuse(`reading it threw ${String(error).slice(0, 200)}`, error);
     } finally {
       if (this.#bytes === this.#slab) this.#slabUsed = this.#at;
+      // The memory of a large value belongs to whoever has the result now.
+      else this.#use(this.#slab, this.#slabUsed);
       this.#open.length = 0;
       this.#path.length = 0;
       this.#parts = undefined;
     }
-    return new Uint8Array(this.#bytes.buffer, this.#start, this.#at - this.#start);
   }
 
   #use(bytes: Buffer<ArrayBuffer>, at: number): void {

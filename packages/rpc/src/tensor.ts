@@ -51,8 +51,8 @@ const NAMES = new Map<string, Dtype>([
 
 /** The dtype that a view of memory travels as: `bytes` for Uint8Array, Buffer and DataView. */
 export function dtypeOf(data: ArrayBufferView): Dtype | undefined {
-  if (data instanceof Uint8Array) return "bytes";
-  return NAMES.get((Object.getPrototypeOf(data) as ArrayBufferView).constructor.name);
+  // The tag is that of the memory, also for subclasses (Buffer) and for arrays of another realm.
+  return NAMES.get((data as unknown as { [Symbol.toStringTag]: string })[Symbol.toStringTag]);
 }
 
 export function isDtype(name: unknown): name is Dtype {

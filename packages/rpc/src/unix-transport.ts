@@ -1,7 +1,7 @@
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { WhiprayError } from "@whipray/core";
+import { type Logger, silentLogger, WhiprayError } from "@whipray/core";
 import { type Dialing, dialing, invalidAddress } from "./dialing.ts";
 import { FramedChannel, linkBroken, type Pipe, type PipeEvents } from "./framed-channel.ts";
 import type { Outbox } from "./outbox.ts";
@@ -33,12 +33,17 @@ export const unixTransport: Transport = {
  * @throws WhiprayError `ADDRESS_IN_USE` when somebody listens there; `INVALID_ADDRESS` for a path that is too long or not
  *   absolute; `INVALID_PATH` when the directory is open to others or something other than a socket lies there.
  */
-export async function listenUnix(path: string, onChannel: (channel: Channel) => void): Promise<Listener> {
+export async function listenUnix(
+  path: string,
+  onChannel: (channel: Channel) => void,
+  logger: Logger = silentLogger,
+): Promise<Listener> {
   unixPath(`unix:${path}`);
   prepareDirectory(dirname(path));
   const server = createServer((socket) => onChannel(new FramedChannel((events) => new UnixPipe(socket, events))));
   if (!(await bind(server, path))) {
-    if (!lstatSync(path).isSocket()) throw invalidPath(path, "is not a socket; remove it or choose another path");
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false)
+      throw invalidPath(path, "is not a socket; remove it or choose another path");
     if (await somebodyListens(path)) {
       throw new WhiprayError({
         code: "ADDRESS_IN_USE",
@@ -46,17 +51,19 @@ export async function listenUnix(path: string, onChannel: (channel: Channel) => 
         details: { path },
       });
     }
-    unlinkSync(path);
+    rmSync(path, { force: true });
     if (!(await bind(server, path))) throw invalidPath(path, "was taken by another process just now");
   }
+  // For example no file descriptor left for a new connection: those that exist go on.
+  server.on("error", (error) => logger.error("accepting on a unix socket failed", { path, error: error.message }));
   chmodSync(path, 0o600);
   const inode = lstatSync(path).ino;
   return {
     url: `unix:${path}`,
     async close() {
       // Node removes the file; what another process put there meanwhile would go too, so look first.
-      const ours = lstatSync(path, { throwIfNoEntry: false })?.ino === inode;
-      if (ours) server.close();
+      const now = lstatSync(path, { throwIfNoEntry: false });
+      if (now === undefined || now.ino === inode) server.close();
       else server.unref();
     },
   };

@@ -8,9 +8,9 @@ import {
   STATUS_CODES,
 } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type Clock, systemClock, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, type Logger, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { WebSocketServer } from "ws";
 import type { Role } from "./call.ts";
 import { FAILED_TRY_DELAY_MS, FailedTries } from "./failed-tries.ts";
@@ -41,6 +41,7 @@ const TOO_MANY: Refusal = {
   code: "BUSY",
   message: "Too many failed tries from this address; wait a minute",
 };
+const INTERNAL: Refusal = { status: 500, code: "INTERNAL", message: "The server failed; its log says why" };
 const NOT_FOUND: Refusal = { status: 404, code: "NOT_FOUND", message: "Nothing is served here" };
 
 export interface WebSocketListenOptions {
@@ -62,6 +63,8 @@ export interface WebSocketListenOptions {
   /** PEM. Default: plain text. */
   tls?: { cert: string; key: string } | undefined;
   clock?: Clock | undefined;
+  /** Told what was refused and what went wrong; silent by default. */
+  logger?: Logger | undefined;
 }
 
 /**
@@ -73,14 +76,22 @@ export interface WebSocketListenOptions {
  * @throws WhiprayError `ADDRESS_IN_USE`, `INVALID_ADDRESS`.
  */
 export async function listenWebSocket(options: WebSocketListenOptions): Promise<Listener> {
-  const { host = "127.0.0.1", port = 0, tls, clock = systemClock } = options;
+  const { host = "127.0.0.1", port = 0, tls, clock = systemClock, logger = silentLogger } = options;
   const rules: HttpRules = {
     allowedHosts: [host, ...(options.allowedHosts ?? [])].map((name) => name.toLowerCase()),
     allowedOrigins: options.allowedOrigins ?? [],
   };
   const tries = new FailedTries();
   const sockets = new WebSocketServer({ ...WEBSOCKET_OPTIONS, noServer: true, clientTracking: false });
-  const server = createServer(tls, (request, response) => serve(request, response, rules, options.httpHandler));
+  const server = createServer(tls, (request, response) => {
+    try {
+      serve(request, response, rules, options.httpHandler);
+    } catch (error) {
+      logger.error("an HTTP handler threw", { url: request.url, error: String(error) });
+      if (response.headersSent) response.destroy();
+      else answer(response, INTERNAL);
+    }
+  });
   server.maxConnections = MAX_CONNECTIONS;
 
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -93,7 +104,14 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
       refuseUpgrade(socket, refused);
       return;
     }
-    const role = options.authorize(bearerToken(request.headers.authorization), remote);
+    let role: Role | undefined;
+    try {
+      role = options.authorize(bearerToken(request.headers.authorization), remote);
+    } catch (error) {
+      logger.error("checking a token failed", { remote, error: String(error) });
+      refuseUpgrade(socket, INTERNAL);
+      return;
+    }
     if (role === undefined) {
       if (!tries.note(remote, clock.now())) refuseUpgrade(socket, TOO_MANY);
       else clock.after(FAILED_TRY_DELAY_MS, () => refuseUpgrade(socket, UNAUTHENTICATED));
@@ -101,15 +119,25 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
       socket.removeListener("error", onError);
-      options.onChannel(new FramedChannel((events) => new WebSocketPipe(webSocket, remote, events)), role);
+      const channel = new FramedChannel((events) => new WebSocketPipe(webSocket, remote, events));
+      try {
+        options.onChannel(channel, role);
+      } catch (error) {
+        logger.error("taking a new channel failed", { remote, error: String(error) });
+        channel.destroy(asWhiprayError(error));
+      }
     });
   });
   server.on("clientError", (error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: Duplex) => {
     if (!socket.writable) return;
+    // Scanners send such things all day: not worth more than debug (B3).
+    logger.debug("bytes that are no HTTP", { remote: (socket as Socket).remoteAddress, error: error.message });
     refuseUpgrade(socket, badRequest(error));
   });
 
   await listen(server, host, port);
+  // For example no file descriptor left for a new connection: those that exist go on.
+  server.on("error", (error) => logger.error("accepting connections failed", { error: error.message }));
   const { address, family, port: bound } = server.address() as AddressInfo;
   const name = family === "IPv6" ? `[${address}]` : address;
   return {
@@ -143,11 +171,12 @@ function serve(
   if (!refused && pathOf(request) === "/healthz" && (request.method === "GET" || request.method === "HEAD")) {
     response.writeHead(200, { "content-type": "text/plain", "cache-control": "no-store" }).end("ok\n");
   } else if (!refused && handler) handler(request, response);
-  else {
-    const answer = refused ?? NOT_FOUND;
-    response.writeHead(answer.status, { "content-type": "application/json", connection: "close" });
-    response.end(refusalBody(answer));
-  }
+  else answer(response, refused ?? NOT_FOUND);
+}
+
+function answer(response: ServerResponse, refused: Refusal): void {
+  response.writeHead(refused.status, { "content-type": "application/json", connection: "close" });
+  response.end(refusalBody(refused));
 }
 
 function pathOf(request: IncomingMessage): string {
@@ -158,11 +187,11 @@ function pathOf(request: IncomingMessage): string {
  * Answers on a bare socket, and closes it. What still comes in is read and dropped for a moment: closing with unread bytes
  * would reset the connection and could take the answer away.
  */
-function refuseUpgrade(socket: Duplex, answer: Refusal): void {
+function refuseUpgrade(socket: Duplex, refused: Refusal): void {
   if (socket.destroyed) return;
-  const body = refusalBody(answer);
+  const body = refusalBody(refused);
   socket.end(
-    `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? "Refused"}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    `HTTP/1.1 ${refused.status} ${STATUS_CODES[refused.status] ?? "Refused"}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
   socket.resume();
   socket.once("end", () => socket.destroy());

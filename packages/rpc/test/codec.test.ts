@@ -275,6 +275,12 @@ describe("tensors", () => {
     expect((roundTrip([value]) as unknown[])[0]!.constructor).toBe(value.constructor);
   });
 
+  test("subclasses and arrays of another realm travel as what their memory is", () => {
+    class Weights extends Float32Array {}
+    expect(roundTrip(new Weights([1, 2]))).toEqual(Float32Array.of(1, 2));
+    expect(roundTrip(runInContext("Int16Array.of(1, 2)", createContext()))).toEqual(Int16Array.of(1, 2));
+  });
+
   test("other shapes and dtypes without an array in JavaScript come back as Tensor", () => {
     const matrix = new Tensor("f4", [2, 3], Float32Array.of(1, 2, 3, 4, 5, 6));
     const back = roundTrip(matrix) as Tensor;

@@ -190,6 +190,22 @@ describe("plain HTTP on the same port", () => {
     expect(asked).toEqual(["GET /api"]);
   });
 
+  test("a handler, an authorizer or an acceptor that throws ends its own request and nothing else", async () => {
+    const fail = (): never => {
+      throw new Error("boom");
+    };
+    const failing = await serve({ httpHandler: fail, authorize: fail });
+    expect((await ask(failing.port, { path: "/api" })).status).toBe(500);
+    expect((await ask(failing.port, { headers: UPGRADE })).status).toBe(500);
+    expect((await ask(failing.port, { path: "/healthz" })).status).toBe(200);
+    const refusing = await serve({ onChannel: fail });
+    const channel = await dialTransport().dial(refusing.url, { token: "raylet-token" });
+    const seen = new Recorder();
+    channel.start(seen);
+    await until(() => seen.ends.length === 1);
+    expect((await ask(refusing.port, { path: "/healthz" })).status).toBe(200);
+  });
+
   test("10 000 headers are 431, a URL of a megabyte is 414 (B13)", async () => {
     const { port } = await serve();
     const headers = Array.from({ length: 10_000 }, (_, index) => `x-${index}: ${index}\r\n`).join("");

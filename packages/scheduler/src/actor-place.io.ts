@@ -3,8 +3,6 @@ import { type EngineLauncher, EngineProcess } from "@whipray/engine";
 import { type DeviceGrant, portsLease } from "@whipray/rpc";
 import type { ServerPlace } from "./engine-server.ts";
 
-/** Name of the method by which an actor takes calls undecoded (`RAW_CALL` of `@whipray/worker`, by its global symbol). */
-export const RAW_CALL: unique symbol = Symbol.for("whipray.rawCall") as never;
 // Where `@whipray/worker` keeps the actor of this process, for every copy of every package.
 const CONTEXT = Symbol.for("whipray.worker.context");
 /** Variables that vendors' plugins write. */

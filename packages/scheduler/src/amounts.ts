@@ -4,10 +4,7 @@ import type { FullSpec } from "./job.ts";
 const GIB = 2 ** 30;
 
 /** What a spec needs as resources of a bundle. `device` is GPU or NPU. */
-export function amountsOf(
-  spec: Pick<FullSpec, "cpu" | "gpu" | "mem" | "resources">,
-  device: string,
-): ResourceAmounts {
+export function amountsOf(spec: Pick<FullSpec, "cpu" | "gpu" | "mem" | "resources">, device: string): ResourceAmounts {
   return {
     ...spec.resources,
     ...(spec.cpu > 0 && { CPU: spec.cpu }),

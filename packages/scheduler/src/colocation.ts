@@ -22,15 +22,14 @@ export interface TargetRole {
  * What a job's strategy asks for (areal 6.8, 6.9).
  * @throws WorkerCreationError without a target and for counts that do not fit; WorkerNotFoundError for an unknown target.
  */
-export function colocationOf(
-  job: Job,
-  gpu: number,
-  findTarget: (role: string) => TargetRole | undefined,
-): Colocation {
+export function colocationOf(job: Job, gpu: number, findTarget: (role: string) => TargetRole | undefined): Colocation {
   const strategy: SchedulingStrategy = job.schedulingStrategy ?? { type: "separation" };
   if (strategy.type === "separation") return { kind: "separate" };
   if (strategy.type !== "colocation") {
-    throw new WorkerCreationError(job.role, `schedulingStrategy.type must be separation or colocation; got ${String(strategy.type)}`);
+    throw new WorkerCreationError(
+      job.role,
+      `schedulingStrategy.type must be separation or colocation; got ${String(strategy.type)}`,
+    );
   }
   const { target, fork = true } = strategy;
   if (!target) throw new WorkerCreationError(job.role, "colocation requires target role");
@@ -70,7 +69,9 @@ export function groupColocatedGpus(devices: readonly TargetDevice[], size: numbe
   const groups: TargetDevice[][] = [];
   for (const [nodeId, own] of byNode) {
     if (own.length % size !== 0) {
-      throw invalid(`node ${nodeId} has ${own.length} devices of the target, which do not divide into groups of ${size}`);
+      throw invalid(
+        `node ${nodeId} has ${own.length} devices of the target, which do not divide into groups of ${size}`,
+      );
     }
     for (let at = 0; at < own.length; at += size) groups.push(own.slice(at, at + size));
   }

@@ -2,6 +2,7 @@ import { WhiprayError } from "@whipray/core";
 import type { IncomingCall } from "@whipray/rpc";
 import { type Configuration, EngineSlot, type LaunchEngine } from "./engine-slot.ts";
 import { checkEnv, PORT_COUNT_LIMIT } from "./job.ts";
+import { RAW_CALL } from "./raw-call.ts";
 import type { ServerInfo, ServerStart, ServerStopped } from "./server-start.ts";
 
 /** The process and node that an RPC server runs in. */
@@ -47,8 +48,8 @@ export class EngineServer {
     this.#main = new EngineSlot(place.launch, start);
   }
 
-  /** Takes `call` and `createEngine`, also with `@role/index` of a forked sibling. */
-  protected takeRaw(call: IncomingCall): boolean {
+  /** Takes `call` and `createEngine`, also with `@role/index` of a forked sibling: they go to the engine undecoded. */
+  [RAW_CALL](call: IncomingCall): boolean {
     const at = call.method.indexOf(AT);
     const method = at < 0 ? call.method : call.method.slice(0, at);
     if (!RAW_METHODS.has(method)) return false;

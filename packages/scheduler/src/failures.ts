@@ -4,7 +4,7 @@ import {
   asWhiprayError,
   NodeDiedError,
   TaskCancelledError,
-  WhiprayError,
+  type WhiprayError,
   WorkerCrashedError,
 } from "@whipray/core";
 import {
@@ -23,8 +23,7 @@ const NOT_REACHED = new Set(["UNREACHABLE", "NO_ROUTE", "ACTOR_UNAVAILABLE"]);
 
 /** The worker, or its engine, is gone: with exit code or signal, and the last lines. Undefined for any other failure. */
 export function deathOf(workerId: string, error: unknown): WorkerFailedError | undefined {
-  const dead =
-    error instanceof ActorDiedError || error instanceof WorkerCrashedError || error instanceof NodeDiedError;
+  const dead = error instanceof ActorDiedError || error instanceof WorkerCrashedError || error instanceof NodeDiedError;
   if (!dead) return undefined;
   const tail = error.where?.stderrTail?.slice(-SHOWN_LINES).join("\n") ?? "";
   return new WorkerFailedError(workerId, exitCodeOf(error), tail, {

@@ -1,1 +1,18 @@
-export {};
+export type { SchedulerCluster, SchedulerGroup, ServerHandle, ServerPlacement } from "./cluster.ts";
+export { ClusterScheduler } from "./cluster-scheduler.ts";
+export type { CallEngineOptions, CreateEngineOptions } from "./engine-calls.ts";
+export * from "./errors.ts";
+export type {
+  Job,
+  RayPlacementStrategy,
+  SchedulingSpec,
+  SchedulingStrategy,
+} from "./job.ts";
+export { type GetWorkersOptions, Scheduler, type TeardownReport } from "./scheduler.ts";
+export type { ServerInfo, ServerStart } from "./server-start.ts";
+export type { ExperimentConfig, SchedulerOptions } from "./settings.ts";
+export type { RoleTeardown } from "./teardown.ts";
+export type { Worker } from "./worker.ts";
+export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
+export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
+export { whiprayCluster } from "./whipray-cluster.ts";

@@ -1,7 +1,7 @@
 import type { ResourceAmounts } from "@whipray/core";
+import { amountsOf } from "./amounts.ts";
 import { invalid } from "./errors.ts";
 import type { FullSpec } from "./job.ts";
-import { amountsOf } from "./amounts.ts";
 
 /** One group of one bundle a node, and how many workers start in each (AReaL R2: `_build_node_plan`). */
 export interface NodePlan {

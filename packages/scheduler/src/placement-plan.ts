@@ -59,7 +59,9 @@ export function planRole(
   }
   const { strategy } = first;
   if (mode === "node") return planByNode(role, specs, cluster);
-  const own = specs.map((spec) => (mode === "deferred" ? splitBundles(spec, nGpusPerNode, device) : [amountsOf(spec, device)]));
+  const own = specs.map((spec) =>
+    mode === "deferred" ? splitBundles(spec, nGpusPerNode, device) : [amountsOf(spec, device)],
+  );
   return {
     groups: mode === "shared" ? [own.flat()] : own,
     strategy,

@@ -25,7 +25,8 @@ export function placedSlot(group: number, placed: PlacedBundle): PlacedSlot {
  */
 export function rankOrder(slots: readonly PlacedSlot[], nodes: readonly NodeRow[]): PlacedSlot[] {
   const ranked = [...nodes].sort(
-    (left, right) => compareText(left.ip, right.ip) || compareText(left.name, right.name) || compareText(left.nodeId, right.nodeId),
+    (left, right) =>
+      compareText(left.ip, right.ip) || compareText(left.name, right.name) || compareText(left.nodeId, right.nodeId),
   );
   const rank = new Map(ranked.map((node, index) => [node.nodeId, index]));
   const at = (slot: PlacedSlot): number => rank.get(slot.nodeId) ?? ranked.length;

@@ -1,7 +1,7 @@
-import type { PlacedSlot } from "./rank-order.ts";
 import type { SchedulerGroup, ServerHandle } from "./cluster.ts";
 import type { FullSpec } from "./job.ts";
 import type { WorkerPlan } from "./placement-plan.ts";
+import type { PlacedSlot } from "./rank-order.ts";
 import type { Worker } from "./worker.ts";
 
 /** A worker that the scheduler started. */
@@ -15,6 +15,8 @@ export interface Member {
   readonly plan: WorkerPlan;
   /** Environment given by spec and `setWorkerEnv`: forks copy it. */
   env: Readonly<Record<string, string>>;
+  /** An engine was asked for: its host may run. */
+  hasEngine: boolean;
   /** Asked for once it is ready. */
   worker: Promise<Worker> | undefined;
   /** Member whose bundle and device a fork shares. */

@@ -1,17 +1,11 @@
-import type { IncomingCall } from "@whipray/rpc";
+import { actorPlace } from "./actor-place.io.ts";
 import { EngineServer } from "./engine-server.ts";
-import { actorPlace, RAW_CALL } from "./actor-place.io.ts";
 import type { ServerStart } from "./server-start.ts";
 
 /** The scheduler's actor: one in front of each Python engine. Created by its module's URL. */
 export class RpcServer extends EngineServer {
   constructor(start: ServerStart) {
     super(actorPlace(), start);
-  }
-
-  /** `call` and `createEngine` go to the engine undecoded. */
-  [RAW_CALL](call: IncomingCall): boolean {
-    return this.takeRaw(call);
   }
 
   /** The actor leaves: its engines go first. */

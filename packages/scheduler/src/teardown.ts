@@ -1,7 +1,7 @@
 import { asWhiprayError, type Clock, type Logger, WhiprayError } from "@whipray/core";
-import { decodeValues, encodeValues } from "@whipray/rpc";
 import type { ServerHandle } from "./cluster.ts";
 import type { Member, Role } from "./role.ts";
+import { askServer } from "./server-calls.ts";
 import type { ServerStopped } from "./server-start.ts";
 
 export interface TeardownOptions {
@@ -36,7 +36,14 @@ export async function tearDown(
   options: TeardownOptions,
   { clock, logger }: { clock: Clock; logger: Logger },
 ): Promise<RoleTeardown> {
-  const report: RoleTeardown = { role: role.name, destroyed: [], killed: [], leftovers: 0, groupsRemoved: 0, errors: [] };
+  const report: RoleTeardown = {
+    role: role.name,
+    destroyed: [],
+    killed: [],
+    leftovers: 0,
+    groupsRemoved: 0,
+    errors: [],
+  };
   let leftovers = 0;
   let groupsRemoved = 0;
   const failed = (where: string, thrown: unknown): void => {
@@ -47,21 +54,25 @@ export async function tearDown(
   const members = options.reverseOrder ? [...role.members].reverse() : [...role.members];
 
   const destroy = async (member: Member): Promise<void> => {
+    // Without an engine nothing runs there but the server itself.
+    if (!member.hasEngine) return;
     try {
-      await ask(member.server, "destroy", [options.destroyTimeoutMs], options.destroyTimeoutMs + STOP_MARGIN_MS);
+      await askServer(member.server, "destroy", [options.destroyTimeoutMs], options.destroyTimeoutMs + STOP_MARGIN_MS);
       report.destroyed.push(member.id);
     } catch (error) {
+      // Who is gone already needs no end; anybody else goes without.
+      if (isGone(error)) return;
       report.killed.push(member.id);
       failed(member.id, error);
     }
   };
   const end = async (member: Member): Promise<void> => {
-    const graceMs = report.killed.includes(member.id) ? 0 : member.spec.graceMs;
+    const straggler = report.killed.includes(member.id);
+    const graceMs = straggler ? 0 : member.spec.graceMs;
     try {
-      const stopped = (await ask(member.server, "stop", [graceMs], graceMs + 2 * STOP_MARGIN_MS)) as ServerStopped;
-      leftovers += stopped.left;
+      if (member.hasEngine) leftovers += (await stop(member.server, graceMs)).left;
     } catch (error) {
-      if (!report.killed.includes(member.id)) failed(member.id, error);
+      if (!straggler && !isGone(error)) failed(member.id, error);
     }
     await member.server.kill().catch((error: unknown) => failed(member.id, error));
   };
@@ -77,16 +88,18 @@ export async function tearDown(
       (error: unknown) => failed(group.id, error),
     );
   }
-  logger.info("role ended", { role: role.name, workers: members.length, tookMs: Math.round(clock.now() - startedAtMs) });
+  logger.info("role ended", {
+    role: role.name,
+    workers: members.length,
+    tookMs: Math.round(clock.now() - startedAtMs),
+  });
   return { ...report, leftovers, groupsRemoved };
 }
 
-async function ask(server: ServerHandle, method: string, args: unknown[], timeoutMs: number): Promise<unknown> {
-  const reply = await server.call(method, encodeValues(args), { timeoutMs });
-  return reply[0]?.length ? decodeValues(reply) : undefined;
+async function stop(server: ServerHandle, graceMs: number): Promise<ServerStopped> {
+  return (await askServer(server, "stop", [graceMs], graceMs + 2 * STOP_MARGIN_MS)) as ServerStopped;
 }
 
-/** A member that never came up, or a dead one, is no failure of a teardown that killed it. */
-export function isGone(error: unknown): boolean {
+function isGone(error: unknown): boolean {
   return error instanceof WhiprayError && ["ACTOR_DIED", "WORKER_CRASHED", "NODE_DIED"].includes(error.code);
 }

@@ -15,12 +15,15 @@ interface HandleTarget {
   className: string;
 }
 
+/** What handles are instances of: not plain objects, or they would travel as empty maps. */
+class RemoteActor {}
+
 /** A proxy whose properties are remote methods; `then`, `toJSON`, symbols and inspection are answered here. */
 export function makeHandle<T>(driver: Driver, link: ActorLink, className: string): ActorHandle<T> {
   const target: HandleTarget = { link, driver, className };
   const methods = new Map<string, unknown>();
   const text = `ActorHandle(${className}, ${link.actorId})`;
-  return new Proxy(Object.freeze({}), {
+  return new Proxy(Object.freeze(new RemoteActor()), {
     get(_, key) {
       if (key === LINK) return target;
       if (key === TO_WIRE) return () => new ActorHandleWire(link.actorId, "head/head");

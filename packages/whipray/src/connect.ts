@@ -1,6 +1,17 @@
-import { type Clock, type IdSource, type Logger, type RandomSource, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
-import { dialTransport, type Endpoint, type Parts, WireEndpoint } from "@whipray/rpc";
+import {
+  type Clock,
+  type IdSource,
+  type Logger,
+  type RandomSource,
+  randomIds,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from "@whipray/core";
+import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
 import { actorContext } from "@whipray/worker";
+import { makeHandle } from "./actor-handle.ts";
+import { ActorLink } from "./actor-link.ts";
 import { Cluster } from "./cluster.ts";
 import { Driver } from "./driver.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
@@ -55,8 +66,19 @@ interface Services {
   logger: Logger;
 }
 
-function makeDriver(endpoint: Endpoint, headUrl: string, localNode: string | undefined, services: Services, jobId?: string): Driver {
-  const objects = new ObjectStore({ endpoint, ids: services.ids, viaUrl: headUrl, decode: (parts: Parts) => decode(driver, parts) });
+function makeDriver(
+  endpoint: Endpoint,
+  headUrl: string,
+  localNode: string | undefined,
+  services: Services,
+  jobId?: string,
+): Driver {
+  const objects = new ObjectStore({
+    endpoint,
+    ids: services.ids,
+    viaUrl: headUrl,
+    decode: (parts: Parts) => decode(driver, parts),
+  });
   // Raw: the value goes out in the parts that its owner has.
   endpoint.serveRaw(objectGet, (request, call) => objects.serve(request, call));
   const driver: Driver = new Driver({ endpoint, headUrl, localNode, ...services }, objects, jobId);
@@ -71,17 +93,29 @@ export function clusterOf(driver: Driver, stop: () => Promise<void>): Cluster {
   });
 }
 
-let inActor: Cluster | undefined;
+let inActor: { cluster: Cluster; driver: Driver } | undefined;
 
 /** Inside of an actor: the cluster that it belongs to. Undefined elsewhere. */
 export function currentCluster(): Cluster | undefined {
+  return actorMembership()?.cluster;
+}
+
+function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
   const context = actorContext();
-  if (!context) return undefined;
-  if (!inActor) {
+  if (context && !inActor) {
     const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
     const driver = makeDriver(context.endpoint, context.head, context.nodeId, services, context.spec.jobId);
     driver.join(context.namespace, context.cluster);
-    inActor = new Cluster(driver, async () => {}, context.actorId);
+    inActor = { driver, cluster: new Cluster(driver, async () => {}, context.actorId) };
   }
   return inActor;
 }
+
+/** Refs and handles among an actor's arguments: alive in its process, with the cluster that it belongs to. */
+export const actorRevive: Revive = {
+  objectRef: (wire) => actorMembership()?.driver.objects.adopt(wire),
+  actorHandle: (wire) => {
+    const driver = actorMembership()?.driver;
+    return driver && makeHandle(driver, new ActorLink(driver, wire.actorId), "Actor");
+  },
+};

@@ -45,10 +45,18 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
   }
   for (const key of EMBEDDED_ONLY) {
     if (options[key] !== undefined) {
-      throw new WhiprayError({ code: "INVALID_ARGUMENT", message: `${key} says what an embedded cluster has; with an address it must not be given` });
+      throw new WhiprayError({
+        code: "INVALID_ARGUMENT",
+        message: `${key} says what an embedded cluster has; with an address it must not be given`,
+      });
     }
   }
-  const driver = await connectDriver({ ...common, headUrl: headUrl(address), token: options.token ?? readToken(), ca: options.ca });
+  const driver = await connectDriver({
+    ...common,
+    headUrl: headUrl(address),
+    token: options.token ?? readToken(),
+    ca: options.ca,
+  });
   return clusterOf(driver, async () => {});
 }
 
@@ -58,7 +66,10 @@ export function headUrl(address: string): string {
   const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(address);
   const port = Number(match?.[2]);
   if (!match || port < 1 || port > 65_535) {
-    throw new WhiprayError({ code: "INVALID_ADDRESS", message: `An address looks like host:8265, [::1]:8265 or wss://host:8265; got ${JSON.stringify(address.slice(0, 200))}` });
+    throw new WhiprayError({
+      code: "INVALID_ADDRESS",
+      message: `An address looks like host:8265, [::1]:8265 or wss://host:8265; got ${JSON.stringify(address.slice(0, 200))}`,
+    });
   }
   return `ws://${match[1]}:${port}`;
 }

@@ -1,5 +1,5 @@
 import { ActorDiedError, asWhiprayError, WhiprayError } from "@whipray/core";
-import { type ActorSpec, decodeValues, encodeValues, type IncomingCall } from "@whipray/rpc";
+import { type ActorSpec, decodeValues, encodeValues, type IncomingCall, type Revive } from "@whipray/rpc";
 import {
   type ActorClass,
   type ActorMethod,
@@ -26,9 +26,18 @@ export class ActorHost {
   readonly #methods: ReadonlyMap<string, ActorMethod>;
   readonly #queue: CallQueue;
   readonly #leave: () => void;
+  readonly #revive: Revive | undefined;
 
   /** `leave` ends the process after what is queued for sending has gone out. */
-  constructor(spec: ActorSpec, epoch: number, cls: ActorClass, args: readonly unknown[], leave: () => void) {
+  constructor(
+    spec: ActorSpec,
+    epoch: number,
+    cls: ActorClass,
+    args: readonly unknown[],
+    leave: () => void,
+    revive?: Revive,
+  ) {
+    this.#revive = revive;
     this.#spec = spec;
     this.#epoch = epoch;
     this.#leave = leave;
@@ -87,7 +96,7 @@ export class ActorHost {
 
   async #run(call: IncomingCall, method: ActorMethod): Promise<void> {
     try {
-      const args = call.parts[0]?.length ? decodeValues(call.parts) : [];
+      const args = call.parts[0]?.length ? decodeValues(call.parts, this.#revive) : [];
       if (!Array.isArray(args))
         throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "The arguments of a call must be a list" });
       const context = {

@@ -1,14 +1,22 @@
 import { readFileSync } from "node:fs";
 import { randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
-import { dialTransport, type Hello, listenUnix, tokenMatches, WireEndpoint, workerReady } from "@whipray/rpc";
+import {
+  dialTransport,
+  type Hello,
+  listenUnix,
+  type Revive,
+  tokenMatches,
+  WireEndpoint,
+  workerReady,
+} from "@whipray/rpc";
 import { loadActorClass } from "./module-loader.io.ts";
 import { Worker } from "./worker.ts";
 
 /**
- * Entry of a worker process. Its raylet gives it by environment: WHIPRAY_RAYLET_SOCKET, WHIPRAY_TOKEN_FILE (JSON: `token`, and
+ * What a worker process does from its first line on. Its raylet gives it by environment: WHIPRAY_RAYLET_SOCKET, WHIPRAY_TOKEN_FILE (JSON: `token`, and
  * `accept`, the digests of the tokens that may dial it, by role), WHIPRAY_WORKER_ID, WHIPRAY_NODE_ID, WHIPRAY_CLUSTER, WHIPRAY_SOCKET.
  */
-export async function workerMain(env: NodeJS.ProcessEnv): Promise<void> {
+export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promise<void> {
   const need = (name: string): string => {
     const value = env[name];
     if (!value)
@@ -70,6 +78,7 @@ export async function workerMain(env: NodeJS.ProcessEnv): Promise<void> {
       engines.set(address, { digest, onLink });
       return () => engines.delete(address);
     },
+    revive,
     exit: leave,
   });
   process.on("SIGTERM", () => void worker.leave(5_000));
@@ -81,11 +90,4 @@ function admit(hello: Hello, accept: Record<string, string>, engines: ReadonlyMa
   if (!digest || !tokenMatches(hello.token, digest)) {
     throw new WhiprayError({ code: "UNAUTHENTICATED", message: `Wrong token for role ${hello.role}` });
   }
-}
-
-if (import.meta.main) {
-  workerMain(process.env).catch((error: unknown) => {
-    process.stderr.write(`worker could not start: ${error instanceof Error ? error.stack : String(error)}\n`);
-    process.exit(1);
-  });
 }

@@ -1,5 +1,5 @@
 import { asWhiprayError, WhiprayError } from "@whipray/core";
-import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, workerExit } from "@whipray/rpc";
+import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, type Revive, workerExit } from "@whipray/rpc";
 import { ActorHost } from "./actor-host.ts";
 import type { ActorClass } from "./actor-methods.ts";
 import { type ActorContext, setActorContext } from "./context.ts";
@@ -14,6 +14,8 @@ export interface WorkerOptions {
   cluster: string;
   socket: string;
   loadClass: (request: HostRequest) => Promise<ActorClass>;
+  /** Makes refs and handles among arguments alive in this process. */
+  revive?: Revive | undefined;
   /** Puts the actor's environment in place; called before the module is imported. */
   setEnvironment: (env: Readonly<Record<string, string>>) => void;
   expectEngine: ActorContext["expectEngine"];
@@ -70,8 +72,15 @@ export class Worker {
     });
     try {
       const cls = await this.#options.loadClass(request);
-      const args = request.args.length > 0 ? decodeValues(request.args) : [];
-      this.#host = new ActorHost(spec, epoch, cls, args as unknown[], () => void this.leave(LEAVE_GRACE_MS));
+      const args = request.args.length > 0 ? decodeValues(request.args, this.#options.revive) : [];
+      this.#host = new ActorHost(
+        spec,
+        epoch,
+        cls,
+        args as unknown[],
+        () => void this.leave(LEAVE_GRACE_MS),
+        this.#options.revive,
+      );
     } catch (error) {
       throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });
     }

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from guard_raylet import SPAWN, alive, folder, is_free, raylet, raylets, wait_until  # noqa: F401
+from guard_raylet import GUARD, SPAWN, alive, folder, is_free, raylet, raylets, wait_until  # noqa: F401
 
 PTRACE_SEIZE = 0x4206
 
@@ -223,6 +223,61 @@ def test_what_cannot_be_ended_is_reported_and_keeps_the_lock_and_the_beat_f23(ra
     assert raylet.event("exited")["signal"] == "SIGKILL"
     raylet.gone()
     assert is_free(lock)
+
+
+def with_scan(raylet, scan):
+    """Starts the guard with another find_tree for its first five calls; `scan` is that function's body."""
+    folder = os.path.dirname(GUARD)
+    patched = """
+import os, sys
+sys.path.insert(0, %r)
+import whipray_guard
+real, calls = whipray_guard.find_tree, []
+def find_tree(*known):
+    calls.append(1)
+    if len(calls) > 5:
+        return real(*known)
+    %s
+whipray_guard.find_tree = find_tree
+os._exit(whipray_guard.main())
+"""
+    env = {"WHIPRAY_GUARD_CONFIG": raylet.write_config()}
+    raylet.command = lambda: ([sys.executable, "-I", "-S", "-c", patched % (folder, scan)], env)
+    return raylet.start()
+
+
+def test_a_scan_that_sees_nothing_is_no_proof_while_the_kernel_knows_a_child(raylet):
+    with_scan(raylet.run("ready('up'); stubborn()"), "return {}, {}")
+    raylet.file("up")
+    raylet.say(kill={"graceMs": 0})
+    assert raylet.event("exited")["signal"] == "SIGKILL"
+    raylet.gone()
+
+
+def test_a_fault_of_the_guard_is_told_and_still_ends_the_tree(raylet):
+    with_scan(raylet.run("ready('up'); stubborn()"), "raise OSError(24, 'Too many open files')")
+    raylet.file("up")
+    raylet.say(kill={"graceMs": 3600000})
+    assert "Too many open files" in raylet.event("guard_failed")["message"]
+    assert len(raylet.events("guard_failed")) == 1
+    raylet.gone()
+
+
+def test_a_root_whose_main_thread_has_ended_is_still_ended(raylet):
+    """Its state is Z, as that of the dead, but its other threads run on."""
+    body = """
+import ctypes, threading
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=lambda: (time.sleep(0.1), ready('up'), time.sleep(60))).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    raylet.run(body).start()
+    raylet.file("up")
+    raylet.until(lambda: state(raylet.started["pid"]) == "Z")
+    assert raylet.events("exited") == []
+    raylet.say(kill={"graceMs": 100})
+    assert raylet.event("exited")["signal"] == "SIGKILL"
+    raylet.gone()
 
 
 def state(pid):

@@ -37,7 +37,10 @@ export function admitOnly(accepted: Accepted): (hello: Hello) => void {
   return (hello) => {
     const digest = accepted[hello.role];
     if (!digest || !tokenMatches(hello.token, digest)) {
-      throw new WhiprayError({ code: "UNAUTHENTICATED", message: `The token is not the one of a ${hello.role} of this cluster` });
+      throw new WhiprayError({
+        code: "UNAUTHENTICATED",
+        message: `The token is not the one of a ${hello.role} of this cluster`,
+      });
     }
   };
 }

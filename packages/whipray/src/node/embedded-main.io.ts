@@ -19,7 +19,17 @@ async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void
   const head = await startHeadNode({ secret, clusterId, socket: `${directory.node}/head.sock` });
   try {
     const { resources, labels, cwd } = options;
-    const node = await startRayletNode({ clusterId, nodeId, headUrl: head.unixUrl, token: tokens.raylet, ip: "127.0.0.1", resources, labels, cwd, env });
+    const node = await startRayletNode({
+      clusterId,
+      nodeId,
+      headUrl: head.unixUrl,
+      token: tokens.raylet,
+      ip: "127.0.0.1",
+      resources,
+      labels,
+      cwd,
+      env,
+    });
     tell({ ready: { headUrl: head.unixUrl, token: tokens.driver, localNode: nodeId } });
     return async () => {
       await node.stop("the embedded cluster was closed");

@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { asWhiprayError, errorFromWire, type ErrorWire, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type ErrorWire, errorFromWire, WhiprayError } from "@whipray/core";
 import type { InitOptions } from "../init.ts";
 
 /** What a driver needs to know of the cluster that runs beside it. */
@@ -32,19 +32,32 @@ export type EmbeddedNews = { ready: EmbeddedAccess } | { failed: ErrorWire } | {
 export async function startEmbedded(options: InitOptions, timeoutMs: number): Promise<Embedded> {
   const { numCpus, numGpus, numNpus, memory, resources = {}, labels = {} } = options;
   const counts = { CPU: numCpus, GPU: numGpus, NPU: numNpus, memory };
-  const given = Object.fromEntries(Object.entries(counts).filter((entry): entry is [string, number] => entry[1] !== undefined));
+  const given = Object.fromEntries(
+    Object.entries(counts).filter((entry): entry is [string, number] => entry[1] !== undefined),
+  );
   const data: EmbeddedOptions = {
     resources: { ...resources, ...given },
     labels: { ...labels },
     cwd: process.cwd(),
-    env: Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    env: Object.fromEntries(
+      Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    ),
   };
-  const file = new URL(import.meta.url.endsWith(".ts") ? "./embedded-main.io.ts" : "./embedded-main.io.js", import.meta.url);
+  const file = new URL(
+    import.meta.url.endsWith(".ts") ? "./embedded-main.io.ts" : "./embedded-main.io.js",
+    import.meta.url,
+  );
   const thread = new Worker(file, { workerData: data, name: "whipray" });
   const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
   const access = await new Promise<EmbeddedAccess>((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new WhiprayError({ code: "TIMEOUT", message: `The embedded cluster was not up within ${timeoutMs} ms`, retryable: true }));
+      reject(
+        new WhiprayError({
+          code: "TIMEOUT",
+          message: `The embedded cluster was not up within ${timeoutMs} ms`,
+          retryable: true,
+        }),
+      );
       void thread.terminate();
     }, timeoutMs);
     thread.once("error", (error) => reject(asWhiprayError(error)));
@@ -52,7 +65,9 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
       if ("ready" in news) resolve(news.ready);
       else if ("failed" in news) reject(errorFromWire(news.failed));
     });
-    thread.once("exit", () => reject(new WhiprayError({ code: "EMBEDDED_EXIT", message: "The embedded cluster ended while it started" })));
+    thread.once("exit", () =>
+      reject(new WhiprayError({ code: "EMBEDDED_EXIT", message: "The embedded cluster ended while it started" })),
+    );
     exited.finally(() => clearTimeout(timer));
     thread.once("message", () => clearTimeout(timer));
   });

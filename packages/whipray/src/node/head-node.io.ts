@@ -10,7 +10,9 @@ export interface HeadNodeOptions {
   /** Unix socket for processes of this machine. */
   socket: string;
   /** TCP port for everybody else; without it there is none. */
-  listen?: { host: string; port: number; tls?: { cert: string; key: string } | undefined; allowedHosts?: readonly string[] } | undefined;
+  listen?:
+    | { host: string; port: number; tls?: { cert: string; key: string } | undefined; allowedHosts?: readonly string[] }
+    | undefined;
   /** Journal file; without it a restart forgets. */
   journal?: string | undefined;
   logger?: Logger | undefined;
@@ -56,7 +58,9 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
     },
   });
   const { driver, worker, raylet } = accepted;
-  const peerTokens = Object.fromEntries(Object.entries({ driver, worker, raylet }).filter(([, digest]) => digest !== undefined)) as Record<string, string>;
+  const peerTokens = Object.fromEntries(
+    Object.entries({ driver, worker, raylet }).filter(([, digest]) => digest !== undefined),
+  ) as Record<string, string>;
   const head = new Head({ ...services, endpoint, store, options: { clusterId, peerTokens, prober: networkProber() } });
   try {
     await head.start();
@@ -65,7 +69,16 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
       const { host, port, tls, allowedHosts = [] } = listen;
       requireSafe(host, tls !== undefined);
       const names = ["localhost", "127.0.0.1", "[::1]", ...allowedHosts];
-      listeners.push(await listenWebSocket({ host, port, tls, allowedHosts: names, authorize: roleOf(accepted), onChannel: (channel) => endpoint.accept(channel) }));
+      listeners.push(
+        await listenWebSocket({
+          host,
+          port,
+          tls,
+          allowedHosts: names,
+          authorize: roleOf(accepted),
+          onChannel: (channel) => endpoint.accept(channel),
+        }),
+      );
     }
   } catch (error) {
     await close();

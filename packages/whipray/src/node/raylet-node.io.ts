@@ -4,7 +4,6 @@ import { type Logger, randomIds, silentLogger, systemClock, systemRandom } from 
 import { engineHostPath } from "@whipray/engine";
 import { nodeDirectory, openNode, Raylet, type RealNode, threadedBeats } from "@whipray/raylet";
 import { dialTransport, type Listener, listenUnix, listenWebSocket, tokenDigest, WireEndpoint } from "@whipray/rpc";
-import { workerEntry } from "@whipray/worker";
 import { acceptedByRaylet, admitOnly, roleOf, workerToken } from "./access.ts";
 import type { BeatThreadData } from "./beat-main.io.ts";
 import { requireSafe } from "./head-node.io.ts";
@@ -50,7 +49,12 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   const nodeId = options.nodeId ?? ids.next("node");
   const services = { clock: systemClock, ids, random: systemRandom, logger };
   const accepted = acceptedByRaylet(token);
-  const directory = nodeDirectory({ cluster: clusterId, nodeId, env, ...(options.runtimeRoot !== undefined && { runtimeRoot: options.runtimeRoot }) });
+  const directory = nodeDirectory({
+    cluster: clusterId,
+    nodeId,
+    env,
+    ...(options.runtimeRoot !== undefined && { runtimeRoot: options.runtimeRoot }),
+  });
   const endpoint = new WireEndpoint({
     ...services,
     address: `${nodeId}/raylet`,
@@ -74,25 +78,64 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     requireSafe(listen.host, listen.tls !== undefined);
     const names = ["localhost", "127.0.0.1", "[::1]"];
     const { host, port, tls } = listen;
-    listeners.push(await listenWebSocket({ host, port, tls, allowedHosts: names, authorize: (presented) => roleOf(accepted)(presented), onChannel: (channel) => endpoint.accept(channel) }));
+    listeners.push(
+      await listenWebSocket({
+        host,
+        port,
+        tls,
+        allowedHosts: names,
+        authorize: (presented) => roleOf(accepted)(presented),
+        onChannel: (channel) => endpoint.accept(channel),
+      }),
+    );
     url = listeners[0]?.url;
   }
   const node = await openNode({
-    ...{ cluster: clusterId, nodeId, incarnation: endpoint.incarnation, version: "0.1.0", clock: systemClock, random: systemRandom },
+    ...{
+      cluster: clusterId,
+      nodeId,
+      incarnation: endpoint.incarnation,
+      version: "0.1.0",
+      clock: systemClock,
+      random: systemRandom,
+    },
     ...{ logger, env, guardFile },
-    ...definedOnly({ runtimeRoot: options.runtimeRoot, name: options.name, ip: options.ip, url, labels: options.labels, resources: options.resources, python: options.python }),
+    ...definedOnly({
+      runtimeRoot: options.runtimeRoot,
+      name: options.name,
+      ip: options.ip,
+      url,
+      labels: options.labels,
+      resources: options.resources,
+      python: options.python,
+    }),
   });
   const workerTokenFile = await node.secrets.write("worker-token", "");
   const beatData: BeatThreadData = { nodeId, clusterId, headUrl, token, ca };
-  const beatFile = new URL(import.meta.url.endsWith(".ts") ? "./beat-main.io.ts" : "./beat-main.io.js", import.meta.url);
-  const beats = threadedBeats(beatFile, beatData, systemClock, logger, node.guardLink.attach());
+  const beats = threadedBeats(sibling("beat-main.io"), beatData, systemClock, logger, node.guardLink.attach());
   raylet = new Raylet(
     {
-      ...{ endpoint, ...services, beats, processes: node.processes, guards: node.guards, logs: node.logs, ports: node.ports },
+      ...{
+        endpoint,
+        ...services,
+        beats,
+        processes: node.processes,
+        guards: node.guards,
+        logs: node.logs,
+        ports: node.ports,
+      },
       ...{ secrets: node.secrets, visibility: node.visibility },
     },
     {
-      ...{ node: node.node, headUrl, workerEntry: fileURLToPath(workerEntry), nodePath: process.execPath, workerTokenFile, cwd, env },
+      ...{
+        node: node.node,
+        headUrl,
+        workerEntry: fileURLToPath(sibling("worker-entry.io")),
+        nodePath: process.execPath,
+        workerTokenFile,
+        cwd,
+        env,
+      },
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket, cacheDirectory: node.cacheDirectory },
       enginePythonPath: fileURLToPath(engineHostPath()),
     },
@@ -100,7 +143,11 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   raylet.onRegistered(({ peerTokens }) => {
     if (peerTokens["driver"] !== undefined) accepted.driver = peerTokens["driver"];
     // Before the first worker starts: it reads the file when it does.
-    writeFileSync(workerTokenFile, JSON.stringify({ token: workerToken(token), accept: { ...accepted, raylet: tokenDigest(token) } }), { mode: 0o600 });
+    writeFileSync(
+      workerTokenFile,
+      JSON.stringify({ token: workerToken(token), accept: { ...accepted, raylet: tokenDigest(token) } }),
+      { mode: 0o600 },
+    );
   });
   const running = raylet;
   const stop = async (reason?: string): Promise<void> => {
@@ -120,6 +167,11 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     throw error;
   }
   return { raylet: running, nodeId, node, unixUrl: `unix:${directory.socket}`, url, stop };
+}
+
+/** A file beside this one, in whatever form this package runs. */
+function sibling(name: string): URL {
+  return new URL(`./${name}${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
 }
 
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -1,0 +1,5 @@
+import torch  # noqa: F401
+
+
+class Uses:
+    pass

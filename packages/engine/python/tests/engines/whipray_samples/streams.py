@@ -1,0 +1,16 @@
+"""A generator with an item that cannot cross."""
+
+
+class Odd:
+    was_closed = False
+
+    def unfit_item(self):
+        try:
+            yield 0
+            yield {"x": object()}
+            yield 2
+        finally:
+            self.was_closed = True
+
+    def closed(self):
+        return self.was_closed

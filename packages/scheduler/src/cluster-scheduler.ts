@@ -1,0 +1,206 @@
+import { asWhiprayError } from "@whipray/core";
+import type { SchedulerCluster, SchedulerGroup } from "./cluster.ts";
+import { colocationOf, type TargetRole } from "./colocation.ts";
+import {
+  type CallEngineOptions,
+  type CreateEngineOptions,
+  callEngineOn,
+  createEngineOn,
+  streamEngineOn,
+} from "./engine-calls.ts";
+import {
+  RPCConnectionError,
+  SchedulerError,
+  WorkerConfigurationError,
+  WorkerCreationError,
+  WorkerNotFoundError,
+} from "./errors.ts";
+import { deathOf } from "./failures.ts";
+import { checkEnv, type FullSpec, type Job, specsOf } from "./job.ts";
+import { MasterAddresses } from "./master-address.ts";
+import { readyWorker } from "./readiness.ts";
+import { type Member, type Role, Roles } from "./role.ts";
+import { DEFAULT_GPUS_PER_NODE, RoleBuilder } from "./role-builder.ts";
+import { type GetWorkersOptions, Scheduler, type TeardownReport } from "./scheduler.ts";
+import { askServer } from "./server-calls.ts";
+import { type SchedulerOptions, type Settings, settingsOf } from "./settings.ts";
+import { type RoleTeardown, tearDown } from "./teardown.ts";
+import type { Worker } from "./worker.ts";
+
+/** AReaL: the timeouts of /set_env and /configure. */
+const SET_ENV_TIMEOUT_MS = 30_000;
+const CONFIGURE_TIMEOUT_MS = 300_000;
+
+/** The scheduler on any cluster that has placement groups and actors. */
+export class ClusterScheduler extends Scheduler {
+  readonly #open: () => Promise<SchedulerCluster>;
+  readonly #settings: Settings;
+  readonly #roles = new Roles();
+  readonly #masters = new MasterAddresses();
+
+  /** `open` gives the cluster; it is called when it is needed first. */
+  constructor(open: () => Promise<SchedulerCluster>, options: SchedulerOptions = {}) {
+    super();
+    this.#open = open;
+    this.#settings = settingsOf(options);
+  }
+
+  get nGpusPerNode(): number {
+    return this.#settings.nGpusPerNode ?? DEFAULT_GPUS_PER_NODE;
+  }
+
+  async createWorkers(job: Job): Promise<string[]> {
+    const specs = specsOf(job);
+    const { role } = job;
+    if (this.#roles.has(role)) throw new WorkerCreationError(role, `role '${role}' already exists`);
+    const how = colocationOf(job, specs[0]!.gpu, (name) => this.#target(name));
+    await this.#roles.add(role, async () => {
+      if (how.kind === "mapped") {
+        return { name: role, kind: "mapped", target: how.target, members: [], groups: [], sharesBundles: false };
+      }
+      const builder = await this.#builder();
+      if (how.kind === "separate") return builder.own(role, specs);
+      const target = this.#roles.owner(how.target)!;
+      if (how.kind === "forked") return builder.beside(role, specs, target);
+      return builder.grouped(role, specs, target, how.devicesPerWorker);
+    });
+    return this.#members(role).map((member) => member.id);
+  }
+
+  async getWorkers(role: string, timeoutMs?: number, options: GetWorkersOptions = {}): Promise<Worker[]> {
+    const { clock, startupTimeoutMs } = this.#settings;
+    const totalMs = timeoutMs ?? startupTimeoutMs;
+    const members = this.#members(role);
+    const cluster = await this.#open();
+    const deadlineAtMs = clock.now() + totalMs;
+    const limits = { totalMs, signal: options.signal };
+    return Promise.all(members.map((member) => readyWorker(cluster, role, member, deadlineAtMs - clock.now(), limits)));
+  }
+
+  async deleteWorkers(role?: string, options: { reverseOrder?: boolean } = {}): Promise<TeardownReport> {
+    const { destroyTimeoutMs, clock, logger } = this.#settings;
+    if (role !== undefined && !this.#roles.get(role)) {
+      logger.warn("there is no such role to delete", { role });
+      return { roles: [] };
+    }
+    const reports: RoleTeardown[] = [];
+    for (const one of this.#roles.dependents(role)) {
+      const teardown = { reverseOrder: options.reverseOrder ?? false, destroyTimeoutMs };
+      reports.push(await tearDown(one, teardown, { clock, logger }));
+      this.#roles.remove(one.name);
+    }
+    if (role === undefined) await this.#masters.close();
+    return { roles: reports };
+  }
+
+  async forkWorkers(role: string, targetRole: string, command?: string): Promise<string[]> {
+    if (this.#roles.has(role)) throw new WorkerCreationError(role, `role '${role}' already exists`);
+    const target = this.#roles.owner(targetRole);
+    if (!target) throw new WorkerNotFoundError(targetRole, this.#roles.names());
+    const { python, cwd, graceMs, portCount } = target.members[0]!.spec;
+    const task = { cpu: 0, gpu: 0, mem: 0, portCount, graceMs, python, cwd, cmd: command };
+    const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined));
+    const specs: FullSpec[] = specsOf({ role, replicas: target.members.length, tasks: [given] });
+    const forked = await this.#roles.add(role, async () => (await this.#builder()).beside(role, specs, target));
+    return forked.members.map((member) => member.id);
+  }
+
+  async createEngine(workerId: string, engine: string, options: CreateEngineOptions = {}): Promise<void> {
+    await createEngineOn(this.#member(workerId), engine, options);
+  }
+
+  async setWorkerEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }> {
+    checkEnv(env);
+    const member = this.#member(workerId);
+    if (Object.keys(env).length === 0) return { appliedLate: false };
+    try {
+      const applied = await askServer(member.server, "setEnv", [env], SET_ENV_TIMEOUT_MS);
+      member.env = { ...member.env, ...env };
+      return applied as { appliedLate: boolean };
+    } catch (error) {
+      const died = deathOf(workerId, error);
+      if (died) throw died;
+      const failure = asWhiprayError(error);
+      if (failure.code !== "UNREACHABLE") throw failure;
+      throw new RPCConnectionError(workerId, member.slot.nodeId, 0, failure.message, { cause: failure });
+    }
+  }
+
+  async asyncCallEngine(workerId: string, method: string, options: CallEngineOptions = {}): Promise<unknown> {
+    return callEngineOn(this.#member(workerId), method, options, this.#settings.clock);
+  }
+
+  streamEngine(workerId: string, method: string, options: CallEngineOptions = {}): AsyncGenerator<unknown, unknown> {
+    return streamEngineOn(this.#member(workerId), method, options);
+  }
+
+  /**
+   * Seeds and configures every worker of a role (AReaL: /configure); before the first engine it takes effect at its host's
+   * start. @throws WorkerConfigurationError: no error is lost (areal.md 1.3).
+   */
+  async configureWorkers(role: string, config: Readonly<Record<string, unknown>>): Promise<void> {
+    await Promise.all(
+      this.#members(role).map(async (member, rank) => {
+        try {
+          await askServer(member.server, "configure", [{ config, role, rank }], CONFIGURE_TIMEOUT_MS);
+        } catch (error) {
+          const failure = asWhiprayError(error);
+          throw new WorkerConfigurationError(member.id, failure.message, { cause: failure, where: failure.where });
+        }
+      }),
+    );
+  }
+
+  /** The placement groups of a role; those of its target when it shares. */
+  placementGroups(role: string): readonly SchedulerGroup[] {
+    const found = this.#roles.owner(role);
+    if (!found) throw new WorkerNotFoundError(role, this.#roles.names());
+    return [...new Set(found.members.map((member) => member.group))];
+  }
+
+  /**
+   * Address of the node of a bundle, and a port there that stays leased as long as the group lives (AReaL:
+   * `get_placement_group_master_ip_and_port`). Without an index: the bundle of the group's first rank, which for a group that is
+   * not of this scheduler is 0.
+   */
+  async getPlacementGroupMasterIpAndPort(
+    group: SchedulerGroup,
+    bundleIndex?: number,
+  ): Promise<{ ip: string; port: number }> {
+    return this.#masters.lease(await this.#open(), this.#roles, group, bundleIndex);
+  }
+
+  /** Ends everything; never raises (areal 6.27). */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.deleteWorkers();
+    } catch (error) {
+      this.#settings.logger.error("the scheduler could not end in order", { error: asWhiprayError(error).message });
+    }
+  }
+
+  async #builder(): Promise<RoleBuilder> {
+    return new RoleBuilder({ cluster: await this.#open(), roles: this.#roles, ...this.#settings });
+  }
+
+  #target(name: string): TargetRole | undefined {
+    const role = this.#roles.owner(name);
+    if (!role) return undefined;
+    const devices = role.members.reduce((sum, member) => sum + member.plan.bundleDevices, 0);
+    return { workers: role.members.length, devices };
+  }
+
+  #members(role: string): readonly Member[] {
+    const found: Role | undefined = this.#roles.owner(role);
+    if (!found) throw new WorkerNotFoundError(role, this.#roles.names());
+    return found.members;
+  }
+
+  #member(workerId: string): Member {
+    if (typeof workerId !== "string")
+      throw new SchedulerError({ code: "INVALID_ARGUMENT", message: "workerId must be text" });
+    const member = this.#roles.member(workerId);
+    if (!member) throw new WorkerNotFoundError(workerId, this.#roles.workerIds());
+    return member;
+  }
+}

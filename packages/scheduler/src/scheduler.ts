@@ -1,0 +1,47 @@
+import type { CallEngineOptions, CreateEngineOptions } from "./engine-calls.ts";
+import type { Job } from "./job.ts";
+import type { RoleTeardown } from "./teardown.ts";
+import type { Worker } from "./worker.ts";
+
+export interface GetWorkersOptions {
+  signal?: AbortSignal;
+}
+
+/** What became of all roles that a delete ended. */
+export interface TeardownReport {
+  readonly roles: readonly RoleTeardown[];
+}
+
+/**
+ * AReaL's Scheduler API (`areal/api/scheduler_api.py`): puts the workers of a job's roles on machines, creates engines in them and
+ * calls these. Every rank must be called at the same time where a method is collective; nothing here waits for another rank.
+ */
+export abstract class Scheduler implements AsyncDisposable {
+  /** Devices of one node. */
+  abstract get nGpusPerNode(): number;
+  /** Starts the workers of a role; ids in rank order. @throws WorkerCreationError, WorkerNotFoundError, GPUAllocationError. */
+  abstract createWorkers(job: Job): Promise<string[]>;
+  /** The workers of a role when all are ready. @throws WorkerNotFoundError, WorkerFailedError, WorkerTimeoutError. */
+  abstract getWorkers(role: string, timeoutMs?: number, options?: GetWorkersOptions): Promise<Worker[]>;
+  /** Ends a role and those that share with it, or all. An unknown role is no error. */
+  abstract deleteWorkers(role?: string, options?: { reverseOrder?: boolean }): Promise<TeardownReport>;
+  /** One more process beside each worker of the target, without devices of its own. */
+  abstract forkWorkers(role: string, targetRole: string, command?: string): Promise<string[]>;
+  /** @throws EngineImportError, EngineCreationError, WorkerFailedError, RPCConnectionError, WorkerNotFoundError. */
+  abstract createEngine(workerId: string, engine: string, options?: CreateEngineOptions): Promise<void>;
+  /** Environment of the worker's engine; `appliedLate` when its interpreter runs already. */
+  abstract setWorkerEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }>;
+  /** Calls a method, at most once. @throws EngineCallError, WorkerFailedError, WorkerNotFoundError. */
+  abstract asyncCallEngine(workerId: string, method: string, options?: CallEngineOptions): Promise<unknown>;
+  /** AReaL's second name of the same call. */
+  callEngine(workerId: string, method: string, options?: CallEngineOptions): Promise<unknown> {
+    return this.asyncCallEngine(workerId, method, options);
+  }
+  /** The items of a generator method, as they come. */
+  abstract streamEngine(
+    workerId: string,
+    method: string,
+    options?: CallEngineOptions,
+  ): AsyncGenerator<unknown, unknown>;
+  abstract [Symbol.asyncDispose](): Promise<void>;
+}

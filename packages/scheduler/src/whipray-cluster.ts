@@ -1,0 +1,39 @@
+import { type Cluster, callRaw, streamRaw } from "whipray";
+import type { SchedulerCluster, ServerHandle, ServerPlacement } from "./cluster.ts";
+import { type RpcServer, rpcServerModule } from "./rpc-server.ts";
+import type { ServerStart } from "./server-start.ts";
+
+/** A cluster of whipray as the scheduler needs it. */
+export function whiprayCluster(cluster: Cluster): SchedulerCluster {
+  return {
+    placementGroup: (bundles, { strategy, name, signal }) =>
+      cluster.placementGroup(bundles, { strategy, ...(name !== undefined && { name }), ...(signal && { signal }) }),
+    server: (placement, start) => startServer(cluster, placement, start),
+    nodes: () => cluster.nodes(),
+  };
+}
+
+async function startServer(cluster: Cluster, placement: ServerPlacement, start: ServerStart): Promise<ServerHandle> {
+  const { name, groupId, bundleIndex, cpu, devices, device, memoryBytes, resources } = placement;
+  const { captureChildTasks, graceMs } = placement;
+  const handle = await cluster
+    .actor<RpcServer>(rpcServerModule, "RpcServer")
+    .options({
+      ...(name !== undefined && { name }),
+      placement: { groupId, bundleIndex },
+      numCpus: cpu,
+      ...(devices > 0 && (device === "NPU" ? { numNpus: devices } : { numGpus: devices })),
+      ...(memoryBytes > 0 && { memory: memoryBytes }),
+      resources,
+      captureChildTasks,
+      graceMs,
+    })
+    .create(start);
+  return {
+    call: (method, parts, options) => callRaw(handle, method, parts, options),
+    stream: (method, parts, options) => streamRaw(handle, method, parts, options),
+    ready: (options) => cluster.ready(handle, options),
+    row: () => cluster.actorRow(handle),
+    kill: () => cluster.kill(handle),
+  };
+}
