@@ -78,7 +78,7 @@ function roomWith(record: NodeRecord, free: ResourceUnits, share: (device: Devic
 export function shows(view: NodeView, claim: Claim): boolean {
   if (view.version <= claim.before.version) return false;
   for (const { uuid, units } of claim.devices) {
-    if ((view.devices[uuid] ?? 0) > (claim.before.devices[uuid] ?? 0) - units) return true;
+    if ((view.devices[uuid] ?? 0) > (claim.before.devices[uuid] ?? 0) - units) return false;
   }
   for (const name in claim.units) {
     const before = claim.before.free[name];

@@ -9,15 +9,19 @@ import { type GuardCommand, GuardServer } from "./guard-server.io.ts";
 const port = parentPort!;
 const { path } = workerData as { path: string };
 const server = new GuardServer(path, keptAlive(), (news) => port.postMessage(news));
+const attached: MessagePort[] = [];
+
 function obey(command: GuardCommand): void {
   server.command(command);
-  if (command.to === "close") port.close();
+  if (command.to !== "close") return;
+  for (const other of [port, ...attached]) other.close();
 }
 
 port.on("message", (message: GuardCommand | { attach: MessagePort }) => {
+  if (!("attach" in message)) return obey(message);
   // Another thread that may give commands: the beats', which fences while the main loop is blocked.
-  if ("attach" in message) message.attach.on("message", obey);
-  else obey(message);
+  attached.push(message.attach);
+  message.attach.on("message", obey);
 });
 
 function keptAlive(): typeof systemClock {

@@ -3,6 +3,9 @@ import type { Clock, Logger } from "@whipray/core";
 import type { BeatCommand, BeatNews } from "./beat-thread.ts";
 import type { BeatListener, Beats } from "./beats.ts";
 
+/** A connection that does not close in time must not hold up the end of a raylet. */
+const CLOSE_LIMIT_MS = 2_000;
+
 /**
  * Beats from a thread of their own (design.md, mechanism 6). `file` is the thread's main file: it makes an endpoint that says
  * the raylet's token, and calls `runBeatThread(parentPort, …)`; `data` is its workerData. `guards` is a line to the guards' thread.
@@ -36,7 +39,9 @@ export function threadedBeats(file: URL, data: unknown, clock: Clock, logger: Lo
     },
     async close() {
       send({ to: "close" });
+      const timer = clock.after(CLOSE_LIMIT_MS, () => void thread.terminate());
       await ended;
+      timer.cancel();
     },
   };
 }

@@ -4,13 +4,17 @@ import { ByteTail } from "../src/byte-tail.ts";
 
 test("a tail is the end of what was pushed, however it was cut", () => {
   fc.assert(
-    fc.property(fc.array(fc.stringMatching(/^[a-z]{0,20}$/), { maxLength: 30 }), fc.integer({ min: 1, max: 24 }), (pieces, limit) => {
-      const tail = new ByteTail(limit);
-      for (const piece of pieces) tail.push(Buffer.from(piece));
-      const all = pieces.join("");
-      expect(tail.text()).toBe(all.slice(-limit));
-      expect(tail.bytes).toBe(Math.min(limit, all.length));
-    }),
+    fc.property(
+      fc.array(fc.stringMatching(/^[a-z]{0,20}$/), { maxLength: 30 }),
+      fc.integer({ min: 1, max: 24 }),
+      (pieces, limit) => {
+        const tail = new ByteTail(limit);
+        for (const piece of pieces) tail.push(Buffer.from(piece));
+        const all = pieces.join("");
+        expect(tail.text()).toBe(all.slice(-limit));
+        expect(tail.bytes).toBe(Math.min(limit, all.length));
+      },
+    ),
   );
 });
 

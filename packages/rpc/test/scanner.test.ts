@@ -113,7 +113,7 @@ describe("duplicate keys", () => {
   });
 
   test("a map of 100 000 keys is checked in linear time and forgotten afterwards", () => {
-    const bytes = pack(Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`key${i}`, i])));
+    const bytes = encodeControl(Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`key${i}`, i])));
     expect(strict(bytes)).toBeUndefined();
     expect(strict(bytes)).toBeUndefined();
   });
