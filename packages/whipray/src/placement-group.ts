@@ -81,7 +81,7 @@ export class PlacementGroup {
         detached: lifetime === "detached",
         ...(creatorActor !== undefined && { creatorActor }),
         ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
-        ...(timeoutMs !== undefined && { timeoutMs }),
+        ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }),
       },
       { signal },
     );
@@ -127,7 +127,7 @@ export class PlacementGroup {
     timeoutMs?: number;
     signal?: AbortSignal;
   }): Promise<{ ready: boolean; group: GroupRow }> {
-    return this.#driver.ask(groupWait, { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs }) }, { signal });
+    return this.#driver.ask(groupWait, { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }) }, { signal });
   }
 
   /** A place in bundle `index`; −1 is any that fits. @throws WhiprayError `INVALID_ARGUMENT` (Ray: "bundle index N is invalid"). */
@@ -153,6 +153,12 @@ export class PlacementGroup {
   async remove(): Promise<void> {
     await this.#driver.ask(groupRemove, { pgId: this.id });
   }
+}
+
+/** The wire counts whole milliseconds. @throws WhiprayError `INVALID_ARGUMENT` for what is no time. */
+function wholeMs(timeoutMs: number): number {
+  if (!(timeoutMs >= 0 && timeoutMs <= Number.MAX_SAFE_INTEGER)) throw invalid(`timeoutMs must be 0 or more; got ${timeoutMs}`);
+  return Math.ceil(timeoutMs);
 }
 
 function invalid(message: string): WhiprayError {
