@@ -70,13 +70,13 @@ function plainObject(value: unknown): Record<string, unknown> | undefined {
 }
 
 function text(value: unknown, fallback: string): string {
-  return typeof value === "string" ? value : fallback;
+  return typeof value === "string" ? value.toWellFormed() : fallback;
 }
 
+// A lone surrogate, the user's or one that the cut makes, could not travel as UTF-8.
 function cut(value: string): string {
-  return value.length <= ERROR_TEXT_LIMIT
-    ? value
-    : `${value.slice(0, ERROR_TEXT_LIMIT)}… [cut, ${value.length} characters]`;
+  if (value.length <= ERROR_TEXT_LIMIT) return value.toWellFormed();
+  return `${value.slice(0, ERROR_TEXT_LIMIT).toWellFormed()}… [cut, ${value.length} characters]`;
 }
 
 function describe(value: unknown): string {

@@ -1,11 +1,16 @@
 import { WhiprayError } from "@whipray/core";
+import { Unpackr } from "msgpackr";
 import { Decoder, type Revive } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import { MAX_PARTS } from "./limits.ts";
 import { scan } from "./scanner.ts";
 
-const STRICT = { keys: "strict", extensions: "ours" } as const;
+const STRICT = { keys: "strict", extensions: "none" } as const;
 const LOOSE = { keys: "loose", extensions: "ours" } as const;
+
+// The library reads what has no extensions. Users' values have ours, and are read by our own Decoder: msgpackr's extension table
+// belongs to the whole process, where a user's `addExtension` would change what we decode (ARCHITECTURE.md, "Dependencies").
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "auto" } as object);
 
 // Taken while it works, so that a getter of a value may encode too.
 let idle: Encoder | undefined = new Encoder();
@@ -36,7 +41,7 @@ export function encodeControl(value: unknown): Uint8Array {
  */
 export function decodeControl(bytes: Uint8Array): unknown {
   scan(bytes, STRICT);
-  return new Decoder([bytes]).read();
+  return unpackr.unpack(bytes);
 }
 
 /**

@@ -10,8 +10,8 @@ export interface ScanOptions {
    * `prototype`, and no duplicates. `loose`, for users' values: the last of several equal keys wins.
    */
   keys: "strict" | "loose";
-  /** Only the extensions of PROTOCOL.md, "Values". */
-  extensions: "ours";
+  /** The extensions of PROTOCOL.md, "Values", or none at all: headers and control bodies have no need of any. */
+  extensions: "ours" | "none";
 }
 
 /** Containers inside an extension: [dtype, [shape…], n] has two. They do not count towards MAX_DEPTH. */
@@ -38,13 +38,13 @@ const keyTable = new KeyTable(LEVELS);
  */
 export function scan(bytes: Uint8Array, options: ScanOptions): void {
   try {
-    run(bytes, options.keys === "strict");
+    run(bytes, options.keys === "strict", options.extensions === "ours");
   } finally {
     keyTable.release();
   }
 }
 
-function run(bytes: Uint8Array, strict: boolean): void {
+function run(bytes: Uint8Array, strict: boolean, extensions: boolean): void {
   if (bytes.length > MAX_BODY_BYTES) throw failure("DECODE_LENGTH", "more than 64 MiB of msgpack", MAX_BODY_BYTES);
   let at = 0;
   let end = bytes.length;
@@ -119,12 +119,10 @@ function run(bytes: Uint8Array, strict: boolean): void {
       if (count > (map ? (end - at) >>> 1 : end - at)) {
         throw failure("DECODE_LENGTH", `${count} entries cannot be in the ${end - at} bytes that are left`, start);
       }
-      if (depth >= depthLimit)
-        throw failure(
-          "DECODE_DEPTH",
-          `nested too deep (${MAX_DEPTH} levels, ${EXTENSION_DEPTH} in an extension)`,
-          start,
-        );
+      if (depth >= depthLimit) {
+        const limit = insideExtension ? `${EXTENSION_DEPTH} levels in an extension` : `${MAX_DEPTH} levels`;
+        throw failure("DECODE_DEPTH", `nested more than ${limit}`, start);
+      }
       depth++;
       left[depth] = map ? count * 2 : count;
       kinds[depth] = map ? MAP : ARRAY;
@@ -135,7 +133,7 @@ function run(bytes: Uint8Array, strict: boolean): void {
       throw failure("DECODE_LENGTH", `${size} bytes claimed, ${end - at} are left`, start);
     }
     if (extension) {
-      if (insideExtension || !isExtension(bytes[at]!)) {
+      if (insideExtension || !extensions || !isExtension(bytes[at]!)) {
         throw failure("DECODE_EXT", `extension ${bytes[at]} is not one of ours here`, start);
       }
       end = at + size;

@@ -40,7 +40,19 @@ const ARRAYS = {
 } as const;
 type ArrayName = keyof typeof ARRAYS;
 
-export type TypedArray = InstanceType<(typeof ARRAYS)[ArrayName]> | Uint8ClampedArray;
+export type TypedArray =
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array
+  | Float16Array
+  | Float32Array
+  | Float64Array;
 
 const NAMES = new Map<string, Dtype>([
   ...Object.entries(ARRAYS).map(([dtype, array]): [string, Dtype] => [array.name, dtype as Dtype]),

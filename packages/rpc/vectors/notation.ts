@@ -32,7 +32,8 @@ export function toNotation(value: unknown): unknown {
 export function fromNotation(json: unknown): unknown {
   if (Array.isArray(json)) return json.map(fromNotation);
   if (typeof json !== "object" || json === null) return json;
-  const [[key, inner] = ["", undefined]] = Object.entries(json) as [string, never][];
+  const [key = ""] = Object.keys(json);
+  const inner = (json as Record<string, never>)[key]!;
   if (key === "$int") return BigInt(inner);
   if (key === "$float") return inner === "-0" ? -0 : inner === "nan" ? Number.NaN : inner === "inf" ? Infinity : -Infinity;
   if (key === "$bytes") return fromHex(inner);
