@@ -1,7 +1,8 @@
 import { invalidAddress } from "./dialing.ts";
 import type { Transport } from "./transport.ts";
 import { unixTransport } from "./unix-transport.ts";
-import { type WebSocketTransportOptions, webSocketTransport } from "./websocket-transport.ts";
+import { webSocketTransport } from "./websocket.ts";
+import type { WebSocketTransportOptions } from "./websocket-transport.ts";
 
 export interface DialTransportOptions extends WebSocketTransportOptions {
   /** Takes `memory:` addresses; without it they are refused. */

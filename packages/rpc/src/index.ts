@@ -39,5 +39,6 @@ export { DTYPE_BYTES, type Dtype, MAX_TENSOR_DIMENSIONS, Tensor, type TypedArray
 export { newClusterSecret, roleToken, tokenDigest, tokenMatches } from "./token.ts";
 export * from "./transport.ts";
 export { listenUnix, UNIX_PATH_BYTES, unixTransport } from "./unix-transport.ts";
-export { listenWebSocket, MAX_CONNECTIONS, type WebSocketListenOptions } from "./websocket-listener.ts";
-export { type WebSocketTransportOptions, webSocketTransport } from "./websocket-transport.ts";
+export { listenWebSocket, webSocketTransport } from "./websocket.ts";
+export type { WebSocketListenOptions } from "./websocket-listener.ts";
+export type { WebSocketTransportOptions } from "./websocket-transport.ts";

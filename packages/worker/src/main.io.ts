@@ -71,6 +71,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     workerId,
     cluster,
     socket,
+    clock: systemClock,
     loadClass: ({ spec }) => loadActorClass(spec, nodeId),
     setEnvironment: (values) => Object.assign(process.env, values),
     expectEngine: (engineId, digest, onLink) => {

@@ -1,4 +1,4 @@
-import { asWhiprayError, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, delay, WhiprayError } from "@whipray/core";
 import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, type Revive, workerExit } from "@whipray/rpc";
 import { ActorHost } from "./actor-host.ts";
 import type { ActorClass } from "./actor-methods.ts";
@@ -13,6 +13,7 @@ export interface WorkerOptions {
   workerId: string;
   cluster: string;
   socket: string;
+  clock: Clock;
   loadClass: (request: HostRequest) => Promise<ActorClass>;
   /** Makes refs and handles among arguments alive in this process. */
   revive?: Revive | undefined;
@@ -91,9 +92,8 @@ export class Worker {
   async leave(graceMs: number): Promise<void> {
     if (this.#leaving) return;
     this.#leaving = true;
-    const grace = new Promise<void>((resolve) => setTimeout(resolve, graceMs).unref());
     try {
-      await Promise.race([this.#host?.dispose(), grace]);
+      await Promise.race([this.#host?.dispose(), delay(this.#options.clock, graceMs)]);
     } catch (error) {
       // The process ends either way; its log tells why the clean-up failed.
       process.stderr.write(`clean-up of the actor failed: ${String(error)}\n`);

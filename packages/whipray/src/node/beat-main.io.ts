@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import { runBeatThread } from "@whipray/raylet";
 import { dialTransport, WireEndpoint } from "@whipray/rpc";
+import type { ThreadStart } from "./thread-entry.io.ts";
 
 /** What the beat thread of a raylet is given. */
 export interface BeatThreadData {
@@ -13,7 +14,7 @@ export interface BeatThreadData {
 }
 
 if (parentPort) {
-  const { nodeId, clusterId, headUrl, token, ca } = workerData as BeatThreadData;
+  const { nodeId, clusterId, headUrl, token, ca } = (workerData as ThreadStart).data as BeatThreadData;
   const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
   const endpoint = new WireEndpoint({
     ...services,

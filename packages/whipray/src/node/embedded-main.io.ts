@@ -7,6 +7,7 @@ import { clusterTokens } from "./access.ts";
 import type { EmbeddedNews, EmbeddedOptions } from "./embedded.io.ts";
 import { startHeadNode } from "./head-node.io.ts";
 import { startRayletNode } from "./raylet-node.io.ts";
+import type { ThreadStart } from "./thread-entry.io.ts";
 
 /** The thread of an embedded cluster: a head without a port or a journal, and one raylet, on unix sockets alone. */
 async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void): Promise<() => Promise<void>> {
@@ -44,7 +45,7 @@ async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void
 if (parentPort) {
   const port = parentPort;
   try {
-    const stop = await main(workerData as EmbeddedOptions, (news) => port.postMessage(news));
+    const stop = await main((workerData as ThreadStart).data as EmbeddedOptions, (news) => port.postMessage(news));
     port.once("message", () => void stop().finally(() => process.exit(0)));
   } catch (error) {
     port.postMessage({ failed: errorToWire(error) } satisfies EmbeddedNews);

@@ -1,6 +1,10 @@
+import { homedir } from "node:os";
 import { Worker } from "node:worker_threads";
 import { asWhiprayError, type ErrorWire, errorFromWire, WhiprayError } from "@whipray/core";
 import type { InitOptions } from "../init.ts";
+import { compileCache } from "./compile-cache.ts";
+import { sibling } from "./sibling.ts";
+import type { ThreadStart } from "./thread-entry.io.ts";
 
 /** What a driver needs to know of the cluster that runs beside it. */
 export interface EmbeddedAccess {
@@ -43,11 +47,12 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
       Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
     ),
   };
-  const file = new URL(
-    import.meta.url.endsWith(".ts") ? "./embedded-main.io.ts" : "./embedded-main.io.js",
-    import.meta.url,
-  );
-  const thread = new Worker(file, { workerData: data, name: "whipray" });
+  const start: ThreadStart = {
+    entry: sibling("embedded-main.io").href,
+    compileCache: compileCache(process.env, homedir()),
+    data,
+  };
+  const thread = new Worker(sibling("thread-entry.io"), { workerData: start, name: "whipray" });
   const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
   const access = await new Promise<EmbeddedAccess>((resolve, reject) => {
     const timer = setTimeout(() => {

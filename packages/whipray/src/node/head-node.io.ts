@@ -1,7 +1,8 @@
-import { type Logger, randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
+import { type Logger, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import { Head, MemoryStore, networkProber, SqliteStore } from "@whipray/head";
 import { dialTransport, type Listener, listenUnix, listenWebSocket, WireEndpoint } from "@whipray/rpc";
 import { acceptedByHead, admitOnly, type ClusterTokens, clusterTokens, roleOf } from "./access.ts";
+import { requireSafe } from "./safe-bind.ts";
 
 export interface HeadNodeOptions {
   /** The cluster's secret: 64 hex digits. Tokens of all roles come from it. */
@@ -11,7 +12,14 @@ export interface HeadNodeOptions {
   socket: string;
   /** TCP port for everybody else; without it there is none. */
   listen?:
-    | { host: string; port: number; tls?: { cert: string; key: string } | undefined; allowedHosts?: readonly string[] }
+    | {
+        host: string;
+        port: number;
+        tls?: { cert: string; key: string } | undefined;
+        allowedHosts?: readonly string[];
+        /** Allows a bind beyond loopback without TLS. */
+        insecurePlaintext?: boolean | undefined;
+      }
     | undefined;
   /** Journal file; without it a restart forgets. */
   journal?: string | undefined;
@@ -66,8 +74,8 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
     await head.start();
     listeners.push(await listenUnix(socket, (channel) => endpoint.accept(channel)));
     if (listen) {
-      const { host, port, tls, allowedHosts = [] } = listen;
-      requireSafe(host, tls !== undefined);
+      const { host, port, tls, allowedHosts = [], insecurePlaintext = false } = listen;
+      requireSafe(host, tls !== undefined || insecurePlaintext);
       const names = ["localhost", "127.0.0.1", "[::1]", ...allowedHosts];
       listeners.push(
         await listenWebSocket({
@@ -98,15 +106,4 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
       await endpoint.close();
     },
   };
-}
-
-const LOOPBACK = /^(127\.|\[?::1\]?$|localhost$)/;
-
-/** Closed by default: a bind beyond loopback needs TLS. @throws WhiprayError `INSECURE_BIND` (design.md, mechanism 15). */
-export function requireSafe(host: string, tls: boolean): void {
-  if (LOOPBACK.test(host) || tls) return;
-  throw new WhiprayError({
-    code: "INSECURE_BIND",
-    message: `${host} is not loopback: the token and all data would cross the network in plain text. Use --tls, a tunnel, or --insecure-plaintext if the network is trusted`,
-  });
 }

@@ -1,4 +1,5 @@
 import { writeFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type Logger, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import { engineHostPath } from "@whipray/engine";
@@ -6,7 +7,10 @@ import { nodeDirectory, openNode, Raylet, type RealNode, threadedBeats } from "@
 import { dialTransport, type Listener, listenUnix, listenWebSocket, tokenDigest, WireEndpoint } from "@whipray/rpc";
 import { acceptedByRaylet, admitOnly, roleOf, workerToken } from "./access.ts";
 import type { BeatThreadData } from "./beat-main.io.ts";
-import { requireSafe } from "./head-node.io.ts";
+import { compileCache } from "./compile-cache.ts";
+import { requireSafe } from "./safe-bind.ts";
+import { sibling } from "./sibling.ts";
+import type { ThreadStart } from "./thread-entry.io.ts";
 
 export interface RayletNodeOptions {
   clusterId: string;
@@ -18,7 +22,15 @@ export interface RayletNodeOptions {
   /** PEM of the authority of a `wss:` head. */
   ca?: string | undefined;
   /** TCP port that peers dial; without it they go through the head. */
-  listen?: { host: string; port: number; tls?: { cert: string; key: string } | undefined } | undefined;
+  listen?:
+    | {
+        host: string;
+        port: number;
+        tls?: { cert: string; key: string } | undefined;
+        /** Allows a bind beyond loopback without TLS. */
+        insecurePlaintext?: boolean | undefined;
+      }
+    | undefined;
   /** Address that other machines reach this one at. */
   ip?: string | undefined;
   name?: string | undefined;
@@ -31,6 +43,8 @@ export interface RayletNodeOptions {
   /** Interpreter of guards and engines. Default `python3`. */
   python?: string | undefined;
   logger?: Logger | undefined;
+  /** Aborted when the raylet is to leave, also while it still tries to reach its head. */
+  leave?: AbortSignal | undefined;
 }
 
 export interface RayletNode {
@@ -75,7 +89,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   const guardFile = fileURLToPath(new URL("./whipray_guard.py", engineHostPath()));
   let url: string | undefined;
   if (listen) {
-    requireSafe(listen.host, listen.tls !== undefined);
+    requireSafe(listen.host, listen.tls !== undefined || listen.insecurePlaintext === true);
     const names = ["localhost", "127.0.0.1", "[::1]"];
     const { host, port, tls } = listen;
     listeners.push(
@@ -88,7 +102,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         onChannel: (channel) => endpoint.accept(channel),
       }),
     );
-    url = listeners[0]?.url;
+    url = advertised(listeners[0]!.url, options.ip);
   }
   const node = await openNode({
     ...{
@@ -112,7 +126,13 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   });
   const workerTokenFile = await node.secrets.write("worker-token", "");
   const beatData: BeatThreadData = { nodeId, clusterId, headUrl, token, ca };
-  const beats = threadedBeats(sibling("beat-main.io"), beatData, systemClock, logger, node.guardLink.attach());
+  const NODE_COMPILE_CACHE = compileCache(env, homedir());
+  const beatStart: ThreadStart = {
+    entry: sibling("beat-main.io").href,
+    compileCache: NODE_COMPILE_CACHE,
+    data: beatData,
+  };
+  const beats = threadedBeats(sibling("thread-entry.io"), beatStart, systemClock, logger, node.guardLink.attach());
   raylet = new Raylet(
     {
       ...{
@@ -134,7 +154,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         nodePath: process.execPath,
         workerTokenFile,
         cwd,
-        env,
+        env: { ...env, NODE_COMPILE_CACHE },
       },
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket, cacheDirectory: node.cacheDirectory },
       enginePythonPath: fileURLToPath(engineHostPath()),
@@ -161,6 +181,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     listeners.push(await listenUnix(directory.socket, (channel) => endpoint.accept(channel)));
     // What is relayed by the head comes over this link.
     endpoint.connect({ to: "head/head", url: headUrl, purpose: "data", restarts: true });
+    options.leave?.addEventListener("abort", () => void running.stop("it was stopped"), { once: true });
     await running.start();
   } catch (error) {
     await stop("it could not start");
@@ -169,9 +190,12 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   return { raylet: running, nodeId, node, unixUrl: `unix:${directory.socket}`, url, stop };
 }
 
-/** A file beside this one, in whatever form this package runs. */
-function sibling(name: string): URL {
-  return new URL(`./${name}${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
+/** What peers dial: a wildcard address means nothing to them. */
+function advertised(url: string, ip: string | undefined): string {
+  const { protocol, hostname, port } = new URL(url);
+  const wildcard = hostname === "0.0.0.0" || hostname === "[::]";
+  if (!wildcard || ip === undefined) return url;
+  return `${protocol}//${ip.includes(":") ? `[${ip}]` : ip}:${port}`;
 }
 
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -1,0 +1,6 @@
+"""The engine of the benchmarks."""
+
+
+class Echo:
+    def echo(self, value):
+        return value

@@ -1,0 +1,99 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { delay, errorFromWire, systemClock, WhiprayError } from "@whipray/core";
+import type { DaemonConfig } from "./daemon-config.ts";
+import { type DaemonState, readDaemonState, removeFile, writeFileAtomic } from "./daemon-state.io.ts";
+
+const POLL_MS = 25;
+
+export interface LaunchOptions {
+  env: Readonly<Record<string, string | undefined>>;
+  cwd: string;
+  /** Where stdout and stderr go, appended; default: this process' own stderr. */
+  logFile?: string | undefined;
+  /** How long to wait until it is up. Default 30 000. */
+  timeoutMs?: number | undefined;
+  /** Command that execs or forks the daemon, such as `["unshare", "--pid", "--fork"]`. */
+  wrapper?: readonly string[] | undefined;
+}
+
+/** A daemon that was started. */
+export interface LaunchedDaemon {
+  readonly child: ChildProcess;
+  /** Settles when the started process (the wrapper, where there is one) ended. */
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** As it said when it was up; `starting` when it was not within the time. */
+  readonly state: DaemonState | undefined;
+}
+
+/**
+ * Starts a head or raylet as a process of its own session, and waits until it says that it is up. A tied one ends with this
+ * process; another one stays, and does not hold this process' event loop.
+ * @throws WhiprayError what the daemon failed with, or `DAEMON_ENDED` with its exit.
+ */
+export async function launchDaemon(config: DaemonConfig, options: LaunchOptions): Promise<LaunchedDaemon> {
+  const { env, cwd, logFile, timeoutMs = 30_000, wrapper = [] } = options;
+  const configFile = `${config.stateFile}.config`;
+  removeFile(config.stateFile);
+  writeFileAtomic(configFile, JSON.stringify(config));
+  const command = [...wrapper, process.execPath, fileURLToPath(mainFile(config.kind)), configFile];
+  const log = logFile === undefined ? 2 : openLog(logFile);
+  const child = spawn(command[0]!, command.slice(1), {
+    cwd,
+    env,
+    detached: true,
+    stdio: [config.tied ? "pipe" : "ignore", log, log],
+  });
+  if (logFile !== undefined) closeSync(log);
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+    child.once("error", () => resolve({ code: null, signal: null }));
+  });
+  child.stdin?.on("error", () => {}); // the daemon went first
+  let ended: { code: number | null; signal: NodeJS.Signals | null } | undefined;
+  void exited.then((exit) => {
+    ended = exit;
+  });
+  if (!config.tied) child.unref();
+  const giveUpAt = systemClock.now() + timeoutMs;
+  for (;;) {
+    const state = readDaemonState(config.stateFile);
+    if (state?.state === "failed") {
+      await exited;
+      removeFile(config.stateFile);
+      throw state.error ? errorFromWire(state.error) : endedError(config, ended, logFile);
+    }
+    if (state?.state === "ready" || (systemClock.now() >= giveUpAt && !ended)) return { child, exited, state };
+    if (ended) {
+      removeFile(configFile);
+      throw endedError(config, ended, logFile);
+    }
+    await delay(systemClock, POLL_MS);
+  }
+}
+
+function openLog(path: string): number {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  return openSync(path, "a", 0o600);
+}
+
+/** The main file of a daemon, in whatever form this package runs. */
+function mainFile(kind: DaemonConfig["kind"]): URL {
+  return new URL(`./${kind}-daemon.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
+}
+
+function endedError(
+  { kind }: DaemonConfig,
+  exit: { code: number | null; signal: NodeJS.Signals | null } | undefined,
+  logFile: string | undefined,
+): WhiprayError {
+  const how = exit?.signal ?? `exit code ${exit?.code}`;
+  const see = logFile === undefined ? "" : `; its log is ${logFile}`;
+  return new WhiprayError({
+    code: "DAEMON_ENDED",
+    message: `The ${kind} ended with ${how} while it started${see}`,
+    details: { kind, ...exit, logFile },
+  });
+}

@@ -1,0 +1,19 @@
+/** Heads and raylets as processes, and the files that they and their drivers find each other by. For the CLI and the testkit. */
+export { type ClusterTokens, clusterTokens } from "./access.ts";
+export { type ClusterFile, openClusterDirectory, readClusterFile } from "./cluster-file.io.ts";
+export type { DaemonConfig, HeadDaemonConfig, RayletDaemonConfig } from "./daemon-config.ts";
+export { type LaunchedDaemon, type LaunchOptions, launchDaemon } from "./daemon-launch.io.ts";
+export {
+  type DaemonState,
+  daemonRuns,
+  daemonsFolder,
+  listDaemons,
+  parentOf,
+  processStartTime,
+  readDaemonState,
+  removeFile,
+  writeFileAtomic,
+} from "./daemon-state.io.ts";
+export { type JoinString, parseJoinString, showJoinString } from "./join-string.ts";
+export { isLoopback, requireSafe } from "./safe-bind.ts";
+export { readToken, tokenPath, writeToken } from "./token-file.io.ts";

@@ -1,0 +1,32 @@
+import { runDaemon } from "./daemon-process.io.ts";
+import { startRayletNode } from "./raylet-node.io.ts";
+
+/** How often a raylet that waits for its head says so. */
+const SAY_EVERY_MS = 5_000;
+
+/** Main file of a raylet's process. */
+await runDaemon("raylet", async (config, { logger, leave }) => {
+  const { clusterId, nodeId, headUrl, listen, insecurePlaintext } = config;
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+  const waiting = setInterval(() => {
+    logger.warn("the head does not answer yet; trying on", { headUrl });
+  }, SAY_EVERY_MS);
+  try {
+    const node = await startRayletNode({
+      ...config,
+      listen: listen && { ...listen, insecurePlaintext },
+      env,
+      logger,
+      leave,
+    });
+    logger.info("raylet is up", { clusterId, nodeId, url: node.url, headUrl });
+    return {
+      facts: { clusterId, nodeId, url: node.url, unixUrl: node.unixUrl, headUrl, insecurePlaintext },
+      stop: (reason) => node.stop(reason),
+    };
+  } finally {
+    clearInterval(waiting);
+  }
+});
