@@ -1,1 +1,2 @@
-export {};
+export { EXIT, exitCodeOf } from "./exit-code.ts";
+export { runMain } from "./run-main.io.ts";

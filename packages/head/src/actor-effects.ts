@@ -23,6 +23,8 @@ export interface ActorStartEffect {
   leaseId: string;
   devices: readonly DeviceGrant[];
   bundleIndex: number;
+  /** It was asked before and the answer was lost. */
+  again?: boolean;
 }
 
 /** What came of a start. `unsent`: it certainly did not run. `unknown`: the node will say when it registers again, or is dead. */

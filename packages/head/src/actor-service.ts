@@ -2,6 +2,7 @@ import { asWhiprayError, errorToWire, WhiprayError } from "@whipray/core";
 import {
   type ActorRow,
   type ActorSpec,
+  type ActorStarted,
   actorByName,
   actorCreate,
   actorEnded,
@@ -17,7 +18,9 @@ import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effect
 import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, onlyFor, type Progress } from "./context.ts";
 import { LOST_START_MS } from "./limits.ts";
-import { isTransient } from "./raylets.ts";
+
+/** Ends of a call that leave open whether it ran. */
+const LOST = new Set(["OUTCOME_UNKNOWN", "UNREACHABLE", "GOODBYE", "NODE_DIED", "CANCELLED", "DEADLINE_EXCEEDED"]);
 
 const DONE: Progress = { saved: Promise.resolve(), gone: Promise.resolve() };
 
@@ -167,48 +170,36 @@ export class ActorService {
     this.#asked.set(actorId, epoch);
     const outcome = await this.#ask(effect);
     if (this.#asked.get(actorId) === epoch) this.#asked.delete(actorId);
-    if (outcome.kind === "unknown") this.#ctx.clock.after(LOST_START_MS, () => void this.#giveUp(effect));
-    this.run(actors.started(actorId, epoch, outcome, nodes, clock.now()));
+    if (outcome.kind === "unknown") clock.after(LOST_START_MS, () => this.#askAgain(effect));
+    this.run(actors.started(effect, outcome, nodes, clock.now()));
     this.#ctx.reschedule();
+  }
+
+  /** A start is idempotent: the same question joins the start that is under way, or makes it if the first was lost. */
+  #askAgain(effect: ActorStartEffect): void {
+    const { actorId, epoch } = effect;
+    if (this.#ctx.actors.isStarting(actorId, epoch) && !this.isAsked(actorId)) void this.#start({ ...effect, again: true });
   }
 
   async #ask(effect: ActorStartEffect): Promise<StartOutcome> {
     const { actors, raylets } = this.#ctx;
     const { actorId, epoch, nodeId, nodeEpoch, leaseId, bundleIndex } = effect;
+    // What was asked before may run there, even if nobody can be asked now.
+    const unsent = (reason: string): StartOutcome => (effect.again ? { kind: "unknown" } : { kind: "unsent", reason });
     const peer = raylets.peer(nodeId);
     const record = actors.record(actorId);
-    if (!peer || !record) return { kind: "unsent", reason: "no connection to the node" };
+    if (!peer || !record) return unsent("no connection to the node");
     try {
       const spec = { ...record.spec, bundleIndex };
       const reply = await peer.invoke(actorStart, { spec, epoch, nodeEpoch, leaseId, devices: [...effect.devices] });
       raylets.viewed(nodeId, reply.view);
-      if (reply.refused !== undefined) return { kind: "refused", reason: reply.refused };
-      if (reply.failed) return { kind: "failed", cause: { ...reply.failed, nodeId } };
-      const { ok, address, inc, socket, pid, devices, bundleIndex: at } = reply;
-      if (ok && address !== undefined && inc !== undefined && pid !== undefined) {
-        return { kind: "ok", address, inc, socket, pid, devices, bundleIndex: at };
-      }
-      return {
-        kind: "failed",
-        cause: causeOf("CREATION_FAILED", "the raylet's answer to the start was incomplete", nodeId),
-      };
+      return outcomeOf(reply, nodeId);
     } catch (thrown) {
       const error = asWhiprayError(thrown);
-      if (error.retryable || error.code === "STALE_EPOCH") return { kind: "unsent", reason: error.message };
-      if (peer.closed || isTransient(error)) return { kind: "unknown" };
-      return {
-        kind: "failed",
-        cause: { ...causeOf("CREATION_FAILED", error.message, nodeId), error: errorToWire(error) },
-      };
+      if (error.retryable || error.code === "STALE_EPOCH") return unsent(error.message);
+      if (peer.closed || LOST.has(error.code)) return { kind: "unknown" };
+      return { kind: "failed", cause: { ...causeOf("CREATION_FAILED", error.message, nodeId), error: errorToWire(error) } };
     }
-  }
-
-  /** Nobody said what became of a start, and the node lives: whatever came of it ends there, then it starts again. */
-  async #giveUp({ actorId, epoch, nodeId }: ActorStartEffect): Promise<void> {
-    const { actors, nodes, clock } = this.#ctx;
-    if (!actors.isStarting(actorId, epoch) || this.isAsked(actorId)) return;
-    await this.#stop({ kind: "stop", actorId, epoch, nodeId, cause: causeOf("WORKER_DIED", "its start was lost") });
-    this.run(actors.started(actorId, epoch, { kind: "unsent", reason: "the start was lost" }, nodes, clock.now()));
   }
 
   async #stop({ actorId, epoch, nodeId, cause }: Extract<ActorEffect, { kind: "stop" }>): Promise<void> {
@@ -221,6 +212,16 @@ export class ActorService {
     this.run(actors.stopped(actorId));
     reschedule();
   }
+}
+
+function outcomeOf(reply: ActorStarted, nodeId: string): StartOutcome {
+  const { ok, refused, failed, address, inc, socket, pid, devices, bundleIndex } = reply;
+  if (refused !== undefined) return { kind: "refused", reason: refused };
+  if (failed) return { kind: "failed", cause: { ...failed, nodeId } };
+  if (ok && address !== undefined && inc !== undefined && pid !== undefined) {
+    return { kind: "ok", address, inc, socket, pid, devices, bundleIndex };
+  }
+  return { kind: "failed", cause: causeOf("CREATION_FAILED", "the raylet's answer to the start was incomplete", nodeId) };
 }
 
 function notFound(message: string, details: Record<string, unknown>): WhiprayError {

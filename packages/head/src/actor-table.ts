@@ -1,6 +1,6 @@
 import { ActorAlreadyExistsError, type IdSource } from "@whipray/core";
 import type { ActorRow, ActorSpec, DeathCause, RunningActor } from "@whipray/rpc";
-import type { ActorEffect, StartOutcome } from "./actor-effects.ts";
+import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effects.ts";
 import { type Actor, ActorIndex } from "./actor-index.ts";
 import {
   affinityLost,
@@ -11,7 +11,7 @@ import {
   type FoundPlace,
   findPlace,
 } from "./actor-place.ts";
-import { type ActorRecord, actorRow, causeOf, newActor, restartsAfter } from "./actor-record.ts";
+import { type ActorPlace, type ActorRecord, actorRow, causeOf, newActor, restartsAfter } from "./actor-record.ts";
 import { refusedWaitMs } from "./group-queue.ts";
 import type { GroupTable } from "./group-table.ts";
 import { ACTORS_LIMIT, UNKNOWN_GROUP_MS } from "./limits.ts";
@@ -135,13 +135,23 @@ export class ActorTable {
     const place = actor?.record.place;
     if (actor?.phase !== "planned" || actor.record.epoch !== epoch || !place) return [];
     this.#index.enter(actor, "starting");
-    const { nodeId, nodeEpoch, leaseId, devices, bundleIndex } = place;
-    return [{ kind: "start", actorId, epoch, nodeId, nodeEpoch, leaseId, devices, bundleIndex: bundleIndex ?? -1 }];
+    return [startAt(actorId, epoch, place)];
   }
 
-  started(actorId: string, epoch: number, outcome: StartOutcome, nodes: NodeTable, nowMs: number): ActorEffect[] {
+  /** What came of a start. A process that came up for nobody any more, because a kill overtook its start, is ended. */
+  started(
+    ask: Pick<ActorStartEffect, "actorId" | "epoch" | "nodeId">,
+    outcome: StartOutcome,
+    nodes: NodeTable,
+    nowMs: number,
+  ): ActorEffect[] {
+    const { actorId, epoch, nodeId } = ask;
     const actor = this.#index.live.get(actorId);
-    if (actor?.phase !== "starting" || actor.record.epoch !== epoch) return [];
+    if (actor?.phase !== "starting" || actor.record.epoch !== epoch) {
+      const runs = actor?.phase === "alive" && actor.record.epoch === epoch;
+      if (outcome.kind !== "ok" || runs) return [];
+      return [{ kind: "stop", actorId, epoch, nodeId, cause: causeOf("RAY_KILL", "ended while it was started") }];
+    }
     if (outcome.kind === "unknown") return [];
     this.releaseClaim(actorId, nodes);
     if (outcome.kind === "failed") return this.#ended(actor, outcome.cause, nowMs);
@@ -249,39 +259,32 @@ export class ActorTable {
   }
 
   /**
-   * A raylet says what it runs. What the table knows (same epoch) is adopted, also when its start was never answered; the rest goes.
-   * What should be there and is not has ended; a start that is not there never took place, unless this session still waits for it.
+   * A raylet says what it runs. What the table knows (same epoch) stays; the rest goes.
+   * What should be there and is not has ended. A start that nobody waits for any more is asked for again.
    */
   announced(
     nodeId: string,
     running: readonly RunningActor[],
     stillAsked: (actorId: string) => boolean,
-    nodes: NodeTable,
     nowMs: number,
   ): { drop: string[]; effects: ActorEffect[] } {
     const drop: string[] = [];
     const there = new Set<string>();
     const effects: ActorEffect[] = [];
-    for (const { actorId, epoch, address, inc, pid } of running) {
+    for (const { actorId, epoch } of running) {
       const actor = this.#index.live.get(actorId);
       const mine = actor?.record.place?.nodeId === nodeId && actor.record.epoch === epoch && actor.phase !== "planned";
-      if (!actor || !mine) {
-        drop.push(actorId);
-        continue;
-      }
-      there.add(actorId);
-      if (actor.phase !== "starting" || stillAsked(actorId)) continue;
-      this.releaseClaim(actorId, nodes);
-      effects.push(...this.#running(actor, { address, inc, pid }));
+      if (mine) there.add(actorId);
+      else drop.push(actorId);
     }
-    for (const [actorId, actor] of [...this.#index.live]) {
-      if (actor.record.place?.nodeId !== nodeId || there.has(actorId)) continue;
-      if (actor.phase === "alive") {
-        effects.push(
-          ...this.#ended(actor, causeOf("WORKER_DIED", `its process was gone when ${nodeId} came back`, nodeId), nowMs),
-        );
-      } else if (actor.phase === "starting" && !stillAsked(actorId)) {
-        effects.push(...this.#refused(actor, "the start was lost", nowMs));
+    for (const [actorId, { phase, record }] of [...this.#index.live]) {
+      if (record.place?.nodeId !== nodeId) continue;
+      if (phase === "starting" && !stillAsked(actorId)) {
+        // Its constructor may be done, may still run, or nobody heard of it: the same question again finds out.
+        effects.push({ ...startAt(actorId, record.epoch, record.place), again: true });
+      } else if (phase === "alive" && !there.has(actorId)) {
+        const cause = causeOf("WORKER_DIED", `its process was gone when ${nodeId} came back`, nodeId);
+        effects.push(...this.#ended(this.#index.live.get(actorId)!, cause, nowMs));
       }
     }
     return { drop, effects };
@@ -348,4 +351,9 @@ export class ActorTable {
   #forgotten(): ActorEffect[] {
     return this.#index.evict().map((actorId) => ({ kind: "delete", actorId }));
   }
+}
+
+function startAt(actorId: string, epoch: number, place: ActorPlace): ActorStartEffect {
+  const { nodeId, nodeEpoch, leaseId, devices, bundleIndex } = place;
+  return { kind: "start", actorId, epoch, nodeId, nodeEpoch, leaseId, devices, bundleIndex: bundleIndex ?? -1 };
 }

@@ -17,6 +17,8 @@ import { allOf, checkOwner, type HeadContext, type Progress } from "./context.ts
 import type { GroupEffect } from "./group-effects.ts";
 import { PREPARE_TIMEOUT_MS } from "./limits.ts";
 
+type PrepareEffect = Extract<GroupEffect, { kind: "prepare" }>;
+
 const DONE: Progress = { saved: Promise.resolve(), gone: Promise.resolve() };
 
 /** Serves `pg.*` and carries out what the group table decides. */
@@ -134,26 +136,36 @@ export class GroupService {
     return journal.save("groups", pgId).then(() => void this.run(groups.saved(pgId, epoch)));
   }
 
-  async #prepare(effect: Extract<GroupEffect, { kind: "prepare" }>): Promise<void> {
-    const { groups, nodes, raylets, clock } = this.#ctx;
-    const { pgId, epoch, nodeId, nodeEpoch, bundles, claim } = effect;
-    let refusal: string | undefined;
-    try {
-      const peer = raylets.peer(nodeId);
-      if (!peer) throw new WhiprayError({ code: "UNREACHABLE", message: "no connection" });
-      const reply = await peer.invoke(
-        bundlePrepare,
-        { pgId, epoch, nodeEpoch, bundles },
-        { timeoutMs: PREPARE_TIMEOUT_MS },
-      );
-      raylets.viewed(nodeId, reply.view);
-      if (!reply.ok) refusal = reply.reason ?? "refused";
-    } catch (error) {
-      refusal = asWhiprayError(error).message;
-    }
-    nodes.unclaim(nodeId, claim);
-    this.run(groups.prepared(effect, refusal, clock.now()));
+  async #prepare(effect: PrepareEffect): Promise<void> {
+    const { nodes, clock } = this.#ctx;
+    const timer = clock.after(PREPARE_TIMEOUT_MS, () => {
+      nodes.unclaim(effect.nodeId, effect.claim);
+      this.#prepared(effect, `no answer within ${PREPARE_TIMEOUT_MS} ms`);
+    });
+    // An answer that comes after that still counts: a late yes is taken back.
+    const refusal = await this.#askToPrepare(effect);
+    timer.cancel();
+    nodes.unclaim(effect.nodeId, effect.claim);
+    this.#prepared(effect, refusal);
+  }
+
+  #prepared(effect: PrepareEffect, refusal: string | undefined): void {
+    this.run(this.#ctx.groups.prepared(effect, refusal, this.#ctx.clock.now()));
     this.#ctx.reschedule();
+  }
+
+  /** Undefined is yes. */
+  async #askToPrepare({ pgId, epoch, nodeId, nodeEpoch, bundles }: PrepareEffect): Promise<string | undefined> {
+    const { raylets } = this.#ctx;
+    const peer = raylets.peer(nodeId);
+    if (!peer) return "no connection";
+    try {
+      const reply = await peer.invoke(bundlePrepare, { pgId, epoch, nodeEpoch, bundles });
+      raylets.viewed(nodeId, reply.view);
+      return reply.ok ? undefined : (reply.reason ?? "refused");
+    } catch (error) {
+      return asWhiprayError(error).message;
+    }
   }
 
   async #commit(effect: Extract<GroupEffect, { kind: "commit" }>): Promise<void> {

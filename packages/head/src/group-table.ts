@@ -195,7 +195,11 @@ export class GroupTable {
       const place = group.record.places[index];
       return place?.nodeId === nodeId && place.epoch === epoch;
     });
-    if (lost !== undefined) return this.#lose(group, mine, lost, nowMs);
+    if (lost !== undefined && mine.length > 0) {
+      // What the node has of them under an older epoch must not stay.
+      const release: GroupEffect = { kind: "release", pgId, epoch: group.record.epoch, nodeId, indices: mine };
+      return [release, ...this.#lose(group, mine, lost, nowMs)];
+    }
     for (const index of mine) group.record.places[index]!.committed = true;
     return this.#whenWhole(group.record);
   }

@@ -138,7 +138,7 @@ export class Head {
    * it the head notices by the missing beats.
    */
   linkLost(nodeId: string): void {
-    this.#running?.nodes.run(this.#running.ctx.nodes.linkLost(nodeId));
+    void this.#running?.nodes.linkLost(nodeId);
   }
 
   /** What `status` shows. */

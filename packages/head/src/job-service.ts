@@ -44,7 +44,11 @@ export class JobService {
   }
 
   #left(jobId: string, session: object, error: WhiprayError): void {
-    if (this.#ctx.jobs.endsWith(jobId, session)) this.end(jobId, `its driver is gone (${error.message})`);
+    const { jobs, clock } = this.#ctx;
+    if (!jobs.endsWith(jobId, session)) return;
+    // The driver lives and starts a new session: it opens its job again at once.
+    if (error.code === "SESSION_REPLACED") jobs.left(jobId, clock.now());
+    else this.end(jobId, `its driver is gone (${error.message})`);
   }
 
   /** Answers when everything is gone, at the latest after `CLOSE_WAIT_MS`. */
@@ -73,7 +77,7 @@ export class JobService {
 
   tick(nowMs: number): void {
     for (const jobId of this.#ctx.jobs.late(nowMs))
-      this.end(jobId, "its driver did not come back after a restart of the head");
+      this.end(jobId, "its driver did not come back");
   }
 }
 

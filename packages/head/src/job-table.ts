@@ -60,6 +60,12 @@ export class JobTable {
     return this.#jobs.get(jobId)?.session === session;
   }
 
+  /** The session is gone, and the driver is expected back. */
+  left(jobId: string, nowMs: number): void {
+    const job = this.#jobs.get(jobId);
+    if (job) Object.assign(job, { session: undefined, goneAtMs: nowMs });
+  }
+
   /** Jobs whose driver did not come back in time. */
   late(nowMs: number): string[] {
     return [...this.#jobs].flatMap(([jobId, { goneAtMs }]) =>

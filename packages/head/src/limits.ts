@@ -54,7 +54,7 @@ export const CLOSE_WAIT_MS = 15_000;
 export const JOURNAL_RETRY_MS = 1_000;
 /** Largest journal file, 4 GiB; beyond it new operations are refused with `STORAGE_FULL`. */
 export const JOURNAL_BYTES_LIMIT = 4_294_967_296;
-/** A start without an answer on a node that lives is given up and made anew after this. */
+/** The raylet is asked again about a start whose answer was lost after this, or when it registers again. */
 export const LOST_START_MS = 5_000;
 /** Attempts of groups that one head makes at most; a restarted head counts on above them. */
 export const EPOCHS_PER_TERM = 1_000_000_000;

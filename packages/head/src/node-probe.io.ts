@@ -11,7 +11,7 @@ import type { NodeProber } from "./options.ts";
 export function networkProber(): NodeProber {
   return {
     async probe({ url, pid, hostname }) {
-      if (url !== undefined) return knock(url);
+      if (url !== undefined && /^wss?:/.test(url)) return knock(url);
       return hostname === ownHostname() ? lookAtPid(pid) : "unknown";
     },
   };
@@ -19,8 +19,9 @@ export function networkProber(): NodeProber {
 
 function knock(url: string): Promise<ProbeAnswer> {
   const { promise, resolve } = Promise.withResolvers<ProbeAnswer>();
-  const { hostname, port } = new URL(url);
-  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ""), port: Number(port), timeout: PROBE_EVERY_MS });
+  const { hostname, port, protocol } = new URL(url);
+  const usual = protocol === "wss:" ? 443 : 80;
+  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ""), port: Number(port || usual), timeout: PROBE_EVERY_MS });
   socket.on("connect", () => resolve("there"));
   socket.on("timeout", () => resolve("unknown"));
   socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED" ? "gone" : "unknown"));

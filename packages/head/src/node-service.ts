@@ -6,6 +6,7 @@ import {
   nodeBeat,
   nodeLeave,
   nodeRegister,
+  nodeRenewals,
   nodesList,
   nodeViewChanged,
 } from "@whipray/rpc";
@@ -58,7 +59,7 @@ export class NodeService {
     await journal.save("nodes", nodeId);
     const bundles = ctx.groups.announced(nodeId, epoch, request.bundles, clock.now());
     const stillAsked = (actorId: string) => this.#actors.isAsked(actorId);
-    const actors = ctx.actors.announced(nodeId, request.actors, stillAsked, nodes, clock.now());
+    const actors = ctx.actors.announced(nodeId, request.actors, stillAsked, clock.now());
     clock.after(0, () => {
       this.run(nodes.opened(nodeId, epoch));
       ctx.runGroups(bundles.effects);
@@ -74,6 +75,20 @@ export class NodeService {
       peerTokens: { ...ctx.options.peerTokens },
       peers: this.#peersOf(nodeId),
     };
+  }
+
+  /** The control connection broke. The session may go on over the next one: the answer to a question over it tells. */
+  async linkLost(nodeId: string): Promise<void> {
+    const { nodes, raylets, clock, logger } = this.#ctx;
+    this.run(nodes.linkLost(nodeId));
+    const peer = raylets.peer(nodeId);
+    if (!peer) return;
+    try {
+      await peer.invoke(nodeRenewals, {});
+      if (raylets.isOf(nodeId, peer)) this.run(nodes.linkBack(nodeId, clock.now()));
+    } catch (error) {
+      logger.debug("a raylet did not come back on its session", { nodeId, error: asWhiprayError(error).message });
+    }
   }
 
   /** Other nodes, to ask when the head is silent. */

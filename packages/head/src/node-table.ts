@@ -153,12 +153,20 @@ export class NodeTable {
     return this.#die(this.#current(nodeId, epoch), `left: ${reason}`);
   }
 
-  /** Its control connection broke; ends with the next registration. */
+  /** Its control connection broke; ends with `linkBack` or the next registration. */
   linkLost(nodeId: string): NodeEffect[] {
     const node = this.#nodes.get(nodeId);
     if (!node || node.state === "DEAD") return [];
     node.linkLost = true;
     return this.#suspect(node, "connection lost");
+  }
+
+  /** The same control session goes on over a new connection. */
+  linkBack(nodeId: string, nowMs: number): NodeEffect[] {
+    const node = this.#nodes.get(nodeId);
+    if (node?.state !== "SUSPECT" || !node.linkLost || node.returning) return [];
+    node.linkLost = false;
+    return nowMs - node.renewedAtMs < SUSPECT_MS ? this.#alive(node) : [];
   }
 
   probed(nodeId: string, inc: string, answer: ProbeAnswer, nowMs: number): NodeEffect[] {

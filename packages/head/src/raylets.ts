@@ -3,15 +3,16 @@ import type { Method, NodeView, Peer } from "@whipray/rpc";
 import { ORDER_RETRY, ORDER_TIMEOUT_MS } from "./limits.ts";
 import type { NodeTable } from "./node-table.ts";
 
-/** Errors that say nothing about what was asked: the same order may be sent again. */
-const TRANSIENT = new Set([
-  "UNREACHABLE",
-  "OUTCOME_UNKNOWN",
-  "DEADLINE_EXCEEDED",
-  "TIMEOUT",
-  "CLOSED",
-  "CANCELLED",
-  "BUSY",
+/** Answers that stand: asking again would bring the same. Whatever else goes wrong, an order is repeated. */
+const FINAL = new Set([
+  "STALE_EPOCH",
+  "NOT_FOUND",
+  "BUNDLE_NOT_FOUND",
+  "FORBIDDEN",
+  "METHOD_NOT_FOUND",
+  "INVALID_MESSAGE",
+  "INVALID_BUNDLES",
+  "RANGE",
 ]);
 
 /** Sessions to the registered raylets, and orders that must arrive. */
@@ -57,7 +58,7 @@ export class Raylets {
 
   /**
    * An order that is safe to repeat: sent until the raylet answers. Undefined when the node is dead or has started anew: then nothing of the
-   * order's subject is left there. @throws WhiprayError what the raylet answered.
+   * order's subject is left there. @throws WhiprayError an answer of the raylet that stands.
    */
   async order<Request, Reply extends { view: NodeView }>(
     nodeId: string,
@@ -91,8 +92,8 @@ export class Raylets {
       return reply;
     } catch (thrown) {
       const error = asWhiprayError(thrown);
-      if (!peer.closed && !isTransient(error)) throw error;
-      this.#logger.debug("an order is repeated", { method: method.name, nodeId, error: error.message });
+      if (FINAL.has(error.code)) throw error;
+      this.#logger.debug("an order is repeated", { method: method.name, nodeId, code: error.code, error: error.message });
       return undefined;
     }
   }
@@ -107,8 +108,4 @@ export class Raylets {
     this.#closed = true;
     this.#peers.clear();
   }
-}
-
-export function isTransient(error: WhiprayError): boolean {
-  return error.retryable || TRANSIENT.has(error.code);
 }

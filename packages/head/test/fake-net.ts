@@ -10,6 +10,7 @@ export class FakeNet {
   readonly endpoints = new Map<string, FakeEndpoint>();
   /** Pairs of addresses between which nothing passes now. */
   readonly #cuts = new Set<string>();
+  readonly #tails = new Map<string, Promise<void>>();
   #healed = Promise.withResolvers<void>();
 
   constructor(clock: Clock) {
@@ -32,10 +33,14 @@ export class FakeNet {
     this.#healed = Promise.withResolvers();
   }
 
-  /** Resolves when a message from one to the other arrives. */
-  async pass(from: string, to: string): Promise<void> {
-    await Promise.resolve();
-    while (this.#cuts.has(`${from} ${to}`)) await this.#healed.promise;
+  /** Resolves when a message from one to the other arrives, in the order of sending. */
+  pass(from: string, to: string): Promise<void> {
+    const way = `${from} ${to}`;
+    const arrived = (this.#tails.get(way) ?? Promise.resolve()).then(async () => {
+      while (this.#cuts.has(way)) await this.#healed.promise;
+    });
+    this.#tails.set(way, arrived);
+    return arrived;
   }
 }
 
@@ -61,6 +66,10 @@ export class FakeEndpoint implements Endpoint {
   }
 
   onCall(): void {}
+
+  serveRaw(): void {}
+
+  async reachable(): Promise<void> {}
 
   onPeer(listener: (peer: Peer) => void): void {
     this.#onPeer.push(listener);
@@ -174,6 +183,8 @@ export class FakePeer implements Peer {
   onClose(listener: (error: WhiprayError) => void): void {
     this.#onClose.push(listener);
   }
+
+  onReset(): void {}
 
   close(error = new WhiprayError({ code: "GOODBYE", message: `${this.#own.address} closed the session` })): void {
     this.end(error);

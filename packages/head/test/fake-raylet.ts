@@ -13,6 +13,7 @@ import {
   type NodeView,
   nodeBeat,
   nodeRegister,
+  nodeRenewals,
   nodeViewChanged,
 } from "@whipray/rpc";
 import type { FakeEndpoint, FakeNet, FakePeer } from "./fake-net.ts";
@@ -55,10 +56,13 @@ export class FakeRaylet {
   readonly #total: Record<string, number>;
   readonly #gpus: number;
   #free: Record<string, number>;
+  /** Newest epoch seen of each group. */
+  readonly #newest = new Map<string, number>();
   readonly #shares = new Map<string, number>();
   #version = 0;
   #pids = 1_000;
   #beats = 0;
+  #rejoining = false;
 
   constructor(net: FakeNet, nodeId: string, total: Record<string, number>, options: { gpus?: number; inc?: string } = {}) {
     this.net = net;
@@ -84,18 +88,24 @@ export class FakeRaylet {
       await this.prepareGate;
       if (request.nodeEpoch !== this.epoch) return { ok: false, reason: "STALE_EPOCH", view: this.view() };
       if (this.refusePrepare !== undefined) return { ok: false, reason: this.refusePrepare, view: this.view() };
-      const fits = request.bundles.every((bundle) => this.#fits(bundle.units, bundle.devices));
-      if (!fits) return { ok: false, reason: "not free any more", view: this.view() };
-      for (const bundle of request.bundles) {
-        const at = `${request.pgId} ${bundle.index}`;
-        if (this.bundles.get(at)?.epoch === request.epoch) continue;
+      // As the real ledger: an older epoch of the group is stale, a bundle that is held must be released first.
+      if (request.epoch < (this.#newest.get(request.pgId) ?? 0)) throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
+      const wanted = request.bundles.filter((bundle) => this.bundles.get(`${request.pgId} ${bundle.index}`)?.epoch !== request.epoch);
+      const held = wanted.some((bundle) => this.bundles.has(`${request.pgId} ${bundle.index}`));
+      if (held || !wanted.every((bundle) => this.#fits(bundle.units, bundle.devices))) {
+        return { ok: false, reason: held ? "release it first" : "not free any more", view: this.view() };
+      }
+      this.#newest.set(request.pgId, request.epoch);
+      for (const bundle of wanted) {
         this.#take(bundle.units, bundle.devices);
+        const at = `${request.pgId} ${bundle.index}`;
         this.bundles.set(at, { epoch: request.epoch, units: bundle.units, devices: bundle.devices, committed: false });
       }
       return { ok: true, view: this.view() };
     });
     endpoint.serve(bundleCommit, (request) => {
       this.log.push(`commit ${request.pgId} ${request.indices}`);
+      if (request.epoch < (this.#newest.get(request.pgId) ?? 0)) throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
       for (const index of request.indices) {
         const bundle = this.bundles.get(`${request.pgId} ${index}`);
         if (bundle?.epoch !== request.epoch) throw new WhiprayError({ code: "NOT_FOUND", message: `no bundle ${index}` });
@@ -105,6 +115,7 @@ export class FakeRaylet {
     });
     endpoint.serve(bundleRelease, (request) => {
       this.log.push(`release ${request.pgId} ${request.indices ?? "all"}`);
+      this.#newest.set(request.pgId, Math.max(request.epoch, this.#newest.get(request.pgId) ?? 0));
       for (const [at, bundle] of [...this.bundles]) {
         const [pgId, index] = at.split(" ");
         if (pgId !== request.pgId || bundle.epoch > request.epoch) continue;
@@ -116,6 +127,8 @@ export class FakeRaylet {
     });
     endpoint.serve(actorStart, async ({ spec, epoch, devices }): Promise<ActorStarted> => {
       this.log.push(`start ${spec.actorId} ${epoch} bundle ${spec.bundleIndex}`);
+      const known = this.actors.get(spec.actorId);
+      if (known?.epoch === epoch) return this.#started(known);
       const answer = this.startAnswers.shift();
       if (answer instanceof Error) throw answer;
       if (answer instanceof Promise) await answer;
@@ -125,12 +138,12 @@ export class FakeRaylet {
         if (!this.#fits(spec.placementUnits, devices)) return { ok: false, refused: "not free any more", view: this.view() };
         this.#take(spec.units, devices);
       }
-      const pid = this.#pids++;
-      this.actors.set(spec.actorId, { epoch, units: spec.units, devices, bundle: inBundle, pid });
+      const running = { epoch, units: spec.units, devices, bundle: inBundle, pid: this.#pids++ };
+      this.actors.set(spec.actorId, running);
       this.#tellView();
-      const inc = `inc_w${pid}`;
-      return { ok: true, address: `${this.nodeId}/worker_${pid}`, inc, socket: `/run/${pid}`, pid, devices, view: this.view() };
+      return this.#started(running);
     });
+    endpoint.serve(nodeRenewals, () => ({ renewedAgoMs: 0 }));
     endpoint.serve(actorStop, ({ actorId, epoch }) => {
       this.log.push(`stop ${actorId} ${epoch}`);
       const running = this.actors.get(actorId);
@@ -139,9 +152,14 @@ export class FakeRaylet {
     });
   }
 
+  #started({ pid, devices }: Running): ActorStarted {
+    const process = { address: `${this.nodeId}/worker_${pid}`, inc: `inc_w${pid}`, socket: `/run/${pid}`, pid };
+    return { ok: true, ...process, devices, view: this.view() };
+  }
+
   #forgetActor(actorId: string): void {
-    const running = this.actors.get(actorId)!;
-    this.actors.delete(actorId);
+    const running = this.actors.get(actorId);
+    if (!this.actors.delete(actorId) || !running) return;
     if (running.bundle === undefined) this.#giveBack(running.units, running.devices);
   }
 
@@ -201,8 +219,8 @@ export class FakeRaylet {
     this.epoch = this.registered.epoch;
     for (const actorId of this.registered.dropActors) this.#forgetActor(actorId);
     for (const { pgId, index } of this.registered.dropBundles) {
-      const bundle = this.bundles.get(`${pgId} ${index}`)!;
-      this.bundles.delete(`${pgId} ${index}`);
+      const bundle = this.bundles.get(`${pgId} ${index}`);
+      if (!this.bundles.delete(`${pgId} ${index}`) || !bundle) continue;
       this.#giveBack(bundle.units, bundle.devices);
     }
     this.#tellView();
@@ -218,9 +236,22 @@ export class FakeRaylet {
   #beat(of: FakeEndpoint): void {
     this.clock.after(1_000, () => {
       if (!of.alive || this.endpoint !== of) return;
-      if (this.beating) this.head.invoke(nodeBeat, { nodeId: this.nodeId, epoch: this.epoch, n: ++this.#beats }).catch(() => undefined);
+      if (this.beating) {
+        const beat = { nodeId: this.nodeId, epoch: this.epoch, n: ++this.#beats };
+        this.head.invoke(nodeBeat, beat, { timeoutMs: 5_000 }).catch((error: { code?: string }) => {
+          if (error.code === "STALE_EPOCH" || this.head.closed) void this.#rejoin();
+        });
+      }
       this.#beat(of);
     });
+  }
+
+  /** As a raylet does when a beat was refused or its session to the head is over. */
+  async #rejoin(): Promise<void> {
+    if (this.#rejoining) return;
+    this.#rejoining = true;
+    await this.register().catch(() => undefined);
+    this.#rejoining = false;
   }
 
   /** A process of an actor ends by itself. */

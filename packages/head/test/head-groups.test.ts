@@ -287,6 +287,7 @@ describe("failure", () => {
     const pgId = await driver.group([{ CPU: 2 }, { CPU: 2 }], { strategy: "STRICT_SPREAD" });
     await cluster.settle();
     expect(a.bundles.size).toBe(1);
+    cluster.net.cut("head/head", "node_b/raylet");
     cluster.head.linkLost("node_b");
     await cluster.run(100);
     expect(a.bundles.size).toBe(0);

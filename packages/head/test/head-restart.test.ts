@@ -1,3 +1,4 @@
+import { WhiprayError } from "@whipray/core";
 import { kvGet, kvPut } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
@@ -166,5 +167,46 @@ describe("owners after a restart", () => {
     expect((await driver.table(pgId)).state).toBe("PENDING");
     await cluster.run(1_500);
     expect((await driver.table(pgId)).state).toBe("REMOVED");
+  });
+});
+
+describe("starts and connections", () => {
+  test("a constructor that runs through a restart of the head runs once: the new head finds it by the same epoch", async () => {
+    const a = await cluster.node("a", { CPU: 1 });
+    const gate = Promise.withResolvers<void>();
+    a.startAnswers.push(gate.promise);
+    const actorId = await driver.actor({ CPU: 1 });
+    await cluster.settle();
+    cluster.killHead();
+    gate.resolve();
+    await cluster.restartHead({}, { drivers: [driver] });
+    expect(await driver.alive(actorId)).toMatchObject({ epoch: 1, pid: 1_000 });
+    expect(a.actors.size).toBe(1);
+  });
+
+  test("a broken connection whose session goes on is suspect only until the session answers", async () => {
+    await cluster.node("a", { CPU: 1 });
+    const state = () => cluster.head.status().nodes[0]?.state;
+    cluster.net.cut("head/head", "node_a/raylet");
+    cluster.head.linkLost("node_a");
+    await cluster.run(2_000);
+    expect(state()).toBe("SUSPECT");
+    cluster.net.heal();
+    await cluster.settle();
+    expect(state()).toBe("ALIVE");
+  });
+
+  test("a driver whose session was replaced has its grace to open the job again", async () => {
+    const a = await cluster.node("a", { CPU: 1 });
+    await driver.alive(await driver.actor({ CPU: 1 }));
+    const replaced = new WhiprayError({ code: "SESSION_REPLACED", message: "a new session" });
+    driver.head.close(replaced);
+    await cluster.run(5_000);
+    await driver.open();
+    await cluster.run(60_000);
+    expect(a.actors.size).toBe(1);
+    driver.head.close(replaced);
+    await cluster.run(31_000);
+    expect(a.idle).toBe(true);
   });
 });

@@ -9,7 +9,7 @@ import {
   type Infer,
 } from "@whipray/rpc";
 import type { CauseBook } from "./cause-book.ts";
-import { type Corpse, creationFailed, deathCause, showExit, withCorpse } from "./death-cause.ts";
+import { type Corpse, creationFailed, deathCause, showExit, startFailed, withCorpse } from "./death-cause.ts";
 import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
 import type { EngineService } from "./engine-service.ts";
 import type { HeadLink } from "./head-link.ts";
@@ -52,7 +52,7 @@ export class ActorService {
 
   constructor(options: ActorServiceOptions) {
     this.#options = options;
-    options.endpoint.serve(actorStart, (request) => this.#start(request));
+    options.endpoint.serve(actorStart, (request, call) => this.#start(request, call.signal));
     options.endpoint.serve(actorStop, async ({ actorId, epoch, graceMs, cause }) => {
       const actor = options.actors.get(actorId);
       const found = actor !== undefined && actor.epoch <= epoch;
@@ -61,14 +61,17 @@ export class ActorService {
     });
   }
 
-  async #start(request: ActorStart): Promise<ActorStarted> {
+  async #start(request: ActorStart, asked: AbortSignal): Promise<ActorStarted> {
     const { head, ledger, actors } = this.#options;
     const { spec, epoch, leaseId, devices } = request;
     await head.checkEpoch(request.nodeEpoch);
     for (let known = actors.get(spec.actorId); known; known = actors.get(spec.actorId)) {
       if (known.epoch > epoch) throw stale(spec.actorId, epoch, known.epoch);
       // The head asks again when it lost the first answer: same actor, same epoch, same process.
-      if (known.epoch === epoch) return known.started;
+      if (known.epoch === epoch) {
+        known.asked = asked;
+        return known.started;
+      }
       await this.end(known, { kind: "RAY_KILL", message: `replaced by epoch ${epoch}` }, 0);
     }
     const { units, placementUnits, pgId, bundleIndex } = spec;
@@ -77,6 +80,7 @@ export class ActorService {
     const actor: HostedActor = {
       ...{ spec, epoch, lease: answer.lease, worker: undefined, alive: false, ending: undefined, graceMs: undefined },
       started: Promise.resolve({ ok: false, view: ledger.view() }),
+      asked,
       abort: new AbortController(),
       ended: Promise.withResolvers<void>(),
     };
@@ -87,7 +91,7 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger } = this.#options;
+    const { workers, visibility, ledger, head } = this.#options;
     const { spec, lease } = actor;
     try {
       const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
@@ -99,11 +103,18 @@ export class ActorService {
       if (actor.ending) return await this.#failed(actor, actor.ending);
       actor.alive = true;
       workers.hosted();
+      // The head that asked is gone and this answer with it: a registration tells that the actor lives, or learns that it must go.
+      if (actor.asked.aborted) head.registerAgain();
       const { address, socket, pid, peer } = worker;
       const where = { address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] };
       const bundle = lease.bundleIndex === undefined ? {} : { bundleIndex: lease.bundleIndex };
       return { ok: true, ...where, ...bundle, view: ledger.view() };
     } catch (error) {
+      if (!actor.worker && error instanceof WhiprayError && error.retryable && !actor.ending) {
+        // No memory or descriptors left for a process now: as good as no room.
+        await this.#cleanUp(actor, creationFailed(error, this.#options.nodeId));
+        return { ok: false, refused: error.message.slice(0, 1_024), view: ledger.view() };
+      }
       return await this.#failed(actor, actor.ending ?? (await this.#startCause(actor, error)));
     }
   }
@@ -127,7 +138,7 @@ export class ActorService {
   async #startCause(actor: HostedActor, error: unknown): Promise<DeathCause> {
     const { worker } = actor;
     const { nodeId, clock } = this.#options;
-    if (!worker) return creationFailed(error, nodeId);
+    if (!worker) return startFailed(error, nodeId);
     if (worker.peer.closed) {
       const exit = await Promise.race([worker.child.exited, delay(clock, EXIT_NEWS_MS)]);
       if (exit) {
@@ -188,17 +199,26 @@ export class ActorService {
 
   /** Ends what the worker started and left: children in other sessions, double forks. */
   async #sweep(actor: HostedActor, worker: Worker): Promise<void> {
-    const { processes, quarantine } = this.#options;
-    const { left } = await processes.sweep(WORKER_MARK, worker.workerId, SWEEP_MS);
+    const left = await this.#swept(worker);
     if (left === 0) return;
     const reason = `${left} processes that ${worker.workerId} started cannot be killed`;
-    quarantine.hold(actor.lease.devices, reason, this.#swept(worker));
+    this.#options.quarantine.hold(actor.lease.devices, reason, this.#sweptAtLast(worker));
   }
 
-  async #swept(worker: Worker): Promise<void> {
-    const { processes, clock } = this.#options;
-    do await delay(clock, STUCK_PAUSE_MS);
-    while ((await processes.sweep(WORKER_MARK, worker.workerId, SWEEP_MS)).left > 0);
+  /** How many are left. When nobody can tell, one: what may be there must not be ignored. */
+  async #swept({ workerId, child }: Worker): Promise<number> {
+    const { processes, logger } = this.#options;
+    try {
+      return (await processes.sweep(WORKER_MARK, workerId, SWEEP_MS, child.startTime)).left;
+    } catch (error) {
+      logger.error("processes could not be looked at", { workerId, error: String(error) });
+      return 1;
+    }
+  }
+
+  async #sweptAtLast(worker: Worker): Promise<void> {
+    do await delay(this.#options.clock, STUCK_PAUSE_MS);
+    while ((await this.#swept(worker)) > 0);
   }
 }
 

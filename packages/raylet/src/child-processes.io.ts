@@ -1,13 +1,15 @@
 import { spawn as spawnChild } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import type { Readable } from "node:stream";
-import { type Clock, delay, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, delay, systemClock, WhiprayError } from "@whipray/core";
 import type { LogWriter, OutputStream } from "./logs.ts";
-import { processesWith, statOf } from "./process-table.io.ts";
+import { type MarkedProcesses, processesWith, statOf } from "./process-table.io.ts";
 import type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./processes.ts";
 import { spawnInTerminal } from "./pty.io.ts";
 
 const SWEEP_PAUSE_MS = 20;
+/** Looks at an unreadable /proc before it is an error. */
+const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
 
 /** Real processes of this machine. */
@@ -62,14 +64,14 @@ export class ChildProcesses implements Processes {
     };
   }
 
-  async sweep(variable: string, value: string, timeoutMs: number): Promise<SweepOutcome> {
+  async sweep(variable: string, value: string, timeoutMs: number, notBefore?: number): Promise<SweepOutcome> {
     const untilMs = this.#clock.now() + timeoutMs;
     const killed = new Set<string>();
     for (let empty = 0; ; ) {
-      const { found, unclear } = await processesWith(variable, value);
+      const { found, unclear } = await look(variable, value, notBefore);
       empty = found.length === 0 ? empty + 1 : 0;
-      const sure = empty > (unclear ? 1 : 0);
-      if (sure || this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
+      if (empty > (unclear ? 1 : 0)) return { killed: killed.size, left: 0 };
+      if (this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {
         if (statOf(pid)?.startTime !== startTime) continue;
         killed.add(`${pid}/${startTime}`);
@@ -87,6 +89,18 @@ export class ChildProcesses implements Processes {
 
 /** How long output is still read after an exit whose pipes somebody else holds open. */
 const OUTPUT_WAIT_MS = 500;
+
+/** /proc can be unreadable for a moment (no descriptor left, F38): then nothing is known, and the look is repeated. */
+async function look(variable: string, value: string, notBefore: number | undefined): Promise<MarkedProcesses> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await processesWith(variable, value, notBefore);
+    } catch (error) {
+      if (attempt === LOOKS_LIMIT) throw asWhiprayError(error, "PROC_UNREADABLE");
+      await delay(systemClock, SWEEP_PAUSE_MS * attempt);
+    }
+  }
+}
 
 function feed(pipe: Readable, stream: OutputStream, log: LogWriter): void {
   pipe.on("data", (chunk: Buffer) => {

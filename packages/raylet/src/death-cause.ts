@@ -49,6 +49,14 @@ export function creationFailed(error: unknown, nodeId: string, corpse?: Corpse):
   return { ...known, message: message.slice(0, MESSAGE_LIMIT), error: wire };
 }
 
+/** Why an actor got no process: a process that died is no fault of the actor's (it may be restarted), a refused environment is. */
+export function startFailed(error: unknown, nodeId: string): DeathCause {
+  const code = error instanceof WhiprayError ? error.code : "";
+  if (code !== "WORKER_START_FAILED" && code !== "SPAWN_FAILED") return creationFailed(error, nodeId);
+  const { details, message } = error as WhiprayError;
+  return { ...(details["cause"] as DeathCause | undefined), kind: "WORKER_DIED", message, nodeId };
+}
+
 /** The cause as an error for a caller on this machine. */
 export function causeError(process: string, cause: DeathCause): WhiprayError {
   const { message, exitCode, signal, stderrTail, logPath, pid, nodeId } = cause;

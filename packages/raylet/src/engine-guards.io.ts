@@ -128,6 +128,7 @@ class GuardTree implements GuardedEngine {
   readonly #stuck = Promise.withResolvers<TreeEnd>();
   readonly #hungUp = Promise.withResolvers<void>();
   #guard: Child | undefined;
+  #toldGone = false;
 
   constructor(lease: string, options: EngineGuardsOptions) {
     this.#lease = lease;
@@ -177,11 +178,17 @@ class GuardTree implements GuardedEngine {
         this.#stuck.resolve({ killed: 0, left: event.count });
         break;
       case "gone":
-        this.#gone.resolve({ killed: event.killed, left: 0 });
+        this.#toldGone = true;
+        void this.#guardLeaves().then(() => this.#gone.resolve({ killed: event.killed, left: 0 }));
         break;
       case "guard_failed":
         this.#options.logger.error("a guard failed", { engineId: this.#lease, error: event.message });
     }
+  }
+
+  /** The guard is the last process of the tree, and the one that holds its locks. */
+  async #guardLeaves(): Promise<void> {
+    await Promise.race([this.#guard?.exited, delay(this.#options.clock, LAST_LINES_MS)]);
   }
 
   #fail(code: string, reason: string, details: Record<string, unknown> = {}): void {
@@ -193,6 +200,7 @@ class GuardTree implements GuardedEngine {
   /** The guard's own exit. Its last lines come through another thread, perhaps later than the news of its end. */
   async #guardEnded(exit: ProcessExit): Promise<void> {
     await Promise.race([this.#hungUp.promise, delay(this.#options.clock, LAST_LINES_MS)]);
+    if (this.#toldGone) return;
     const how = exit.signal ?? `exit code ${exit.code}`;
     this.#fail("ENGINE_START_FAILED", `its guard ended with ${how} before the engine ran`);
     // Without its "gone" nobody watched the tree's last moments: we do.

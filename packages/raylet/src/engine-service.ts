@@ -122,18 +122,14 @@ export class EngineService {
     const { engineId, graceMs, pty, epoch } = request;
     const devices = this.#devices(request, actor);
     const cwd = request.cwd ?? this.#options.cwd;
-    const env = this.#environment(
-      request,
-      actor,
-      devices,
-      cwd,
-      await secrets.write(`${engineId}.token`, request.token),
-    );
     const args = request.argv.length > 0 ? request.argv : this.#options.engineHostArgs;
     const argv = [request.python ?? "python3", ...args];
-    const log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
+    const locks = this.#locks(devices);
+    const tokenFile = await secrets.write(`${engineId}.token`, request.token);
+    let log: LogWriter | undefined;
     try {
-      const locks = this.#locks(devices);
+      const env = this.#environment(request, actor, devices, cwd, tokenFile);
+      log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
       const guarded = await guards.start({ engineId, epoch, argv, cwd, env, locks, graceMs, log, pty });
       const engine: Engine = { engineId, actor, guarded, devices, log, graceMs };
       this.#engines.set(engineId, engine);
@@ -142,14 +138,19 @@ export class EngineService {
       void guarded.gone.then(() => this.#gone(engine));
       return engine;
     } catch (thrown) {
-      await secrets.remove(`${engineId}.token`);
-      const error = asWhiprayError(thrown, "ENGINE_START_FAILED").at({
-        stderrTail: log.errorTail(),
-        logPath: log.path,
-      });
-      await log.close();
+      const error = asWhiprayError(thrown, "ENGINE_START_FAILED");
+      if (log) error.at({ stderrTail: log.errorTail(), logPath: log.path });
+      await log?.close();
+      await this.#removeToken(engineId);
       throw error;
     }
+  }
+
+  async #removeToken(engineId: string): Promise<void> {
+    const { secrets, logger } = this.#options;
+    await secrets.remove(`${engineId}.token`).catch((error: unknown) => {
+      logger.error("a token file was not removed", { engineId, error: String(error) });
+    });
   }
 
   /** Devices of the lease, or the part of them that was asked for. @throws WhiprayError `INVALID_DEVICES` */
@@ -217,7 +218,7 @@ export class EngineService {
   #gone(engine: Engine): void {
     this.#engines.delete(engine.engineId);
     void engine.log.close();
-    void this.#options.secrets.remove(`${engine.engineId}.token`);
+    void this.#removeToken(engine.engineId);
   }
 
   async #stop(engine: Engine, graceMs: number): Promise<TreeEnd> {

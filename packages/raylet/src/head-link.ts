@@ -58,6 +58,8 @@ export class HeadLink {
   readonly #untold: EndedActor[] = [];
   /** Epoch of the last registration; 0 before the first. Grants of older epochs are refused. */
   epoch = 0;
+  /** Nothing new is taken any more. */
+  leaving = false;
   #peer: Peer | undefined;
   #registering: Promise<void> | undefined;
   #again = false;
@@ -127,6 +129,11 @@ export class HeadLink {
         await delay(clock, backoffMs(REGISTER_BACKOFF, attempt, random));
       }
     }
+    if (first)
+      throw new WhiprayError({
+        code: "NODE_LEAVING",
+        message: `${this.#options.nodeId} left before it was registered`,
+      });
   }
 
   #connect(): Peer {
@@ -216,9 +223,13 @@ export class HeadLink {
 
   /**
    * A grant of the head names the registration that it was made for. One that overtook the reply to our registration waits for it.
-   * @throws WhiprayError `STALE_EPOCH` for a grant of another registration.
+   * @throws WhiprayError `STALE_EPOCH` for a grant of another registration; `NODE_LEAVING` (retryable).
    */
   async checkEpoch(nodeEpoch: number): Promise<void> {
+    if (this.leaving) {
+      const message = `${this.#options.nodeId} is leaving`;
+      throw new WhiprayError({ code: "NODE_LEAVING", message, retryable: true });
+    }
     if (nodeEpoch > this.epoch) await this.#registering;
     if (nodeEpoch === this.epoch) return;
     throw new WhiprayError({

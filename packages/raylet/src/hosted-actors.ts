@@ -18,6 +18,8 @@ export interface HostedActor {
   ending: DeathCause | undefined;
   /** Shortest grace that somebody asked for; undefined for an actor that ended by itself: then each engine has its own. */
   graceMs: number | undefined;
+  /** Aborted when whoever asked for it last will not hear the answer. */
+  asked: AbortSignal;
   /** Aborted when it ends before it has a process. */
   readonly abort: AbortController;
   /** Resolves when nothing of it is left, or what is left is quarantined. */

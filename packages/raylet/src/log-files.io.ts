@@ -124,7 +124,7 @@ class LogFile implements LogWriter {
     this.#flushTimer?.cancel();
     this.#enqueue(this.#merger.flush());
     await this.#writing;
-    await this.#file?.close();
+    await this.#file?.close().catch((error: unknown) => this.#lost(0, error));
     this.#file = undefined;
     this.#tails = { out: new ByteTail(0), err: new ByteTail(0) };
     this.#closedHook();

@@ -8,6 +8,10 @@ export class MemoryEngine implements GuardedEngine {
   readonly terminal = undefined;
   readonly spec: GuardSpec;
   readonly stops: number[] = [];
+  /** Ends when the test says so (`vanish`), not at once: as one that uses its grace. */
+  slow = false;
+  /** Some process of its tree is left. */
+  alive = true;
   /** Processes that survive a stop until `vanish` (D state). */
   stuck = 0;
   readonly #exited = Promise.withResolvers<ProcessExit>();
@@ -23,20 +27,25 @@ export class MemoryEngine implements GuardedEngine {
   /** Its first process ends; the rest of the tree with it unless some are stuck. */
   exit(exit: ProcessExit): void {
     this.#exited.resolve(exit);
-    if (this.stuck === 0) this.#gone.resolve({ killed: 0, left: 0 });
+    if (this.stuck === 0 && !this.slow) this.#end(0);
   }
 
   /** What was stuck goes at last. */
   vanish(): void {
     this.stuck = 0;
-    this.#gone.resolve({ killed: 1, left: 0 });
+    this.#end(1);
+  }
+
+  #end(killed: number): void {
+    this.alive = false;
+    this.#gone.resolve({ killed, left: 0 });
   }
 
   async stop(graceMs: number): Promise<TreeEnd> {
     this.stops.push(graceMs);
     this.#exited.resolve({ code: null, signal: graceMs > 0 ? "SIGTERM" : "SIGKILL" });
     if (this.stuck > 0) return { killed: 0, left: this.stuck };
-    this.#gone.resolve({ killed: 1, left: 0 });
+    if (!this.slow) this.#end(1);
     return this.gone;
   }
 }

@@ -1,3 +1,4 @@
+import type { Logger } from "@whipray/core";
 import { type Endpoint, type Peer, portsLease, portsRelease } from "@whipray/rpc";
 import type { HostedActors } from "./hosted-actors.ts";
 import type { Ports } from "./ports.ts";
@@ -7,6 +8,7 @@ export interface PortServiceOptions {
   readonly actors: HostedActors;
   readonly ports: Ports;
   readonly ip: string;
+  readonly logger: Logger;
 }
 
 /**
@@ -47,7 +49,15 @@ export class PortService {
 
   /** Gives back all ports of an actor, or of another process. */
   releaseAll(holder: string): void {
-    for (const owner of this.#owners.get(holder) ?? []) this.#options.ports.release(name(holder, owner));
+    const { ports, logger } = this.#options;
+    for (const owner of this.#owners.get(holder) ?? []) {
+      try {
+        ports.release(name(holder, owner));
+      } catch (error) {
+        // The holder is gone either way; the leases go with this raylet at the latest.
+        logger.error("ports were not given back", { holder, owner, error: String(error) });
+      }
+    }
     this.#owners.delete(holder);
   }
 }

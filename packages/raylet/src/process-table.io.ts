@@ -34,8 +34,11 @@ export interface MarkedProcesses {
 
 const KERNEL_THREADS = 2;
 
-/** Other processes that were started with `variable=value` in their environment, zombies left out. */
-export async function processesWith(variable: string, value: string): Promise<MarkedProcesses> {
+/**
+ * Other processes that were started with `variable=value` in their environment, zombies left out. Those that started before
+ * `notBefore` (clock ticks after boot) are not looked at: descendants of a process are younger than it.
+ */
+export async function processesWith(variable: string, value: string, notBefore = 0): Promise<MarkedProcesses> {
   const mark = Buffer.from(`\0${variable}=${value}\0`);
   const found: ProcessStat[] = [];
   let unclear = false;
@@ -45,6 +48,7 @@ export async function processesWith(variable: string, value: string): Promise<Ma
     if (pid === process.pid) continue;
     const before = statOf(pid);
     if (!before || before.state === "Z" || before.state === "X") continue;
+    if (before.startTime < notBefore) continue;
     if (before.parent === KERNEL_THREADS || pid === KERNEL_THREADS) continue;
     // Those of other users cannot be read, and are not ours.
     const environment = await readFile(`/proc/${pid}/environ`).catch(() => undefined);

@@ -45,9 +45,9 @@ export interface Processes {
   spawn(spec: SpawnSpec): Promise<Child>;
   /**
    * SIGKILLs every process whose environment holds `variable=value`, again until none is left or `timeoutMs` is over. Finds what
-   * left its session, its group and its parents.
+   * left its session, its group and its parents. `notBefore` is the start time of the oldest that it may be.
    */
-  sweep(variable: string, value: string, timeoutMs: number): Promise<SweepOutcome>;
+  sweep(variable: string, value: string, timeoutMs: number, notBefore?: number): Promise<SweepOutcome>;
   /** Whether this very process (not another one of the same number) still runs. */
   alive(pid: number, startTime: number): boolean;
 }

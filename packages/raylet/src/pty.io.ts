@@ -1,3 +1,4 @@
+/// <reference path="./node-pty.d.ts" />
 import { constants } from "node:os";
 import { WhiprayError } from "@whipray/core";
 import { ByteTail } from "./byte-tail.ts";

@@ -108,7 +108,7 @@ export class Raylet {
     const { cacheDirectory, enginePythonPath, engineHostArgs = ["-m", "whipray_engine"] } = options;
     const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
     const engines = new EngineService({ ...shared, ...hosts, devices: node.devices });
-    const ports = new PortService({ endpoint, actors, ports: parts.ports, ip: node.ip });
+    const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
     const actorService = new ActorService({ ...shared, workers, engines, ports });
     new LogService({ endpoint, logs, causes, nodeId });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
@@ -143,6 +143,7 @@ export class Raylet {
 
   async #stop(reason: string): Promise<void> {
     const { beats, guards, ports } = this.#parts;
+    this.#head.leaving = true;
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
     await this.#workers.close();
     await this.#head.leave(reason);

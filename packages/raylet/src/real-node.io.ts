@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
 import { builtinPlugins, type DevicePlugin, detectDevices, FAKE_VENDOR, systemProbe } from "@whipray/devices";
@@ -87,8 +88,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const processes = new ChildProcesses(clock);
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
-  const swept = await openRuntimeDirectory(directory, owner, processes, logger);
-  const facts = await readHostFacts(options.ip);
+  const opening = openRuntimeDirectory(directory, owner, processes, logger);
+  const [swept, facts] = await Promise.all([opening, readHostFacts(options.ip)]);
   const name = options.name ?? facts.hostname;
   const { CPU: cpus, memory: memoryBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
@@ -111,7 +112,19 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     const folder = vendor === FAKE_VENDOR ? directory.node : directory.locks;
     const known = { ...(bytes !== undefined && { memoryBytes: bytes }), ...(numaNode !== undefined && { numaNode }) };
     const lockPath = `${folder}/${lockName}.lock`;
-    return { uuid, index, resource, vendor, model, acceleratorType, health, ...known, lockPath };
+    // What could not be killed may still use it.
+    const stuck = swept.stuck.includes(lockHolder(lockPath) ?? "");
+    return {
+      uuid,
+      index,
+      resource,
+      vendor,
+      model,
+      acceleratorType,
+      health: stuck ? "unhealthy" : health,
+      ...known,
+      lockPath,
+    };
   });
   const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
   const node: NodeIdentity = {
@@ -138,6 +151,16 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     cacheDirectory: `${env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`}/whipray-compile`,
     close: (keepLogs) => closeRuntimeDirectory(directory, keepLogs),
   };
+}
+
+/** The node whose guard wrote the lock file last. */
+function lockHolder(path: string): string | undefined {
+  try {
+    const { node } = JSON.parse(readFileSync(path, "utf8")) as { node?: string };
+    return node;
+  } catch {
+    return undefined; // nobody ever held it, or its holder is writing its name: then it lives
+  }
 }
 
 /** Counts of single devices go to detection, the rest are custom resources. */

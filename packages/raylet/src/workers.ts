@@ -1,7 +1,7 @@
 import { type Clock, type IdSource, type Logger, type Timer, WhiprayError } from "@whipray/core";
 import { type Endpoint, type Peer, workerExit, workerReady } from "@whipray/rpc";
 import type { CauseBook } from "./cause-book.ts";
-import { type Corpse, deathCause, showExit } from "./death-cause.ts";
+import { type Corpse, causeError, deathCause, showExit } from "./death-cause.ts";
 import { withoutOwn } from "./engine-environment.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { LogWriter } from "./logs.ts";
@@ -197,11 +197,14 @@ export class Workers {
     this.#starting.delete(workerId);
     this.#live.delete(workerId);
     this.#blanks.delete(workerId);
-    this.#ready.delete(`${nodeId}/${workerId}`);
     this.#pool.ended(workerId, clock.now());
     const message = `worker process ${corpse.pid} ended with ${showExit(corpse.exit)}`;
     const cause = deathCause("WORKER_DIED", message, corpse);
-    causes.put(`${nodeId}/${workerId}`, cause);
+    const address = `${nodeId}/${workerId}`;
+    causes.put(address, cause);
+    // Its session would wait for it to come back; the process cannot.
+    this.#ready.get(address)?.peer.close(causeError(address, cause));
+    this.#ready.delete(address);
     // Nobody waits for it when it was ready before.
     ready.promise.catch(() => {});
     ready.reject(

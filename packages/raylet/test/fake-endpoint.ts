@@ -43,6 +43,12 @@ export class FakeEndpoint implements Endpoint {
 
   onCall(_handler: CallHandler): void {}
 
+  serveRaw(): void {
+    notHere();
+  }
+
+  async reachable(): Promise<void> {}
+
   onPeer(listener: (peer: Peer) => void): void {
     this.#peerListeners.push(listener);
   }
@@ -79,6 +85,8 @@ export class FakePeer implements Peer {
   readonly owner: FakeEndpoint;
   closed = false;
   other: FakePeer | undefined;
+  /** Of the calls that came in. */
+  abort: AbortController | undefined;
   readonly #closeListeners: ((error: WhiprayError) => void)[] = [];
   readonly #resetListeners: (() => void)[] = [];
   #fail = Promise.withResolvers<never>();
@@ -116,7 +124,9 @@ export class FakePeer implements Peer {
     if (!handler)
       throw new WhiprayError({ code: "METHOD_NOT_FOUND", message: `${this.address} has no ${method.name}` });
     const theirs = this.other ?? target.accepted(this);
-    const call = { method: method.name, peer: theirs, signal: new AbortController().signal } as unknown as IncomingCall;
+    theirs.abort ??= new AbortController();
+    const { signal } = theirs.abort;
+    const call = { method: method.name, peer: theirs, signal } as unknown as IncomingCall;
     const checked = method.request(structuredClone(request), method.name);
     const answered = Promise.resolve()
       .then(() => handler(checked, call))
@@ -146,6 +156,7 @@ export class FakePeer implements Peer {
     this.closed = true;
     const reason = asWhiprayError(error);
     this.#fail.reject(reason);
+    this.abort?.abort(reason);
     for (const listener of this.#closeListeners) listener(reason);
     this.other?.close(reason);
   }

@@ -3,6 +3,8 @@ import {
   type ActorSpec,
   actorEnded,
   actorHost,
+  actorStart,
+  actorStop,
   engineEnded,
   type Infer,
   type NodeRegister,
@@ -214,3 +216,23 @@ export function actorSpec(actorId: string, more: Partial<ActorSpec> = {}): Actor
     ...more,
   };
 }
+
+/** A raylet that has registered, with what the head does to it. */
+export async function startedNode(options?: FakeNodeOptions) {
+  const node = fakeNode(options);
+  const registered = node.raylet.start();
+  await node.settled();
+  await registered;
+  const start = (actorId: string, more: Parameters<typeof actorSpec>[1] = {}, epoch = 1) => {
+    const spec = actorSpec(actorId, more);
+    const leaseId = `lease_${actorId.slice(6)}x${epoch}`;
+    return node.toRaylet.invoke(actorStart, { spec, epoch, nodeEpoch: node.head.epoch, leaseId, devices: [] });
+  };
+  const stop = (actorId: string, graceMs = 0, epoch = 1) => {
+    return node.toRaylet.invoke(actorStop, { actorId, epoch, graceMs, cause: { kind: "RAY_KILL", message: "killed" } });
+  };
+  return { ...node, start, stop };
+}
+
+/** One whole device. */
+export const GPU1 = { units: { GPU: WHOLE }, placementUnits: { GPU: WHOLE } };

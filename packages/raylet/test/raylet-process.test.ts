@@ -1,131 +1,25 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
-import {
-  actorEnded,
-  actorStart,
-  actorStop,
-  dialTransport,
-  type Infer,
-  listenUnix,
-  type NodeRegister,
-  nodeBeat,
-  nodeLeave,
-  nodeRegister,
-  nodeViewChanged,
-  WireEndpoint,
-} from "@whipray/rpc";
+import { systemClock, systemRandom } from "@whipray/core";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { BeatLoop } from "../src/beat-loop.ts";
+import { ChildProcesses } from "../src/child-processes.io.ts";
+import { MemoryLog } from "../src/memory-logs.ts";
 import { processesWith } from "../src/process-table.io.ts";
-import { Raylet } from "../src/raylet.ts";
-import { nodeDirectory, openNode } from "../src/real-node.io.ts";
+import { openNode } from "../src/real-node.io.ts";
 import { NODE_MARK } from "../src/runtime-directory.ts";
-import { actorSpec, WHOLE } from "./fake-node.ts";
+import { WHOLE } from "./fake-node.ts";
+import { realRaylet } from "./real-raylet.ts";
 import { temporaryFolder, until } from "./temporary-folder.ts";
 
-const CLUSTER = "cluster_test";
-const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
-const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
-
-/** A raylet of real parts on this machine, and a head that accepts everything. */
-async function realRaylet() {
-  const root = temporaryFolder();
-  const nodeId = services.ids.next("node");
-  const headUrl = `unix:${root}/head/head.sock`;
-  const admit = (): void => {};
-  const transport = dialTransport();
-  const head = new WireEndpoint({ ...services, address: "head/head", role: "head", token: "h", transport, admit });
-  const registrations: NodeRegister[] = [];
-  const ended: Infer<(typeof actorEnded)["request"]>[] = [];
-  head.serve(nodeRegister, (request) => {
-    registrations.push(request);
-    const none = { dropActors: [], dropBundles: [], peerTokens: {}, peers: [] };
-    return { epoch: 1, cluster: CLUSTER, beatMs: 1_000, ...none };
-  });
-  head.serve(nodeBeat, ({ n }) => ({ n }));
-  head.serve(nodeViewChanged, () => ({}));
-  head.serve(nodeLeave, () => ({}));
-  head.serve(actorEnded, (request) => {
-    ended.push(request);
-    return {};
-  });
-  const headListener = await listenUnix(`${root}/head/head.sock`, (channel) => head.accept(channel));
-  const endpoint = new WireEndpoint({
-    ...services,
-    address: `${nodeId}/raylet`,
-    role: "raylet",
-    token: "r",
-    transport,
-    admit,
-  });
-  const directory = nodeDirectory({ cluster: CLUSTER, nodeId, runtimeRoot: root, env });
-  const guardFile = fileURLToPath(new URL("../../engine/python/whipray_guard.py", import.meta.url));
-  const node = await openNode({
-    ...{
-      cluster: CLUSTER,
-      nodeId,
-      incarnation: endpoint.incarnation,
-      version: "0",
-      clock: systemClock,
-      random: systemRandom,
-    },
-    ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", resources: { CPU: 4, GPU: 2 } },
-  });
-  const tokenFile = await node.secrets.write("worker-token", "w");
-  const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
-  const { processes, guards, logs, ports, secrets, visibility, cacheDirectory } = node;
-  const raylet = new Raylet(
-    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility },
-    {
-      ...{
-        node: node.node,
-        headUrl,
-        nodePath: process.execPath,
-        cwd: root,
-        env,
-        cacheDirectory,
-        workerTokenFile: tokenFile,
-      },
-      workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
-      ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
-    },
-  );
-  const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));
-  let stopped = false;
-  const stop = async (): Promise<void> => {
-    if (stopped) return;
-    stopped = true;
-    await raylet.stop("test");
-    await Promise.all([listener.close(), headListener.close(), endpoint.close(), head.close()]);
-    await node.close(false);
-  };
-  onTestFinished(stop);
-  await raylet.start();
-  const toRaylet = head.connect({ to: `${nodeId}/raylet`, url: `unix:${directory.socket}`, purpose: "control" });
-  const start = (className: string, more = {}) => {
-    const spec = actorSpec(services.ids.next("actor"), {
-      className,
-      units: { GPU: WHOLE },
-      placementUnits: { GPU: WHOLE },
-      ...more,
-    });
-    const leaseId = services.ids.next("lease");
-    return toRaylet
-      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices: [] })
-      .then((answer) => ({ answer, spec }));
-  };
-  const kill = (actorId: string) => {
-    const cause = { kind: "RAY_KILL", message: "killed" } as const;
-    return toRaylet.invoke(actorStop, { actorId, epoch: 1, graceMs: 0, cause });
-  };
-  const left = async () => (await processesWith(NODE_MARK, nodeId)).found.length;
-  return { raylet, node, directory, registrations, ended, start, kill, stop, left };
+async function startRaylet() {
+  const started = await realRaylet(temporaryFolder());
+  onTestFinished(started.stop);
+  return started;
 }
 
 describe("a raylet of real processes", () => {
   test("registers what it found, starts a worker, and leaves nothing behind", async () => {
-    const { registrations, start, directory, stop, left, node } = await realRaylet();
+    const { registrations, start, directory, stop, left } = await startRaylet();
     expect(registrations[0]).toMatchObject({
       ip: "127.0.0.1",
       total: { CPU: 4 * WHOLE, GPU: 2 * WHOLE },
@@ -133,20 +27,15 @@ describe("a raylet of real processes", () => {
     });
     const { answer } = await start("Counter");
     expect(answer).toMatchObject({ ok: true, pid: expect.any(Number), inc: expect.stringMatching(/^inc_/) });
-    const log = node.logs;
-    expect(log).toBeDefined();
-    await until(
-      "its log",
-      () =>
-        readFileSync(`${directory.logs}/${answer.address!.split("/")[1]}.log`, "utf8") === "hosting Counter with 0\n",
-    );
+    const log = `${directory.logs}/${answer.address!.split("/")[1]}.log`;
+    await until("its log", () => existsSync(log) && readFileSync(log, "utf8") === "hosting Counter with 0\n");
     await stop();
     expect(await left()).toBe(0);
     expect(existsSync(directory.node)).toBe(false);
   });
 
   test("F21 a crash in the constructor: exit code, last lines and the log's path", async () => {
-    const { start } = await realRaylet();
+    const { start } = await startRaylet();
     const { answer } = await start("Crashes");
     expect(answer).toMatchObject({
       ok: false,
@@ -161,7 +50,7 @@ describe("a raylet of real processes", () => {
   });
 
   test("a constructor that raises keeps its error's type and message", async () => {
-    const { start } = await realRaylet();
+    const { start } = await startRaylet();
     const { answer } = await start("Raises");
     expect(answer.failed).toMatchObject({
       kind: "CREATION_FAILED",
@@ -171,7 +60,7 @@ describe("a raylet of real processes", () => {
   });
 
   test("F24 SIGKILL of an actor: its engine and what that started are gone before the head is told", async () => {
-    const { start, ended, left, raylet } = await realRaylet();
+    const { start, ended, left, raylet } = await startRaylet();
     const { answer, spec } = await start("Engine");
     expect(answer.ok).toBe(true);
     expect(raylet.counts.engines).toBe(1);
@@ -185,10 +74,46 @@ describe("a raylet of real processes", () => {
   });
 
   test("a kill by the head answers when nothing is left of it", async () => {
-    const { start, kill, raylet, left } = await realRaylet();
+    const { start, kill, raylet, left } = await startRaylet();
     const { spec } = await start("Engine");
     const { found, view } = await kill(spec.actorId);
     expect([found, Object.keys(view.devices).length, raylet.counts.actors]).toEqual([true, 2, 0]);
     expect(await left()).toBeLessThanOrEqual(1);
   });
+
+  test("F1 SIGKILL of the raylet: workers, engines and what those started are gone; the next raylet finds a clean host", async () => {
+    const root = temporaryFolder();
+    const log = new MemoryLog("memory:raylet");
+    const entry = fileURLToPath(new URL("./lone-raylet.ts", import.meta.url));
+    const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
+    const spec = { command: process.execPath, args: [entry, root], env, cwd: root, log, dieWithParent: false };
+    const raylet = await new ChildProcesses(systemClock).spawn(spec);
+    const nodeId = await until(
+      "its engine",
+      () => /running on (node_\w+)/.exec(log.errorTail().join("\n"))?.[1],
+      25_000,
+    );
+    // Actor, guard, engine and its child, perhaps a blank worker.
+    expect((await processesWith(NODE_MARK, nodeId)).found.length).toBeGreaterThanOrEqual(4);
+    process.kill(raylet.pid, "SIGKILL");
+    await raylet.exited;
+    const next = await openNode({
+      ...{
+        cluster: "cluster_test",
+        nodeId: "node_next",
+        incarnation: "inc_next",
+        version: "0",
+        runtimeRoot: root,
+        env,
+      },
+      ...{ clock: systemClock, random: systemRandom, guardFile: "/none", ip: "127.0.0.1" },
+    });
+    onTestFinished(async () => {
+      await next.guards.close();
+      next.ports.close();
+      await next.close(false);
+    });
+    expect(next.swept).toMatchObject({ nodes: [nodeId], stuck: [] });
+    expect((await processesWith(NODE_MARK, nodeId)).found).toEqual([]);
+  }, 60_000);
 });

@@ -21,7 +21,7 @@ import { MasterAddresses } from "./master-address.ts";
 import { readyWorker } from "./readiness.ts";
 import { type Member, type Role, Roles } from "./role.ts";
 import { DEFAULT_GPUS_PER_NODE, RoleBuilder } from "./role-builder.ts";
-import { type GetWorkersOptions, Scheduler, type TeardownReport } from "./scheduler.ts";
+import { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts";
 import { askServer } from "./server-calls.ts";
 import { type SchedulerOptions, type Settings, settingsOf } from "./settings.ts";
 import { type RoleTeardown, tearDown } from "./teardown.ts";
@@ -49,16 +49,16 @@ export class ClusterScheduler extends Scheduler {
     return this.#settings.nGpusPerNode ?? DEFAULT_GPUS_PER_NODE;
   }
 
-  async createWorkers(job: Job): Promise<string[]> {
+  async createWorkers(job: Job, options: WaitOptions = {}): Promise<string[]> {
     const specs = specsOf(job);
     const { role } = job;
     if (this.#roles.has(role)) throw new WorkerCreationError(role, `role '${role}' already exists`);
     const how = colocationOf(job, specs[0]!.gpu, (name) => this.#target(name));
-    await this.#roles.add(role, async () => {
+    await this.#roles.add(role, options.signal, async (signal) => {
       if (how.kind === "mapped") {
         return { name: role, kind: "mapped", target: how.target, members: [], groups: [], sharesBundles: false };
       }
-      const builder = await this.#builder();
+      const builder = await this.#builder(signal);
       if (how.kind === "separate") return builder.own(role, specs);
       const target = this.#roles.owner(how.target)!;
       if (how.kind === "forked") return builder.beside(role, specs, target);
@@ -67,7 +67,7 @@ export class ClusterScheduler extends Scheduler {
     return this.#members(role).map((member) => member.id);
   }
 
-  async getWorkers(role: string, timeoutMs?: number, options: GetWorkersOptions = {}): Promise<Worker[]> {
+  async getWorkers(role: string, timeoutMs?: number, options: WaitOptions = {}): Promise<Worker[]> {
     const { clock, startupTimeoutMs } = this.#settings;
     const totalMs = timeoutMs ?? startupTimeoutMs;
     const members = this.#members(role);
@@ -79,6 +79,7 @@ export class ClusterScheduler extends Scheduler {
 
   async deleteWorkers(role?: string, options: { reverseOrder?: boolean } = {}): Promise<TeardownReport> {
     const { destroyTimeoutMs, clock, logger } = this.#settings;
+    if (role === undefined || this.#roles.isPending(role)) await this.#roles.giveUp(deleted(), role);
     if (role !== undefined && !this.#roles.get(role)) {
       logger.warn("there is no such role to delete", { role });
       return { roles: [] };
@@ -93,7 +94,7 @@ export class ClusterScheduler extends Scheduler {
     return { roles: reports };
   }
 
-  async forkWorkers(role: string, targetRole: string, command?: string): Promise<string[]> {
+  async forkWorkers(role: string, targetRole: string, command?: string, options: WaitOptions = {}): Promise<string[]> {
     if (this.#roles.has(role)) throw new WorkerCreationError(role, `role '${role}' already exists`);
     const target = this.#roles.owner(targetRole);
     if (!target) throw new WorkerNotFoundError(targetRole, this.#roles.names());
@@ -101,7 +102,9 @@ export class ClusterScheduler extends Scheduler {
     const task = { cpu: 0, gpu: 0, mem: 0, portCount, graceMs, python, cwd, cmd: command };
     const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined));
     const specs: FullSpec[] = specsOf({ role, replicas: target.members.length, tasks: [given] });
-    const forked = await this.#roles.add(role, async () => (await this.#builder()).beside(role, specs, target));
+    const forked = await this.#roles.add(role, options.signal, async (signal) =>
+      (await this.#builder(signal)).beside(role, specs, target),
+    );
     return forked.members.map((member) => member.id);
   }
 
@@ -179,8 +182,10 @@ export class ClusterScheduler extends Scheduler {
     }
   }
 
-  async #builder(): Promise<RoleBuilder> {
-    return new RoleBuilder({ cluster: await this.#open(), roles: this.#roles, ...this.#settings });
+  async #builder(signal: AbortSignal): Promise<RoleBuilder> {
+    const cluster = await this.#open();
+    signal.throwIfAborted();
+    return new RoleBuilder({ cluster, roles: this.#roles, signal, ...this.#settings });
   }
 
   #target(name: string): TargetRole | undefined {
@@ -203,4 +208,8 @@ export class ClusterScheduler extends Scheduler {
     if (!member) throw new WorkerNotFoundError(workerId, this.#roles.workerIds());
     return member;
   }
+}
+
+function deleted(): SchedulerError {
+  return new SchedulerError({ code: "CANCELLED", message: "The role was deleted while it was being created" });
 }

@@ -80,12 +80,12 @@ export class EngineServer {
     return leased;
   }
 
-  /** AReaL: GET /health. Answers while a call runs. */
+  /** AReaL: GET /health. Answers while a call runs. @throws WorkerCrashedError when the engine host is gone. */
   async health(): Promise<Record<string, unknown>> {
     const forked = [...this.#forks.keys()];
     const { engine } = this.#main;
     if (!engine) return { status: "healthy", engines: [], forked };
-    if (engine.death) return { status: "failed", engines: [], forked, reason: engine.death.message };
+    if (engine.death) throw engine.death;
     const host = await engine.health(HEALTH_TIMEOUT_MS).catch((error: unknown) => {
       if (error instanceof WhiprayError && error.code === "DEADLINE_EXCEEDED") return { busy: true };
       throw error;
@@ -150,7 +150,9 @@ export class EngineServer {
       pid,
       deviceEnv,
       ports: Object.fromEntries(this.#ports),
-      ...(engine && { engine: { engineId: engine.engineId, pid: engine.pid, logPath: engine.logPath } }),
+      ...(engine && {
+        engine: { engineId: engine.engineId, pid: engine.pid, logPath: engine.logPath, running: this.#main.running },
+      }),
     };
   }
 }

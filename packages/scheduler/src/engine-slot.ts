@@ -40,6 +40,11 @@ export class EngineSlot {
     return this.#engine;
   }
 
+  /** The host runs: it has started, and was neither stopped nor died. */
+  get running(): boolean {
+    return this.#engine !== undefined && !this.#stopped && this.#engine.death === undefined;
+  }
+
   /** Environment that the host starts, or started, with. */
   get env(): Readonly<Record<string, string>> {
     return this.#env;

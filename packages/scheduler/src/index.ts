@@ -8,11 +8,11 @@ export type {
   SchedulingSpec,
   SchedulingStrategy,
 } from "./job.ts";
-export { type GetWorkersOptions, Scheduler, type TeardownReport } from "./scheduler.ts";
+export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
+export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
+export { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts";
 export type { ServerInfo, ServerStart } from "./server-start.ts";
 export type { ExperimentConfig, SchedulerOptions } from "./settings.ts";
 export type { RoleTeardown } from "./teardown.ts";
-export type { Worker } from "./worker.ts";
-export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
-export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
 export { whiprayCluster } from "./whipray-cluster.ts";
+export type { Worker } from "./worker.ts";

@@ -34,11 +34,22 @@ export async function readyWorker(
     }
     throw error;
   }
+  if (member.hasEngine) await checkEngine(member);
   member.worker ??= describe(cluster, member).catch((error: unknown) => {
     member.worker = undefined;
     throw deathOf(member.id, error) ?? error;
   });
   return member.worker;
+}
+
+// The server is up; its engine may be gone. One that does not answer is busy or starting, not dead.
+async function checkEngine(member: Member): Promise<void> {
+  try {
+    await askServer(member.server, "health", [], CONTROL_TIMEOUT_MS);
+  } catch (error) {
+    const died = deathOf(member.id, error);
+    if (died) throw died;
+  }
 }
 
 async function describe(cluster: SchedulerCluster, member: Member): Promise<Worker> {

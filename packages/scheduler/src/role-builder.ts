@@ -20,6 +20,8 @@ export interface BuilderOptions {
   readonly namePrefix: string;
   /** Devices of a node where the cluster has none to count. */
   readonly nGpusPerNode: number | undefined;
+  /** Gives the role up. */
+  readonly signal: AbortSignal;
   readonly startupTimeoutMs: number;
   readonly engineStartTimeoutMs: number;
   readonly clock: Clock;
@@ -33,8 +35,9 @@ const FORKED = { cpu: 0, mem: 0, resources: {}, captureChildTasks: true };
 /** Makes the workers of roles. All of a role or nothing: what was made before a failure is gone when the error comes. */
 export class RoleBuilder {
   readonly #options: BuilderOptions;
-  #made: ServerHandle[] = [];
-  #groups: SchedulerGroup[] = [];
+  readonly #made: ServerHandle[] = [];
+  readonly #groups: SchedulerGroup[] = [];
+  #seen: Promise<{ device: string; nGpusPerNode: number }> | undefined;
 
   /** For one role. */
   constructor(options: BuilderOptions) {
@@ -43,16 +46,17 @@ export class RoleBuilder {
 
   /** Workers in groups of their own. @throws WorkerCreationError with what was missing. */
   async own(role: string, specs: readonly FullSpec[]): Promise<Role> {
-    const { cluster, clock, startupTimeoutMs, namePrefix } = this.#options;
+    const { cluster, clock, startupTimeoutMs, namePrefix, signal } = this.#options;
     const startedAtMs = clock.now();
     return this.#allOrNothing(role, async () => {
       const plan = planRole(role, specs, await this.#cluster());
       for (const [index, bundles] of plan.groups.entries()) {
         const name = plan.groups.length === 1 ? `${namePrefix}${role}` : `${namePrefix}${role}.${index}`;
         this.#groups.push(await cluster.placementGroup(bundles, { strategy: plan.strategy, name }));
+        signal.throwIfAborted();
       }
       const leftMs = Math.max(1, startupTimeoutMs - (clock.now() - startedAtMs));
-      await Promise.all(this.#groups.map((group) => group.ready({ timeoutMs: leftMs })));
+      await orAbort(Promise.all(this.#groups.map((group) => group.ready({ timeoutMs: leftMs, signal }))), signal);
       const slots = await this.#ranked(plan.workers);
       const members: Member[] = [];
       for (const [index, worker] of plan.workers.entries()) {
@@ -135,7 +139,12 @@ export class RoleBuilder {
     }
   }
 
-  async #cluster(): Promise<{ device: string; nGpusPerNode: number }> {
+  #cluster(): Promise<{ device: string; nGpusPerNode: number }> {
+    this.#seen ??= this.#look();
+    return this.#seen;
+  }
+
+  async #look(): Promise<{ device: string; nGpusPerNode: number }> {
     const nodes = await this.#options.cluster.nodes();
     const device = deviceResource(nodes);
     const most = Math.max(0, ...nodes.map((node) => node.devices.filter((one) => one.resource === device).length));
@@ -166,7 +175,8 @@ export class RoleBuilder {
     isolation: "env" | "none",
     beside?: Member,
   ): Promise<Member> {
-    const { cluster, namePrefix, engineStartTimeoutMs } = this.#options;
+    const { cluster, namePrefix, engineStartTimeoutMs, signal } = this.#options;
+    signal.throwIfAborted();
     const { device } = await this.#cluster();
     const start: ServerStart = {
       workerId: id,
@@ -203,7 +213,8 @@ export class RoleBuilder {
       await this.#undo();
       if (error instanceof SchedulerError) throw error;
       const failure = asWhiprayError(error);
-      throw new WorkerCreationError(role, failure.message, "", { cause: failure, details: failure.details });
+      const hint = failure.code === "NAME_TAKEN" ? "another scheduler has this role: give each an experimentName" : "";
+      throw new WorkerCreationError(role, failure.message, hint, { cause: failure, details: failure.details });
     }
   }
 
@@ -217,6 +228,16 @@ export class RoleBuilder {
         this.#options.logger.warn("a failed role left something", { error: String(one.reason) });
     }
   }
+}
+
+/** Whatever a cluster does with the signal, an abort ends the wait. */
+function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 function joined(envs: readonly Readonly<Record<string, string>>[]): Record<string, string> {

@@ -40,7 +40,7 @@ export interface Role {
 export class Roles {
   readonly #roles = new Map<string, Role>();
   /** Roles that are being created: their names are taken. */
-  readonly #pending = new Set<string>();
+  readonly #pending = new Map<string, { abort: AbortController; done: Promise<unknown> }>();
 
   has(name: string): boolean {
     return this.#roles.has(name) || this.#pending.has(name);
@@ -55,15 +55,32 @@ export class Roles {
   }
 
   /** Takes the name while `create` runs; the role exists when it succeeds. */
-  async add(name: string, create: () => Promise<Role>): Promise<Role> {
-    this.#pending.add(name);
+  async add(
+    name: string,
+    signal: AbortSignal | undefined,
+    create: (signal: AbortSignal) => Promise<Role>,
+  ): Promise<Role> {
+    const abort = new AbortController();
+    const creating = create(signal ? AbortSignal.any([signal, abort.signal]) : abort.signal);
+    this.#pending.set(name, { abort, done: creating.catch(() => {}) });
     try {
-      const role = await create();
+      const role = await creating;
       this.#roles.set(name, role);
       return role;
     } finally {
       this.#pending.delete(name);
     }
+  }
+
+  /** Gives up what is being created, all or one role; settles when nothing of it is left. */
+  async giveUp(reason: Error, name?: string): Promise<void> {
+    const chosen = [...this.#pending].filter(([role]) => name === undefined || role === name);
+    for (const [, { abort }] of chosen) abort.abort(reason);
+    await Promise.all(chosen.map(([, { done }]) => done));
+  }
+
+  isPending(name: string): boolean {
+    return this.#pending.has(name);
   }
 
   remove(name: string): void {

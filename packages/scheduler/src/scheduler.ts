@@ -3,7 +3,8 @@ import type { Job } from "./job.ts";
 import type { RoleTeardown } from "./teardown.ts";
 import type { Worker } from "./worker.ts";
 
-export interface GetWorkersOptions {
+export interface WaitOptions {
+  /** Aborting gives the wait up; a role that is being created is undone. */
   signal?: AbortSignal;
 }
 
@@ -20,13 +21,13 @@ export abstract class Scheduler implements AsyncDisposable {
   /** Devices of one node. */
   abstract get nGpusPerNode(): number;
   /** Starts the workers of a role; ids in rank order. @throws WorkerCreationError, WorkerNotFoundError, GPUAllocationError. */
-  abstract createWorkers(job: Job): Promise<string[]>;
+  abstract createWorkers(job: Job, options?: WaitOptions): Promise<string[]>;
   /** The workers of a role when all are ready. @throws WorkerNotFoundError, WorkerFailedError, WorkerTimeoutError. */
-  abstract getWorkers(role: string, timeoutMs?: number, options?: GetWorkersOptions): Promise<Worker[]>;
-  /** Ends a role and those that share with it, or all. An unknown role is no error. */
+  abstract getWorkers(role: string, timeoutMs?: number, options?: WaitOptions): Promise<Worker[]>;
+  /** Ends a role and those that share with it, or all; what is being created is given up. An unknown role is no error. */
   abstract deleteWorkers(role?: string, options?: { reverseOrder?: boolean }): Promise<TeardownReport>;
   /** One more process beside each worker of the target, without devices of its own. */
-  abstract forkWorkers(role: string, targetRole: string, command?: string): Promise<string[]>;
+  abstract forkWorkers(role: string, targetRole: string, command?: string, options?: WaitOptions): Promise<string[]>;
   /** @throws EngineImportError, EngineCreationError, WorkerFailedError, RPCConnectionError, WorkerNotFoundError. */
   abstract createEngine(workerId: string, engine: string, options?: CreateEngineOptions): Promise<void>;
   /** Environment of the worker's engine; `appliedLate` when its interpreter runs already. */

@@ -26,7 +26,9 @@ export interface ServerInfo {
   /** Ports that it leased, by name. */
   readonly ports: Readonly<Record<string, readonly number[]>>;
   /** The engine host, once it has started. */
-  readonly engine?: { readonly engineId: string; readonly pid: number; readonly logPath: string } | undefined;
+  readonly engine?:
+    | { readonly engineId: string; readonly pid: number; readonly logPath: string; readonly running: boolean }
+    | undefined;
 }
 
 /** What came of the end of a server's engines. */

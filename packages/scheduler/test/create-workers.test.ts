@@ -1,3 +1,4 @@
+import { ActorAlreadyExistsError } from "@whipray/core";
 import { expect, test } from "vitest";
 import { GPUAllocationError, WorkerCreationError, WorkerNotFoundError } from "../src/index.ts";
 import { MemoryCluster } from "./memory-cluster.ts";
@@ -28,10 +29,16 @@ test("areal 6.2: one spec serves all replicas; a number that fits neither 1 nor 
   const cluster = new MemoryCluster();
   const scheduler = cluster.scheduler();
   expect(await cluster.run(scheduler.createWorkers({ role: "a", replicas: 3, tasks: [GPU1] }))).toHaveLength(3);
-  await expect(scheduler.createWorkers({ role: "b", replicas: 3, tasks: [GPU1, GPU1] })).rejects.toThrow(/2 tasks, 3 replicas/);
+  await expect(scheduler.createWorkers({ role: "b", replicas: 3, tasks: [GPU1, GPU1] })).rejects.toThrow(
+    /2 tasks, 3 replicas/,
+  );
   await expect(scheduler.createWorkers({ role: "b", replicas: 3, tasks: [] })).rejects.toThrow(WorkerCreationError);
-  await expect(scheduler.createWorkers({ role: "b", replicas: 0, tasks: [GPU1] })).rejects.toThrow("replicas must be greater than 0");
-  await expect(scheduler.createWorkers({ role: "b:c", replicas: 1, tasks: [GPU1] })).rejects.toThrow(WorkerCreationError);
+  await expect(scheduler.createWorkers({ role: "b", replicas: 0, tasks: [GPU1] })).rejects.toThrow(
+    "replicas must be greater than 0",
+  );
+  await expect(scheduler.createWorkers({ role: "b:c", replicas: 1, tasks: [GPU1] })).rejects.toThrow(
+    WorkerCreationError,
+  );
   expect(cluster.servers).toHaveLength(3);
 });
 
@@ -64,6 +71,15 @@ test("areal 6.6: when the second worker cannot be made the first is gone, and th
   expect(await cluster.run(scheduler.createWorkers({ role: "a", replicas: 2, tasks: [GPU1] }))).toHaveLength(2);
 });
 
+test("a name that another scheduler has taken says what to do", async () => {
+  const cluster = new MemoryCluster();
+  cluster.server = async () => {
+    throw new ActorAlreadyExistsError({ message: "The name a.0 is taken" });
+  };
+  const creating = cluster.scheduler().createWorkers({ role: "a", replicas: 1, tasks: [GPU1] });
+  await expect(cluster.run(creating)).rejects.toThrow("give each an experimentName");
+});
+
 test("a group that cannot be placed in time is removed, and the error says what is missing", async () => {
   const cluster = new MemoryCluster();
   const creating = cluster.scheduler().createWorkers({ role: "a", replicas: 9, tasks: [GPU1] });
@@ -79,13 +95,20 @@ test("areal 6.14: more devices than a node has are a GPUAllocationError", async 
 });
 
 test("areal 6.19: of an instance over two nodes only the head has a worker, which holds nothing itself", async () => {
-  const nodes = ["a", "b", "c", "d"].map((name, index) => ({ nodeId: `node_${name}`, ip: `10.0.0.${index}`, cpus: 64, devices: 8 }));
+  const nodes = ["a", "b", "c", "d"].map((name, index) => ({
+    nodeId: `node_${name}`,
+    ip: `10.0.0.${index}`,
+    cpus: 64,
+    devices: 8,
+  }));
   const cluster = new MemoryCluster(nodes);
   const scheduler = cluster.scheduler();
   const spec = { cpu: 16, gpu: 16, mem: 16, rayPlacementStrategy: "node" } as const;
   expect(await cluster.run(scheduler.createWorkers({ role: "r", replicas: 2, tasks: [spec] }))).toEqual(["r/0", "r/1"]);
   expect(cluster.groups[0]?.bundleSpecs).toHaveLength(4);
-  expect(cluster.servers.map(({ placement }) => [placement.bundleIndex, placement.devices, placement.captureChildTasks])).toEqual([
+  expect(
+    cluster.servers.map(({ placement }) => [placement.bundleIndex, placement.devices, placement.captureChildTasks]),
+  ).toEqual([
     [0, 0, true],
     [2, 0, true],
   ]);
@@ -98,8 +121,12 @@ test("areal 6.23: the kind of device is the cluster's; without any, workers with
   expect(npus.servers[0]?.placement.device).toBe("NPU");
   const cpus = new MemoryCluster([{ nodeId: "node_a", ip: "10.0.0.1", cpus: 8, devices: 0 }]);
   const scheduler = cpus.scheduler();
-  await expect(scheduler.createWorkers({ role: "a", replicas: 1, tasks: [GPU1] })).rejects.toThrow(/no node of the cluster has a GPU or NPU/);
-  expect(await cpus.run(scheduler.createWorkers({ role: "a", replicas: 2, tasks: [{ cpu: 1, mem: 1 }] }))).toHaveLength(2);
+  await expect(scheduler.createWorkers({ role: "a", replicas: 1, tasks: [GPU1] })).rejects.toThrow(
+    /no node of the cluster has a GPU or NPU/,
+  );
+  expect(await cpus.run(scheduler.createWorkers({ role: "a", replicas: 2, tasks: [{ cpu: 1, mem: 1 }] }))).toHaveLength(
+    2,
+  );
 });
 
 test("ranks go by (node, device), wherever the group's bundles were put", async () => {
@@ -125,8 +152,12 @@ test("ranks go by (node, device), wherever the group's bundles were put", async 
 test("separate: a group a worker, whole devices; deferred: a group a worker, nothing held", async () => {
   const cluster = new MemoryCluster();
   const scheduler = cluster.scheduler();
-  await cluster.run(scheduler.createWorkers({ role: "s", replicas: 2, tasks: [{ ...GPU1, gpu: 2, rayPlacementStrategy: "separate" }] }));
-  await cluster.run(scheduler.createWorkers({ role: "d", replicas: 1, tasks: [{ ...GPU1, gpu: 2, rayPlacementStrategy: "deferred" }] }));
+  await cluster.run(
+    scheduler.createWorkers({ role: "s", replicas: 2, tasks: [{ ...GPU1, gpu: 2, rayPlacementStrategy: "separate" }] }),
+  );
+  await cluster.run(
+    scheduler.createWorkers({ role: "d", replicas: 1, tasks: [{ ...GPU1, gpu: 2, rayPlacementStrategy: "deferred" }] }),
+  );
   expect(cluster.groups.map((group) => group.bundleSpecs.length)).toEqual([1, 1, 1]);
   expect(cluster.groups.map((group) => group.name)).toEqual(["s.0", "s.1", "d"]);
   expect(cluster.servers.map(({ placement }) => [placement.cpu, placement.devices])).toEqual([

@@ -1,6 +1,12 @@
 import { GetTimeoutError, type ResourceAmounts, SimulatedClock, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, GroupRow, NodeRow, Strategy } from "@whipray/rpc";
-import { ClusterScheduler, type SchedulerCluster, type SchedulerGroup, type SchedulerOptions, type ServerPlacement } from "../src/index.ts";
+import {
+  ClusterScheduler,
+  type SchedulerCluster,
+  type SchedulerGroup,
+  type SchedulerOptions,
+  type ServerPlacement,
+} from "../src/index.ts";
 import type { ServerStart } from "../src/server-start.ts";
 import { MemoryServer } from "./memory-server.ts";
 
@@ -47,17 +53,25 @@ export class MemoryCluster implements SchedulerCluster {
   /** What is free of the whole cluster. */
   free(): { cpus: number; devices: number } {
     const all = [...this.#free.values()];
-    return { cpus: all.reduce((sum, one) => sum + one.cpus, 0), devices: all.reduce((sum, one) => sum + one.devices.length, 0) };
+    return {
+      cpus: all.reduce((sum, one) => sum + one.cpus, 0),
+      devices: all.reduce((sum, one) => sum + one.devices.length, 0),
+    };
   }
 
-  async placementGroup(bundles: readonly ResourceAmounts[], options: { strategy: Strategy; name?: string }): Promise<SchedulerGroup> {
+  async placementGroup(
+    bundles: readonly ResourceAmounts[],
+    options: { strategy: Strategy; name?: string },
+  ): Promise<SchedulerGroup> {
     const places: PlacedGroup["places"] = [];
     for (const bundle of bundles) {
       const device = bundle["GPU"] === undefined ? "NPU" : "GPU";
       const wanted = Math.ceil(bundle[device] ?? 0);
       const node = this.fill([...this.#nodes]).find(({ nodeId, resource = "GPU" }) => {
         const free = this.#free.get(nodeId)!;
-        return free.cpus >= (bundle["CPU"] ?? 0) && (wanted === 0 || (resource === device && free.devices.length >= wanted));
+        return (
+          free.cpus >= (bundle["CPU"] ?? 0) && (wanted === 0 || (resource === device && free.devices.length >= wanted))
+        );
       });
       if (!node) break;
       const free = this.#free.get(node.nodeId)!;
@@ -89,10 +103,12 @@ export class MemoryCluster implements SchedulerCluster {
   }
 
   async server(placement: ServerPlacement, start: ServerStart): Promise<MemoryServer> {
-    if (this.failServerAt === this.servers.length) throw new WhiprayError({ code: "UNSCHEDULABLE", message: "no room for the actor" });
+    if (this.failServerAt === this.servers.length)
+      throw new WhiprayError({ code: "UNSCHEDULABLE", message: "no room for the actor" });
     const group = this.groups.find((one) => one.id === placement.groupId)!;
     const place = group.places[placement.bundleIndex]!;
-    if (place.free + 1e-9 < placement.devices) throw new WhiprayError({ code: "UNSCHEDULABLE", message: "bundle is full" });
+    if (place.free + 1e-9 < placement.devices)
+      throw new WhiprayError({ code: "UNSCHEDULABLE", message: "bundle is full" });
     place.free -= placement.devices;
     const node = this.#nodes.find((one) => one.nodeId === place.nodeId)!;
     const devices = place.devices.slice(0, Math.ceil(placement.devices));
@@ -113,7 +129,14 @@ export class MemoryCluster implements SchedulerCluster {
   async nodes(): Promise<NodeRow[]> {
     return this.#nodes.map(({ nodeId, ip, cpus, devices, resource = "GPU" }) => {
       const all = Array.from({ length: devices }, (_, index) => ({ uuid: `${nodeId}-gpu-${index}`, index, resource }));
-      return { nodeId, ip, name: nodeId, state: "ALIVE", total: { CPU: cpus * 10_000 }, devices: all } as unknown as NodeRow;
+      return {
+        nodeId,
+        ip,
+        name: nodeId,
+        state: "ALIVE",
+        total: { CPU: cpus * 10_000 },
+        devices: all,
+      } as unknown as NodeRow;
     });
   }
 
@@ -143,7 +166,8 @@ export class MemoryCluster implements SchedulerCluster {
   #remove(group: PlacedGroup): void {
     if (group.removed) return;
     group.removed = true;
-    for (const server of this.servers) if (server.placement.groupId === group.id) server.end({ message: "its placement group was removed" });
+    for (const server of this.servers)
+      if (server.placement.groupId === group.id) server.end({ message: "its placement group was removed" });
     for (const [index, { nodeId, devices }] of group.places.entries()) {
       const free = this.#free.get(nodeId)!;
       free.cpus += group.bundleSpecs[index]?.["CPU"] ?? 0;

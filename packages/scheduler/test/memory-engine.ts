@@ -49,7 +49,8 @@ export class MemoryEngine implements RunningEngine {
       case "health":
         return encodeValues({ status: "healthy", engines: [...this.engines.keys()], busy: false });
       case "configure":
-        if (typeof request.config.seed !== "number") throw coded("INVALID_ARGUMENT", "`config.seed` must be a whole number");
+        if (typeof request.config.seed !== "number")
+          throw coded("INVALID_ARGUMENT", "`config.seed` must be a whole number");
         this.seed = request.config.seed;
         return encodeValues({ seed: this.seed });
       case "set_env":

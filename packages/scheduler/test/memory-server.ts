@@ -57,7 +57,8 @@ export class MemoryServer implements ServerHandle {
         nodeId: site.nodeId,
         actorId: "actor_memory",
         pid: pids++,
-        deviceEnv: site.devices.length > 0 ? { CUDA_VISIBLE_DEVICES: site.devices.map((one) => one.uuid).join(",") } : {},
+        deviceEnv:
+          site.devices.length > 0 ? { CUDA_VISIBLE_DEVICES: site.devices.map((one) => one.uuid).join(",") } : {},
         launch: async (spec) => {
           if (this.launchError) throw this.launchError;
           const engine = new MemoryEngine(spec, pids++);
@@ -105,7 +106,12 @@ export class MemoryServer implements ServerHandle {
   async row(): Promise<ActorRow> {
     const state = this.death ? "DEAD" : this.readyAfterMs > 0 ? "PENDING_CREATION" : "ALIVE";
     const { nodeId, devices } = this.site;
-    return { state, nodeId, devices: [...devices], waiting: state === "PENDING_CREATION" ? "0.1 GPU short" : undefined } as ActorRow;
+    return {
+      state,
+      nodeId,
+      devices: [...devices],
+      waiting: state === "PENDING_CREATION" ? "0.1 GPU short" : undefined,
+    } as ActorRow;
   }
 
   async kill(): Promise<void> {
@@ -122,7 +128,12 @@ export class MemoryServer implements ServerHandle {
     this.site.onEnd();
   }
 
-  async #run(method: string, parts: Parts, options: CallOptions, items: Parts[] | undefined): Promise<{ value: Parts }> {
+  async #run(
+    method: string,
+    parts: Parts,
+    options: CallOptions,
+    items: Parts[] | undefined,
+  ): Promise<{ value: Parts }> {
     if (this.death) throw this.death;
     const raw = method === "call" || method.startsWith("createEngine") || method.includes("@");
     if (!raw) {

@@ -1,1 +1,10 @@
-export {};
+export { sessionsNow, snapshot, waitUntilClean } from "./leak-check.io.ts";
+export { describeLeaks, type Leak } from "./leak-check.ts";
+export {
+  type RayletSpec,
+  type RealCluster,
+  type RealClusterOptions,
+  type RealHead,
+  type RealRaylet,
+  startCluster,
+} from "./real-cluster.io.ts";

@@ -32,8 +32,11 @@ export interface LeakScope {
   clusterId?: string;
   /** Sessions that were seen while the cluster ran: finds processes that wiped their environment. */
   sessions?: readonly number[];
-  /** Processes with another value of this variable belong to somebody else's run and do not count. */
-  run?: { variable: string; value: string };
+  /**
+   * Processes with another value of this variable belong to somebody else's run and do not count. `unmarked` says whether
+   * those without it do: yes on a machine of our own, no where others start clusters meanwhile.
+   */
+  run?: { variable: string; value: string; unmarked: boolean };
   /** Never a leak: the checker itself and whoever started it. */
   ignorePids?: readonly number[];
 }
@@ -97,12 +100,13 @@ function whyOurs(process: ProcessSeen, scope: LeakScope): string | undefined {
   const { clusterId, sessions = [], run } = scope;
   const value = run === undefined ? undefined : process.marks[run.variable];
   if (run !== undefined && value !== undefined && value !== run.value) return undefined;
+  if (run !== undefined && value === run.value) return `environ ${run.variable}=${run.value}`;
   const cluster = process.marks["WHIPRAY_CLUSTER"];
   if (clusterId !== undefined && cluster === clusterId) return `environ WHIPRAY_CLUSTER=${clusterId}`;
   if (clusterId !== undefined && cluster !== undefined) return undefined;
   if (sessions.includes(process.session)) return `session ${process.session}`;
   if (process.holds[0] !== undefined) return `holds ${process.holds[0]}`;
-  if (clusterId !== undefined) return undefined;
+  if (clusterId !== undefined || run?.unmarked === false) return undefined;
   const [name] = Object.keys(process.marks).sort();
   return name === undefined ? undefined : `environ ${name}=${process.marks[name]}`;
 }

@@ -57,11 +57,14 @@ describe("diff", () => {
     expect(names(seen, {}, { clusterId: "cluster_a" })).toEqual(["process 42"]);
   });
 
-  test("a process of another test run does not count, one without a run does", () => {
+  test("a process of another test run does not count, one without a run only on a machine of our own", () => {
     const run = { variable: "WHIPRAY_TEST_RUN", value: "mine" };
     const marks = (value: string): Partial<ProcessSeen> => ({ marks: { WHIPRAY_TEST_RUN: value } });
-    const seen = { processes: [process(5, marks("mine")), process(6, marks("other")), process(7)] };
-    expect(names(seen, {}, { run })).toEqual(["process 5", "process 7"]);
+    const holder = process(8, { marks: {}, holds: ["/tmp/ours/lock"] });
+    const seen = { processes: [process(5, marks("mine")), process(6, marks("other")), process(7), holder] };
+    const ours = ["process 5", "process 7", "process 8"];
+    expect(names(seen, {}, { run: { ...run, unmarked: true } })).toEqual(ours);
+    expect(names(seen, {}, { run: { ...run, unmarked: false } })).toEqual(["process 5", "process 8"]);
   });
 
   test("an unreaped child is a leak, a zombie of init is not", () => {

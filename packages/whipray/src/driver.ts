@@ -58,7 +58,12 @@ export class Driver {
     this.cluster = opened.cluster;
     this.#opened = true;
     // What others ask of this process, the values of its refs above all, comes over a data link of its own.
-    this.connection.endpoint.connect({ to: "head/head", url: this.connection.headUrl, purpose: "data", restarts: true });
+    this.connection.endpoint.connect({
+      to: "head/head",
+      url: this.connection.headUrl,
+      purpose: "data",
+      restarts: true,
+    });
     this.head.onReset(() => {
       // A restarted head learns again that this job lives; its session is the proof.
       this.head.invoke(jobOpen, { ...request, namespace: this.namespace }).catch((error: unknown) => {

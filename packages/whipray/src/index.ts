@@ -6,6 +6,7 @@ export type { ActorHandle, MethodOptions, RemoteMethod, RemoteResult } from "./a
 export { type ActorBuilder, Cluster } from "./cluster.ts";
 export { currentCluster } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";
-export { type InitOptions, init } from "./init.ts";
+export { headUrl, type InitOptions, init } from "./init.ts";
+export * as daemons from "./node/index.ts";
 export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";

@@ -127,7 +127,11 @@ export class PlacementGroup {
     timeoutMs?: number;
     signal?: AbortSignal;
   }): Promise<{ ready: boolean; group: GroupRow }> {
-    return this.#driver.ask(groupWait, { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }) }, { signal });
+    return this.#driver.ask(
+      groupWait,
+      { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }) },
+      { signal },
+    );
   }
 
   /** A place in bundle `index`; −1 is any that fits. @throws WhiprayError `INVALID_ARGUMENT` (Ray: "bundle index N is invalid"). */
@@ -157,7 +161,8 @@ export class PlacementGroup {
 
 /** The wire counts whole milliseconds. @throws WhiprayError `INVALID_ARGUMENT` for what is no time. */
 function wholeMs(timeoutMs: number): number {
-  if (!(timeoutMs >= 0 && timeoutMs <= Number.MAX_SAFE_INTEGER)) throw invalid(`timeoutMs must be 0 or more; got ${timeoutMs}`);
+  if (!(timeoutMs >= 0 && timeoutMs <= Number.MAX_SAFE_INTEGER))
+    throw invalid(`timeoutMs must be 0 or more; got ${timeoutMs}`);
   return Math.ceil(timeoutMs);
 }
 

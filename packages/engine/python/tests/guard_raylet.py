@@ -212,6 +212,20 @@ class Raylet:
                 continue
         return found
 
+    def end_carriers(self):
+        """Kills what carries the lease, whole groups at once; True when there was nothing."""
+        pids = self.carriers()
+        for pid in pids:
+            try:
+                group = os.getpgid(pid)
+                if group == os.getpgrp():
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return not pids
+
     def close(self):
         """Ends what a test left, and fails if there was something that the guard should have ended."""
         try:
@@ -223,11 +237,10 @@ class Raylet:
                     stream.close()
             wait_until(lambda: not self.carriers())
         finally:
-            for pid in self.carriers():
-                os.kill(pid, signal.SIGKILL)
             if self.guard is not None and self.guard.poll() is None:
                 self.guard.kill()
                 self.guard.wait()
+            wait_until(self.end_carriers)
 
 
 def wait_until(condition, deadline_s=DEADLINE_S):

@@ -287,13 +287,14 @@ class Worker:
         for one in (self.sock, self.listener):
             if one is not None:
                 one.close()
-        if self.process is not None:
-            try:
+        try:
+            if self.process is not None:
                 self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.send_signal(signal.SIGKILL)
-                self.process.wait()
-                raise AssertionError("the host outlived its link: %s" % self.text()) from None
-            finally:
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError("the host outlived its link: %s" % self.text()) from None
+        finally:
+            if self.process is not None:
                 self.output.close()
-                shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder)

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from guard_raylet import alive, folder, raylet, raylets, wait_until  # noqa: F401
+from guard_raylet import DEADLINE_S, alive, folder, raylet, raylets, wait_until  # noqa: F401
 
 SLEEP = "ready('up'); time.sleep(60)"
 STUBBORN_TREE = "daemon(lambda: (ready('daemon'), stubborn())); ready('up'); stubborn()"
@@ -189,7 +189,8 @@ def test_a_line_in_many_pieces_is_one_line(raylet):
 def test_a_raylet_that_reads_nothing_is_as_good_as_dead(raylet):
     raylet.run(SLEEP).start()
     raylet.file("up")
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):  # not the timeout: the guard hangs up
+    raylet.line.settimeout(DEADLINE_S)
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):  # the guard hangs up; a timeout would be neither
         while True:
             raylet.line.sendall(b'{"beat":1000000000000000000000000000000000000}\n' * 500)
     assert raylet.exit_code() == 0
@@ -233,3 +234,14 @@ def test_sigterm_before_the_welcome_starts_nothing(raylet):
     assert raylet.event("gone")["killed"] == []
     assert raylet.exit_code() == 0
     assert not os.path.exists(os.path.join(raylet.folder, "up"))
+
+
+def test_sigterm_and_the_welcome_together_start_nothing(raylet):
+    raylet.run("ready('up')").launch().accept()
+    os.kill(raylet.guard.pid, signal.SIGSTOP)
+    raylet.say(welcome=1)
+    os.kill(raylet.guard.pid, signal.SIGTERM)
+    os.kill(raylet.guard.pid, signal.SIGCONT)
+    raylet.event("gone")
+    assert raylet.exit_code() == 0
+    assert raylet.events("started") == []

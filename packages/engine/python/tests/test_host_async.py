@@ -83,6 +83,15 @@ def test_cancel_cancels_the_task(any_python):
     assert any_python.call("get_log") == ["cancelled True"]
 
 
+def test_a_cancel_after_the_deadline_does_not_hit_the_clean_up_of_the_task(worker):
+    """A caller in TypeScript sends both."""
+    running = worker.begin("slow_to_cancel", 0.3, head={"d": 100})
+    assert worker.fails(running)["code"] == "DEADLINE_EXCEEDED"
+    worker.cancel(running)
+    worker.cancel(running)
+    worker.pump(lambda: worker.call("get_log") == ["cleaned up"])
+
+
 def test_a_deadline_cancels_the_task(worker):
     running = worker.begin("wait_for_cancel", head={"d": 200})
     assert worker.fails(running)["code"] == "DEADLINE_EXCEEDED"

@@ -138,6 +138,13 @@ def test_an_exception_without_a_text_is_still_reported(shared):
     assert error["name"] == "Rude" and "text cannot be made" in error["message"]
 
 
+def test_a_result_that_raises_while_it_is_read_fails_its_call_only(bare):
+    bare.create("whipray_samples.streams.Odd")
+    error = bare.fails(bare.begin("treacherous"))
+    assert error["code"] == "NOT_SERIALISABLE" and "device lost" in error["message"] and error["name"] == "RuntimeError"
+    assert bare.call("closed") is False
+
+
 def test_destroy_uses_close_reports_failures_and_forgets_the_engine_anyway(bare):
     bare.create(PLAIN + "Closing", "c")
     bare.create(PLAIN + "FailingDestroy", "f")

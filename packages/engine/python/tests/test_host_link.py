@@ -101,6 +101,15 @@ def test_a_message_over_the_limits_is_refused_while_its_chunks_are_thrown_away(s
     assert shared.call("add", 1) == 2, "a refused message holds back nobody"
 
 
+def test_a_message_that_the_machine_has_no_memory_for_is_refused():
+    with Worker(["bash", "-c", 'ulimit -v 2000000; exec "$@"', "bash"] + BARE) as worker:
+        worker.sequence += 1
+        worker.send(frame(REQUEST, 2, wire.pack({"m": "call", "p": [1, 4 << 30]}), b"", CHUNKED, worker.sequence))
+        assert worker.fails(worker.sequence)["code"] == "OUT_OF_MEMORY"
+        worker.chunks(worker.sequence, b"x" * 300_000)
+        assert worker.ask("health")["status"] == "healthy"
+
+
 def test_a_ping_is_answered_with_its_sequence_while_a_call_runs(worker):
     running = worker.begin("sleep", 0.3)
     worker.running("sleep")
@@ -183,6 +192,7 @@ def test_goodbye_ends_the_process(worker):
 def test_a_crash_keeps_its_signal(worker):
     worker.begin("signal_self")
     assert worker.exit_code() == -11
+    assert "in signal_self" in worker.text(), "the log tells where"
 
 
 def test_descriptors_do_not_grow_with_calls(worker):

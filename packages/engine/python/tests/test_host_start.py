@@ -94,7 +94,7 @@ def test_a_refused_token_ends_the_host_with_the_workers_words():
 @pytest.mark.parametrize(
     "data, words",
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, "FRAME_SIZE"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3, "WRONG_PROTOCOL"),
         (frame(WELCOME, header=wire.pack({"v": 2})), "VERSION"),
         (frame(WELCOME, header=b"\x81\x01\x02"), "DECODE_KEY"),
         (frame(REFUSE - 2, header=b""), "WRONG_PROTOCOL"),

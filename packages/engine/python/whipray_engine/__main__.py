@@ -1,5 +1,6 @@
 """`python -m whipray_engine`: the main thread belongs to user code, one other to the link."""
 
+import faulthandler
 import os
 import sys
 
@@ -30,6 +31,7 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(line_buffering=True)  # the log shows a line when it is written, not when 8 KiB are full
+    faulthandler.enable()  # a crash in C code leaves its Python stacks in the log; the signal stays
     link = Link(sock, splitter, settings)
     host = Host(link, settings)
     link.start(host)

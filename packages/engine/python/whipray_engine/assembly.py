@@ -44,6 +44,21 @@ class Assembly:
         return parts
 
 
+class Whole:
+    """A message of one part that came in one frame."""
+
+    missing = 0
+
+    def __init__(self, data):
+        self.data = data
+
+    def drop(self):
+        self.data = None
+
+    def take(self):
+        return [self.data]
+
+
 def memory(length):
     """Writable bytes. Large ones are mapped, so that pages are only used once bytes have really arrived."""
     if length < _MAPPED_BYTES:

@@ -5,7 +5,7 @@ import threading
 import time
 
 from . import tensor, wire
-from .errors import HostError, error_bytes
+from .errors import EngineFailure, HostError, error_bytes
 from .frame import ERROR, REPLY
 from .message import Message
 from .stream import Stream
@@ -54,7 +54,6 @@ class Call:
         self.args = None
         self.engine = None
         self.shown = method
-        self.interrupted = False
         self.aborted = None  # the error that ends it, once it was cancelled
         self.on_abort = None
         self.answered = False
@@ -88,9 +87,11 @@ class Call:
         return args
 
     def watch(self, act):
-        """Calls `act` when the call is aborted, at once if it is already; it may be called twice."""
-        self.on_abort = act
-        if self.aborted is not None:
+        """Calls `act`, once, when the call is aborted; now if it is already."""
+        with self.calls.lock:
+            self.on_abort = act
+            late = self.aborted is not None
+        if late:
             act()
 
     def start(self):
@@ -126,6 +127,9 @@ class Call:
         except HostError as error:
             self.fail(error)
             return
+        except Exception as error:  # reading a user's object may do anything: a device error, no memory
+            self.fail(EngineFailure("NOT_SERIALISABLE", error, {"method": self.shown}, "the result cannot be sent"))
+            return
         if self.stream is not None:
             self.end(parts)
         elif self._settle():
@@ -151,7 +155,7 @@ class Call:
             route.link.call_soon(route.forget, self.sequence)
         else:
             route.link.outbound(message.size)
-            route.link.call_soon(route.send, message)
+            route.link.call_now(route.send, message)
 
     def open_stream(self, settings):
         """The stream that this call's items go through."""
@@ -168,12 +172,14 @@ class Call:
         """Cancels it, from the I/O thread. What waits never runs; what runs is told, and answers itself unless `answer_now`."""
         with self.calls.lock:
             waits, runs = self.state < RUNNING, self.state == RUNNING
+            act = self.on_abort if runs and self.aborted is None else None  # a second cancel would hit a task's clean-up
             if runs and self.aborted is None:
                 self.aborted = error
         if waits:
             self.fail(error)
+            self.route.hand_on()
         elif runs:
-            act, stream = self.on_abort, self.stream
+            stream = self.stream
             if answer_now:
                 self._answer_only(error)
             if stream is not None:

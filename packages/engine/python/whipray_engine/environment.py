@@ -22,14 +22,14 @@ def _check(name, value, settings):
         raise HostError("INVALID_ARGUMENT", "environment variable %.80r must be a string, not a %s" % (name, type(value).__name__))
     if not name or "=" in name or "\0" in name or "\n" in name or "\0" in value:
         raise _invalid(name, "has a name that is empty or holds '=', NUL or newline, or a value with NUL")
-    if name in settings.protected:
-        granted = settings.env_at_exec.get(name)
-        shown = "granted is %r" % granted if granted is not None else "none was granted"
-        raise _invalid(name, "shows the granted devices and is fixed when the interpreter starts: %s" % shown, granted=granted)
     if name.startswith("WHIPRAY_"):
         raise _invalid(name, "belongs to Whipray")
     if name in LOADER_VARIABLES:
         raise _invalid(name, "only acts when the interpreter starts: set it before the first engine is created")
+    if name in settings.protected:
+        granted = settings.env_at_exec.get(name)
+        shown = "granted is %r" % granted if granted is not None else "none was granted"
+        raise _invalid(name, "shows the granted devices and is fixed when the interpreter starts: %s" % shown, granted=granted)
 
 
 def _invalid(name, rule, **details):

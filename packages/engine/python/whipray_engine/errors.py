@@ -76,7 +76,7 @@ def error_bytes(error, where, pack):
 def error_wire(error, where=None, limit=ERROR_TEXT_CHARS, depth=0):
     """Plain fields of any exception, its causes included, each text at most `limit` characters."""
     shown = error.error if isinstance(error, EngineFailure) else error
-    wire = {"name": _text(getattr(shown, "wire_name", type(shown).__name__), 256, False)}
+    wire = {"name": _text(shown.wire_name if isinstance(shown, HostError) else type(shown).__name__, 256, False)}
     if isinstance(error, HostError):
         wire["code"] = error.code
         wire["message"] = _text(message_of(error), limit, False)

@@ -7,6 +7,7 @@ from .limits import MAX_FRAME_BYTES, PREFIX_BYTES
 
 PREFIX = struct.Struct("<IIBBHQ")
 U32 = struct.Struct("<I")
+_OTHER_PROTOCOLS = (b"GET ", b"HEAD", b"POST", b"HTTP", b"SSH-", b"\x16\x03\x01", b"\x16\x03\x03")
 
 HELLO, WELCOME, REFUSE, PING, PONG, GOODBYE = 1, 2, 3, 4, 5, 6
 OPEN, OPENED, CLOSE = 8, 9, 10
@@ -33,6 +34,7 @@ class Splitter:
         self.buffer = bytearray(max(capacity, PREFIX_BYTES + MAX_FRAME_BYTES))
         self.view = memoryview(self.buffer)
         self.start = self.end = 0
+        self.first = True
 
     def room(self):
         if self.start == self.end:
@@ -54,16 +56,23 @@ class Splitter:
     def frames(self):
         """Yields (route, kind, flags, sequence, header, body) for each whole frame.
 
-        Raises ProtocolError FRAME_SIZE as soon as a prefix says something impossible, before its bytes are there.
+        Raises ProtocolError FRAME_SIZE as soon as a prefix says something impossible, before its bytes are there; WRONG_PROTOCOL
+        when the stream begins like HTTP, TLS or SSH.
         """
         view = self.view
-        while self.end - self.start >= PREFIX_BYTES:
-            length, route, kind, flags, header_length, sequence = PREFIX.unpack_from(view, self.start)
-            if length > MAX_FRAME_BYTES or header_length > length:
-                raise ProtocolError(
-                    "FRAME_SIZE",
-                    "a frame of %d bytes with a header of %d bytes; the limit of a frame is %d" % (length, header_length, MAX_FRAME_BYTES),
-                )
+        while self.end - self.start >= U32.size:
+            if self.first:
+                if bytes(view[self.start : self.start + 4]).startswith(_OTHER_PROTOCOLS):
+                    raise ProtocolError("WRONG_PROTOCOL", "the other side does not speak Whipray: %r" % bytes(view[self.start : self.start + 4]))
+                self.first = False
+            (length,) = U32.unpack_from(view, self.start)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError("FRAME_SIZE", "a frame of %d bytes; the limit is %d" % (length, MAX_FRAME_BYTES))
+            if self.end - self.start < PREFIX_BYTES:
+                return
+            _, route, kind, flags, header_length, sequence = PREFIX.unpack_from(view, self.start)
+            if header_length > length:
+                raise ProtocolError("FRAME_SIZE", "a header of %d bytes in a frame of %d" % (header_length, length))
             body = self.start + PREFIX_BYTES + header_length
             end = self.start + PREFIX_BYTES + length
             if end > self.end:

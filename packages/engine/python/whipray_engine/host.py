@@ -31,6 +31,7 @@ class Host:
         self.seeded_numpy = False
         self.immediate = {"health": self._health, "info": self._info, "stacks": self._stacks, "alloc_ports": self._alloc_ports}
         self.runner = Runner(
+            link,
             {
                 "configure": self._configure,
                 "set_env": self._set_env,
@@ -72,7 +73,7 @@ class Host:
         """Answers an immediate call."""
         try:
             call.reply([self.immediate[call.method](as_map(wire.decode(call.assembly.take())))])
-        except HostError as error:
+        except Exception as error:  # no descriptor left, no memory: the call fails, not the host
             call.fail(error)
 
     def submit(self, call):
@@ -85,7 +86,7 @@ class Host:
                 call.parts = parts
             else:
                 call.take_in(as_map(wire.decode(parts, has_extensions)))
-        except HostError as error:
+        except Exception as error:
             call.fail(error)
             return
         if call.method == "shutdown":

@@ -21,6 +21,8 @@ BULK_RESERVE_BYTES = 131_072
 """Credit of a route that chunks never use, so that a small reply passes a stalled large one."""
 BULK_MESSAGES_LIMIT = 64
 """Chunked messages of a route that are under way at once; the receiver has to hold them all."""
+CACHED_HEADERS = 256
+CACHED_HEADER_BYTES = 64
 QUEUED_CALLS_LIMIT = 10_000
 """Calls that wait for the main thread; one more is answered BUSY."""
 QUEUED_BYTES_LIMIT = 1_073_741_824

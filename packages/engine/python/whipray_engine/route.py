@@ -3,11 +3,11 @@
 from collections import deque
 
 from . import wire
-from .assembly import Assembly, part_lengths, too_large
+from .assembly import Assembly, Whole, part_lengths, too_large
 from .call import Call
 from .errors import Cancelled, DecodeError, HostError, ProtocolError
 from .frame import ACK, CANCEL, CHUNK, CHUNKED, CREDIT, DEMAND, FROM_CALLEE, ONEWAY, REQUEST, STREAM, U32, USES_CREDIT, frame
-from .limits import BULK_MESSAGES_LIMIT, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES
+from .limits import BULK_MESSAGES_LIMIT, CACHED_HEADER_BYTES, CACHED_HEADERS, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES
 
 
 class Route:
@@ -16,6 +16,7 @@ class Route:
         self.credit = ROUTE_WINDOW_BYTES  # what we may send
         self.taken = 0  # what we received and have not granted again
         self.last = 0  # the highest sequence that came
+        self.headers = {}
         self.calls = {}
         self.uploads = {}
         self.order = deque()  # calls that the main thread has not been given yet
@@ -65,10 +66,7 @@ class Route:
         if sequence <= self.last and not (oneway and sequence == 0 and not flags & CHUNKED):
             return False
         self.last = max(self.last, sequence)
-        try:
-            head = wire.decode_map(bytes(header))
-        except DecodeError as error:
-            raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
+        head = self._call_header(sequence, bytes(header))
         lengths = part_lengths(head, flags & CHUNKED, len(body))
         method = head.get("m")
         call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, sum(lengths))
@@ -77,13 +75,35 @@ class Route:
         error = self._refusal(call, head, lengths) or self._set_deadline(call, head.get("d"))
         if error is not None:
             call.fail(error)
-        call.assembly = Assembly(lengths, keep=error is None)
         self.order.append(call)
-        if flags & CHUNKED:
-            self.uploads[sequence] = call
-        call.assembly.feed(body)
+        if len(lengths) == 1 and not flags & CHUNKED:
+            call.assembly = Whole(bytes(body))
+        else:
+            call.assembly = self._assembly(call, lengths)
+            if flags & CHUNKED:
+                self.uploads[sequence] = call
+            call.assembly.feed(body)
         self._arrived(call)
         return True
+
+    def _assembly(self, call, lengths):
+        try:
+            return Assembly(lengths, keep=not call.answered)
+        except (OSError, MemoryError) as error:
+            call.fail(HostError("OUT_OF_MEMORY", "no memory for arguments of %d bytes: %s" % (sum(lengths), error), retryable=True))
+            return Assembly(lengths, keep=False)
+
+    def _call_header(self, sequence, data):
+        """Calls that say nothing but their method have the same bytes each time: they are decoded once."""
+        head = self.headers.get(data)
+        if head is None:
+            try:
+                head = wire.decode_map(data)
+            except DecodeError as error:
+                raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
+            if len(data) <= CACHED_HEADER_BYTES and len(self.headers) < CACHED_HEADERS and not {"d", "p", "t"} & head.keys():
+                self.headers[data] = head
+        return head
 
     def _refusal(self, call, head, lengths):
         large = too_large(lengths)
@@ -115,7 +135,6 @@ class Route:
         return True
 
     def _arrived(self, call):
-        """Hands on what is complete, in order: a call whose chunks are still coming holds back the later ones."""
         if call.assembly.missing == 0:
             self.uploads.pop(call.sequence, None)
             call.arrived = True
@@ -123,6 +142,10 @@ class Route:
                 call.assembly = None
             elif self.host.is_immediate(call.method):
                 self.host.answer(call)
+        self.hand_on()
+
+    def hand_on(self):
+        """Gives the main thread what is complete, in order: a call whose chunks are still coming holds back the later ones."""
         while self.order and (self.order[0].arrived or self.order[0].answered):
             first = self.order.popleft()
             if not first.answered:

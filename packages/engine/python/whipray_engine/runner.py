@@ -17,8 +17,8 @@ _GENERATOR = type(_ for _ in ())
 class Runner:
     """A plain queue until the first async engine; then the same queue on an asyncio loop, whose tasks are the async calls."""
 
-    def __init__(self, handlers, settings):
-        self.handlers, self.settings = handlers, settings
+    def __init__(self, link, handlers, settings):
+        self.link, self.handlers, self.settings = link, handlers, settings
         self.queue = SimpleQueue()
         self.loop = None
         self.tasks = {}
@@ -37,8 +37,7 @@ class Runner:
 
     def interrupt(self, call):
         """KeyboardInterrupt in the main thread, only if it still runs exactly this call when the signal arrives."""
-        if self.interruptible is call and not call.interrupted:
-            call.interrupted = True
+        if self.interruptible is call:
             self.interrupt_for = call
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -60,7 +59,7 @@ class Runner:
         """Cancels what still runs of an engine that was destroyed."""
         for call in list(self.tasks.values()):
             if call.engine is engine:
-                call.route.link.call_soon(call.abort, Cancelled("engine %r was destroyed" % engine.name))
+                self.link.call_soon(call.abort, Cancelled("engine %r was destroyed" % engine.name))
 
     def finish(self):
         self.finished = True
@@ -69,6 +68,8 @@ class Runner:
 
     def _on_interrupt(self, _signal, _frame):
         """SIGINT, from a terminal or by `interrupt`: it hits a running call, never the host."""
+        if self.link.main_in_turn:
+            return  # between the last line of a method and its answer
         wanted, self.interrupt_for = self.interrupt_for, None
         if wanted is not None and wanted is not self.interruptible:
             return
@@ -96,7 +97,7 @@ class Runner:
         self._take(call)
 
     def _take(self, call):
-        call.route.link.wait_for_room()
+        self.link.wait_for_room()
         if call.start():
             self._execute(call)
 

@@ -18,6 +18,8 @@ class Settings:
 
     def __init__(self, environ):
         self.socket_path = _needed(environ, "WHIPRAY_ENGINE_SOCKET")
+        if self.socket_path.startswith("unix:"):  # the URL of PROTOCOL.md's transports is fine, too
+            self.socket_path = self.socket_path[len("unix:") :]
         self.address = _needed(environ, "WHIPRAY_ENGINE_ADDRESS")
         self.token_path = _needed(environ, "WHIPRAY_ENGINE_TOKEN_FILE")
         self.cluster = environ.get("WHIPRAY_CLUSTER") or None

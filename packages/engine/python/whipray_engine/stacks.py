@@ -28,7 +28,7 @@ def _frames(frame):
 
 
 def _tasks(loop):
-    """Where the calls of async methods wait."""
+    """Where the calls of async methods wait: each task from its outermost coroutine inwards."""
     import asyncio
 
     try:
@@ -37,7 +37,12 @@ def _tasks(loop):
         return ["(the tasks of the loop changed while they were read)"]
     lines = []
     for task in tasks[:_TASKS]:
-        lines.append("Task %s:" % task.get_name())
-        for frame in task.get_stack(limit=_FRAMES):
+        lines.append("Task %s, outermost call first:" % task.get_name())
+        awaited = task.get_coro()
+        for _ in range(_FRAMES):
+            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
+            if frame is None:
+                break
             lines.extend(_frames(frame)[:1])
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
     return lines

@@ -8,6 +8,7 @@ from .limits import INLINE_TENSOR_BYTES, MAX_PARTS
 
 TENSOR, OBJECT_REF, ACTOR_HANDLE = 1, 2, 3
 MAX_DIMENSIONS = 32
+MAX_SAFE_INTEGER = 2**53 - 1
 
 ITEM_BYTES = {"b1": 1, "i1": 1, "u1": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "i8": 8, "u8": 8, "f2": 2, "bf2": 2, "f4": 4, "f8": 8, "c8": 8, "c16": 16}
 """Bytes of one element of each dtype. `bf2` is bfloat16, which numpy does not have: it arrives as uint16 with the same bits."""
@@ -75,7 +76,8 @@ class ActorHandle(_Fields):
     __slots__ = ()
 
 
-FIELD_COUNT = {OBJECT_REF: 5, ACTOR_HANDLE: 3}
+FIELD_COUNT = {OBJECT_REF: (5, 3), ACTOR_HANDLE: (3, 2)}
+"""Fields of an extension, and how many of them, the first ones, are strings."""
 
 
 def find_numpy():
@@ -97,8 +99,9 @@ def extension_from(code, fields, parts):
     Raises DecodeError DECODE_EXT.
     """
     if code != TENSOR:
-        if not isinstance(fields, list) or len(fields) != FIELD_COUNT[code] or not isinstance(fields[0], str):
-            raise DecodeError("DECODE_EXT", "extension %d must be an array of %d fields, an id first" % (code, FIELD_COUNT[code]))
+        count, strings = FIELD_COUNT[code]
+        if not isinstance(fields, list) or len(fields) != count or not all(isinstance(field, str) for field in fields[:strings]):
+            raise DecodeError("DECODE_EXT", "extension %d must be an array of %d fields, %d strings first" % (code, count, strings))
         return (ObjectRef if code == OBJECT_REF else ActorHandle)(*fields)
     if not isinstance(fields, list) or len(fields) != 3:
         raise DecodeError("DECODE_EXT", "a tensor must be [dtype, shape, part or bytes]")
@@ -106,7 +109,7 @@ def extension_from(code, fields, parts):
     item = 1 if dtype == "bytes" else ITEM_BYTES.get(dtype) if isinstance(dtype, str) else None
     if item is None:
         raise DecodeError("DECODE_EXT", "tensor dtype %.40r is not known" % (dtype,))
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= MAX_SAFE_INTEGER for n in shape):
         raise DecodeError("DECODE_EXT", "a tensor's shape must be at most %d whole numbers" % MAX_DIMENSIONS)
     if type(place) is int and 1 <= place < len(parts):
         data = parts[place]
@@ -121,7 +124,10 @@ def extension_from(code, fields, parts):
     if numpy is None:
         return Tensor(dtype, shape, data)
     kind = numpy.dtype("<u2" if dtype == "bf2" else "?" if dtype == "b1" else "<" + dtype)
-    return (numpy.frombuffer(data, kind) if len(data) else numpy.empty(0, kind)).reshape(shape)
+    try:
+        return (numpy.frombuffer(data, kind) if len(data) else numpy.empty(0, kind)).reshape(shape)
+    except (ValueError, OverflowError) as error:  # an empty array of more than 2^63 rows
+        raise DecodeError("DECODE_EXT", "numpy cannot make a tensor %s%r: %s" % (dtype, shape, error)) from None
 
 
 class Sink:

@@ -32,6 +32,18 @@ export function allows(room: Room, bundle: BundleRequest): boolean {
   return matchesLabels(room.labels, bundle.labels) && room.fits(bundle.units);
 }
 
+const SHAPES = new WeakMap<BundleRequest, string>();
+
+/** Equal text for bundles that ask for the same. */
+export function shapeOf(bundle: BundleRequest): string {
+  let shape = SHAPES.get(bundle);
+  if (shape === undefined) {
+    shape = JSON.stringify([Object.entries(bundle.units).sort(), bundle.labels]);
+    SHAPES.set(bundle, shape);
+  }
+  return shape;
+}
+
 /** Hardest first: more devices, then custom resources, object_store_memory, memory, CPU (ray.md 2.3). Equal ones keep their order. */
 export function hardestFirst(bundles: readonly BundleRequest[]): BundleRequest[] {
   const keyed = bundles.map((bundle) => ({ bundle, key: hardness(bundle.units) }));

@@ -1,6 +1,7 @@
-import { DEVICE_RESOURCES, type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
+import { DEVICE_RESOURCES, type ResourceUnits, type Units, UNITS_PER_ONE } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { chooseWhole } from "./devices.ts";
+import { Shelf } from "./shelf.ts";
 
 /** One device and what is free of it; 10 000 units are the whole device. */
 export interface DeviceRoom {
@@ -25,64 +26,52 @@ export class Room {
   readonly nodeId: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly free: Record<string, Units>;
-  readonly #devices = new Map<string, DeviceRoom>();
-  readonly #kinds = new Set<string>();
+  readonly #shelves = new Map<string, Shelf>();
 
   constructor(from: NodeRoom) {
     this.nodeId = from.nodeId;
     this.labels = from.labels;
     this.free = { ...from.free };
-    for (const device of from.devices) {
-      this.#devices.set(device.uuid, device);
-      this.#kinds.add(device.resource);
-    }
+    const byResource = Map.groupBy(from.devices, (device) => device.resource);
+    for (const [resource, devices] of byResource) this.#shelves.set(resource, new Shelf(devices));
   }
 
   snapshot(): NodeRoom {
-    return { nodeId: this.nodeId, labels: this.labels, free: this.free, devices: [...this.#devices.values()] };
-  }
-
-  devices(resource: string): DeviceRoom[] {
-    return [...this.#devices.values()].filter((device) => device.resource === resource);
+    const devices = [...this.#shelves.values()].flatMap((shelf) => shelf.devices);
+    return { nodeId: this.nodeId, labels: this.labels, free: { ...this.free }, devices };
   }
 
   get hasDevices(): boolean {
-    return this.#devices.size > 0;
+    return this.#shelves.size > 0;
   }
 
   /** Whether it is counted in single devices: by its name (Ray's list), or because this node has such devices. */
   isDevice(resource: string): boolean {
-    return this.#kinds.has(resource) || DEVICE_RESOURCES.has(resource);
+    return this.#shelves.has(resource) || DEVICE_RESOURCES.has(resource);
   }
 
   /** Free units of one resource, devices added up. */
   amount(resource: string): Units {
-    if (!this.isDevice(resource)) return this.free[resource] ?? 0;
-    return this.devices(resource).reduce((sum, device) => sum + device.units, 0);
+    return this.#shelves.get(resource)?.sum ?? (DEVICE_RESOURCES.has(resource) ? 0 : (this.free[resource] ?? 0));
   }
 
-  /** What `units` asks beyond what can be had here; empty when it fits. Whole devices count only when wholly free. */
+  /** What `units` asks beyond what can be had here; empty when it fits. */
   missing(units: ResourceUnits): Record<string, Units> {
     const missing: Record<string, Units> = {};
     for (const resource in units) {
-      const need = units[resource]!;
-      const short = this.isDevice(resource) ? this.#deviceShort(resource, need) : need - (this.free[resource] ?? 0);
+      const short = this.#short(resource, units[resource]!);
       if (short > 0) missing[resource] = short;
     }
     return missing;
   }
 
-  #deviceShort(resource: string, need: Units): Units {
-    const devices = this.devices(resource);
-    if (need >= UNITS_PER_ONE) {
-      const whole = devices.filter((device) => device.units === UNITS_PER_ONE).length;
-      return need % UNITS_PER_ONE === 0 ? need - whole * UNITS_PER_ONE : need;
-    }
-    return need - devices.reduce((most, device) => Math.max(most, device.units), 0);
+  #short(resource: string, need: Units): Units {
+    const shelf = this.#shelves.get(resource);
+    return shelf ? shelf.missing(need) : need - this.amount(resource);
   }
 
   fits(units: ResourceUnits): boolean {
-    for (const _ in this.missing(units)) return false;
+    for (const resource in units) if (this.#short(resource, units[resource]!) > 0) return false;
     return true;
   }
 
@@ -96,12 +85,11 @@ export class Room {
   #choose(units: ResourceUnits): DeviceGrant[] {
     const grants: DeviceGrant[] = [];
     for (const resource in units) {
-      if (!this.isDevice(resource)) continue;
+      const shelf = this.#shelves.get(resource);
+      if (!shelf) continue;
       const need = units[resource]!;
-      const devices = this.devices(resource);
-      const chosen = need < UNITS_PER_ONE ? tightest(devices, need).slice(0, 1) : chooseWhole(devices, need);
-      for (const { uuid, index } of chosen)
-        grants.push({ uuid, index, resource, units: Math.min(need, UNITS_PER_ONE) });
+      const chosen = need < UNITS_PER_ONE ? shelf.tightest(need).slice(0, 1) : chooseWhole(shelf.devices, need);
+      for (const { uuid, index } of chosen) grants.push({ uuid, index, resource, units: Math.min(need, UNITS_PER_ONE) });
     }
     return grants;
   }
@@ -112,10 +100,13 @@ export class Room {
     let choices: DeviceGrant[][] = [this.#choose(units)];
     for (const resource in units) {
       const need = units[resource]!;
-      if (!this.isDevice(resource) || need >= UNITS_PER_ONE) continue;
-      choices = tightest(this.devices(resource), need).flatMap(({ uuid, index }) =>
-        choices.map((grants) => grants.map((one) => (one.resource === resource ? { ...one, uuid, index } : one))),
-      );
+      const shelf = this.#shelves.get(resource);
+      if (!shelf || need >= UNITS_PER_ONE) continue;
+      choices = shelf
+        .tightest(need)
+        .flatMap(({ uuid, index }) =>
+          choices.map((grants) => grants.map((one) => (one.resource === resource ? { ...one, uuid, index } : one))),
+        );
     }
     return choices;
   }
@@ -130,44 +121,30 @@ export class Room {
   }
 
   #add(units: ResourceUnits, grants: readonly DeviceGrant[], sign: 1 | -1): void {
-    const ofDevices = new Set(grants.map((grant) => grant.resource));
     for (const resource in units) {
-      if (!ofDevices.has(resource)) this.free[resource] = (this.free[resource] ?? 0) + sign * units[resource]!;
+      if (!this.isDevice(resource)) this.free[resource] = (this.free[resource] ?? 0) + sign * units[resource]!;
     }
-    for (const { uuid, units: share } of grants) {
-      const device = this.#devices.get(uuid);
-      if (device) this.#devices.set(uuid, { ...device, units: device.units + sign * share });
-    }
+    for (const { uuid, resource, units: share } of grants) this.#shelves.get(resource)?.add(uuid, sign * share);
   }
 
-  /** Takes as much of `units` as there is, for a reservation: never fails. Prefers devices that are most free. */
+  /** Takes as much of `units` as there is, for a reservation: never fails. */
   hold(units: ResourceUnits): void {
     for (const resource in units) {
       const need = units[resource]!;
-      if (!this.isDevice(resource)) {
-        this.free[resource] = Math.max(0, (this.free[resource] ?? 0) - need);
-        continue;
-      }
-      const byFree = this.devices(resource).sort((a, b) => b.units - a.units || a.index - b.index);
-      for (const device of byFree.slice(0, Math.max(1, Math.floor(need / UNITS_PER_ONE)))) {
-        this.#devices.set(device.uuid, { ...device, units: Math.max(0, device.units - need) });
-      }
+      const shelf = this.#shelves.get(resource);
+      if (shelf) shelf.hold(need);
+      else this.free[resource] = Math.max(0, (this.free[resource] ?? 0) - need);
     }
   }
 
   /** Text that is equal for two nodes that placement cannot tell apart. */
   signature(): string {
-    const devices = [...this.#devices.values()].map(
-      (d) => `${d.resource} ${d.units} ${d.linkDomain ?? ""} ${d.numaNode ?? ""}`,
-    );
-    const free = Object.entries(this.free).filter(([, units]) => units !== 0);
-    return JSON.stringify([free.sort(), devices.sort(), Object.entries(this.labels).sort()]);
+    let text = "";
+    for (const name of Object.keys(this.free).sort()) if (this.free[name] !== 0) text += `${name} ${this.free[name]},`;
+    for (const { devices } of this.#shelves.values()) {
+      const each = devices.map((d) => `${d.resource} ${d.units} ${d.linkDomain ?? ""} ${d.numaNode ?? ""}`);
+      text += `${each.sort().join(",")};`;
+    }
+    return `${text}|${JSON.stringify(this.labels)}`;
   }
-}
-
-/** Devices that can give `need`, the one with the smallest remainder first; of equally free ones only the lowest index. */
-function tightest(devices: readonly DeviceRoom[], need: Units): DeviceRoom[] {
-  const fitting = devices.filter((device) => device.units >= need);
-  fitting.sort((a, b) => a.units - b.units || a.index - b.index);
-  return fitting.filter((device, at) => at === 0 || fitting[at - 1]!.units !== device.units);
 }

@@ -1,30 +1,35 @@
+import { UNITS_PER_ONE } from "@whipray/core";
 import { SEARCH_BUNDLES_LIMIT, SEARCH_STEPS_LIMIT } from "../limits.ts";
 import { matchesLabels } from "./labels.ts";
 import { type BundleRequest, hardestFirst, mayHold, type PlacedOn, type Placement, sumUnits } from "./request.ts";
 import type { Room } from "./room.ts";
 
+/** Steps that one placement may still spend on searching. */
+export class SearchBudget {
+  left = SEARCH_STEPS_LIMIT;
+}
+
 /**
  * Exhaustive search for any placement, behind the greedy policies: bundles hardest first, every node and every choice of a
- * shared device, twins tried once. It changes `rooms` only when it finds one. Bounded: `SEARCH_STEPS_LIMIT` steps, groups up to
- * `SEARCH_BUNDLES_LIMIT`; beyond that "not found" does not mean "there is none".
+ * shared device, twins tried once. It changes `rooms` only when it finds one. Bounded: `SEARCH_STEPS_LIMIT` looks at a node, groups
+ * up to `SEARCH_BUNDLES_LIMIT`; beyond that "not found" does not mean "there is none".
  */
-export function search(bundles: readonly BundleRequest[], rooms: readonly Room[]): Placement | undefined {
+export function search(bundles: readonly BundleRequest[], rooms: readonly Room[], budget: SearchBudget): Placement | undefined {
   if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
   const ordered = hardestFirst(bundles);
   const placed: PlacedOn[] = [];
-  let steps = 0;
 
   function descend(at: number): boolean {
     const bundle = ordered[at];
     if (!bundle) return true;
     const tried = new Set<string>();
     for (const room of rooms) {
+      if (--budget.left < 0) return false;
       if (!matchesLabels(room.labels, bundle.labels) || !room.fits(bundle.units)) continue;
       const signature = room.signature();
       if (tried.has(signature)) continue;
       tried.add(signature);
       for (const devices of room.choices(bundle.units)) {
-        if (++steps > SEARCH_STEPS_LIMIT) return false;
         room.grant(bundle.units, devices);
         placed.push({ index: bundle.index, nodeId: room.nodeId, devices });
         if (descend(at + 1)) return true;
@@ -35,6 +40,13 @@ export function search(bundles: readonly BundleRequest[], rooms: readonly Room[]
     return false;
   }
   return descend(0) ? placed : undefined;
+}
+
+/** Whether order matters on one node: only fractions of devices can be packed badly. */
+export function hasFractions(bundles: readonly BundleRequest[], room: Room): boolean {
+  return bundles.some(({ units }) => {
+    return Object.keys(units).some((name) => units[name]! < UNITS_PER_ONE && room.isDevice(name));
+  });
 }
 
 function enough(bundles: readonly BundleRequest[], rooms: readonly Room[]): boolean {

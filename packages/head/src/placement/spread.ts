@@ -3,13 +3,14 @@ import {
   type BundleRequest,
   emptiness,
   hardestFirst,
+  shapeOf,
   type PlacedOn,
   type Placement,
   type PlaceRequest,
   wastesDevices,
 } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
-import { search } from "./search.ts";
+import { SearchBudget, search } from "./search.ts";
 
 /** One node a bundle, never one that holds a surviving bundle of the group. Exact: a matching, not a guess. */
 export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement | undefined {
@@ -17,8 +18,15 @@ export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoo
   const free = rooms.filter((room) => !kept.has(room.nodeId)).map((room) => new Room(room));
   if (request.bundles.length > free.length) return undefined;
   const holders = new Map<Room, BundleRequest>();
+  const candidates = new Map<string, Room[]>();
+  const candidatesFor = (bundle: BundleRequest): Room[] => {
+    const shape = shapeOf(bundle);
+    const rooms = candidates.get(shape) ?? emptiestFirst(bundle, free);
+    candidates.set(shape, rooms);
+    return rooms;
+  };
   for (const bundle of hardestFirst(request.bundles)) {
-    if (!augment(bundle, free, holders)) return undefined;
+    if (!augment(bundle, candidatesFor, holders)) return undefined;
   }
   return [...holders].map(([room, bundle]) => ({
     index: bundle.index,
@@ -28,12 +36,16 @@ export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoo
 }
 
 /** Finds a node for `bundle`, moving earlier bundles to other nodes where that helps (Kuhn's algorithm, breadth first). */
-function augment(bundle: BundleRequest, rooms: readonly Room[], holders: Map<Room, BundleRequest>): boolean {
+function augment(
+  bundle: BundleRequest,
+  candidatesFor: (bundle: BundleRequest) => readonly Room[],
+  holders: Map<Room, BundleRequest>,
+): boolean {
   const cameFrom = new Map<Room, { bundle: BundleRequest; from: Room | undefined }>();
   const queue: { bundle: BundleRequest; at: Room | undefined }[] = [{ bundle, at: undefined }];
   for (let head = 0; head < queue.length; head++) {
     const { bundle: mover, at } = queue[head]!;
-    for (const room of emptiestFirst(mover, rooms)) {
+    for (const room of candidatesFor(mover)) {
       if (cameFrom.has(room)) continue;
       cameFrom.set(room, { bundle: mover, from: at });
       const holder = holders.get(room);
@@ -68,6 +80,7 @@ export function placeSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): 
     search(
       request.bundles,
       rooms.map((room) => new Room(room)),
+      new SearchBudget(),
     )
   );
 }

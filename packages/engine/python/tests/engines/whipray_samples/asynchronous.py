@@ -42,6 +42,13 @@ class AsyncEngine:
             self.log.append("cancelled %s" % whipray_engine.is_cancelled())
             raise
 
+    async def slow_to_cancel(self, seconds):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(seconds)
+            self.log.append("cleaned up")
+
     async def fail(self):
         await asyncio.sleep(0)
         raise ValueError("async trouble")

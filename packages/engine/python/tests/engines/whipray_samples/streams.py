@@ -14,3 +14,12 @@ class Odd:
 
     def closed(self):
         return self.was_closed
+
+    def treacherous(self):
+        class Treacherous(dict):
+            def items(self):
+                raise RuntimeError("device lost")
+
+            __iter__ = values = items
+
+        return Treacherous(a=1)

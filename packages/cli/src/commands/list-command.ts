@@ -1,0 +1,57 @@
+import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { actorStatus, groupStatus, nodeStatus } from "../cluster-status.ts";
+import { table } from "../table.ts";
+import { askHead } from "./ask-head.io.ts";
+import type { AskFlags, CommandContext } from "./command-context.ts";
+
+export const LISTED = ["actors", "nodes", "placement-groups"] as const;
+export type Listed = (typeof LISTED)[number];
+
+/** `whipray list …`: every row that the head has, ended ones too. */
+export async function listCommand(what: Listed, flags: AskFlags, context: CommandContext): Promise<void> {
+  await using head = await askHead(flags, context);
+  const { output } = context;
+  if (what === "nodes") {
+    const nodes = (await head.ask(nodesList, {})).nodes.map(nodeStatus);
+    if (flags.json) return output.json({ nodes });
+    const rows = nodes.map(({ id, name, state, ip, reach, pid, deathReason }) => [
+      id,
+      name,
+      state,
+      ip,
+      reach,
+      String(pid),
+      deathReason ?? "",
+    ]);
+    return print(table(["ID", "NAME", "STATE", "IP", "REACH", "PID", "WHY"], rows));
+  }
+  if (what === "actors") {
+    const actors = (await head.ask(actorsList, {})).actors.map(actorStatus);
+    if (flags.json) return output.json({ actors });
+    const rows = actors.map(({ id, name, className, state, nodeId, pid, reason }) => [
+      id,
+      name ?? "-",
+      className,
+      state,
+      nodeId ?? "-",
+      String(pid ?? "-"),
+      reason ?? "",
+    ]);
+    return print(table(["ID", "NAME", "CLASS", "STATE", "NODE", "PID", "WHY"], rows));
+  }
+  const placementGroups = (await head.ask(groupTable, {})).groups.map(groupStatus);
+  if (flags.json) return output.json({ placementGroups });
+  const rows = placementGroups.map(({ id, name, state, strategy, bundles, reasons }) => [
+    id,
+    name ?? "-",
+    state,
+    strategy,
+    String(bundles),
+    reasons.join("; "),
+  ]);
+  print(table(["ID", "NAME", "STATE", "STRATEGY", "BUNDLES", "WHY"], rows));
+
+  function print(lines: readonly string[]): void {
+    for (const line of lines) output.data(line);
+  }
+}

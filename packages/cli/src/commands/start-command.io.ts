@@ -1,0 +1,158 @@
+import { readFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { join, resolve } from "node:path";
+import { randomIds, WhiprayError } from "@whipray/core";
+import { daemons, headUrl } from "whipray";
+import type { CommandContext } from "./command-context.ts";
+import { checkStartFlags, nodeResources, type StartFlags } from "./start-flags.ts";
+import { stayUntilEnd } from "./stay.io.ts";
+
+/** `whipray start`: a head and the raylet of this machine, or a raylet that joins, as background processes. */
+export async function startCommand(flags: StartFlags, context: CommandContext): Promise<void> {
+  checkStartFlags(flags);
+  const started = flags.head ? await startHead(flags, context) : await joinHead(flags, context);
+  if (flags.block) await stayUntilEnd(started, context.output);
+}
+
+async function startHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
+  const { places, output } = context;
+  const { host, port, insecurePlaintext = false } = flags;
+  const running = daemons
+    .listDaemons(places.daemons)
+    .find(({ state }) => state.kind === "head" && daemons.daemonRuns(state));
+  if (running) {
+    throw new WhiprayError({
+      code: "ALREADY_RUNNING",
+      message: `A head runs here already (pid ${running.state.pid}, ${running.state.url}); "whipray stop" ends it`,
+    });
+  }
+  const directory = resolve(flags.directory ?? join(places.state, "head"));
+  const head = await daemons.launchDaemon(
+    {
+      kind: "head",
+      stateFile: join(places.daemons, "head.json"),
+      tied: flags.block === true,
+      ...{ directory, host, port, insecurePlaintext },
+    },
+    launchOptions("head", flags, context),
+  );
+  const { url } = ready(head, flags);
+  const { clusterId, secret } = daemons.readClusterFile(directory);
+  const tokens = daemons.clusterTokens(secret);
+  const joinString = daemons.showJoinString({ clusterId, token: tokens.raylet });
+  const local = `ws://${daemons.isLoopback(host) ? new URL(url!).host : `127.0.0.1:${new URL(url!).port}`}`;
+  daemons.writeToken(tokens.driver, places.token);
+  daemons.writeFileAtomic(places.joinToken, `${joinString}\n`);
+  daemons.writeFileAtomic(places.address, `${local}\n`);
+  let raylet: daemons.LaunchedDaemon;
+  try {
+    raylet = await startRaylet(local, { clusterId, token: tokens.raylet }, flags, context);
+  } catch (error) {
+    head.child.kill("SIGTERM");
+    throw error;
+  }
+  const address = new URL(local).host;
+  const nodeId = raylet.state?.nodeId;
+  if (flags.json) {
+    output.json({ address, clusterId, nodeId, tokenFile: places.token, joinTokenFile: places.joinToken, directory });
+  } else {
+    const outside = daemons.isLoopback(host) ? undefined : `${outsideHost(host)}:${new URL(url!).port}`;
+    output.data(`Cluster ${clusterId} is up: head and node ${nodeId}.`);
+    output.data(`  connect:  await init({ address: ${JSON.stringify(address)} })   (token: ${places.token})`);
+    output.data("  look:     whipray status");
+    output.data("  stop:     whipray stop");
+    if (outside === undefined) {
+      output.data(`  join:     this head listens on ${host} only; over an SSH tunnel to it:`);
+      output.data(`            whipray start --address ${address} --join ${joinString}`);
+    } else {
+      output.data("  join, on another machine:");
+      output.data(
+        `            whipray start --address ${outside} --insecure-plaintext --host 0.0.0.0 --join ${joinString}`,
+      );
+      output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
+    }
+  }
+  return [raylet, head];
+}
+
+async function joinHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
+  const { output } = context;
+  const url = headUrl(flags.address!);
+  const identity = daemons.parseJoinString(flags.join ?? readJoinFile(flags.joinTokenFile!));
+  const raylet = await startRaylet(url, identity, flags, context);
+  const nodeId = raylet.state?.nodeId;
+  if (flags.json) output.json({ address: new URL(url).host, clusterId: identity.clusterId, nodeId });
+  else output.data(`Node ${nodeId} has joined ${identity.clusterId} at ${url}. "whipray stop" ends it.`);
+  return [raylet];
+}
+
+async function startRaylet(
+  url: string,
+  { clusterId, token }: daemons.JoinString,
+  flags: StartFlags,
+  context: CommandContext,
+): Promise<daemons.LaunchedDaemon> {
+  const { places } = context;
+  const { host, rayletPort, insecurePlaintext = false, nodeName } = flags;
+  const nodeId = randomIds().next("node");
+  // A joining node that listens on loopback could be dialled by nobody: it has no port, and is reached through the head.
+  const listens = flags.head || !daemons.isLoopback(host);
+  const ip = flags.nodeIp ?? (daemons.isLoopback(host) ? (flags.head ? "127.0.0.1" : undefined) : outsideHost(host));
+  const raylet = await daemons.launchDaemon(
+    {
+      kind: "raylet",
+      stateFile: join(places.daemons, `${nodeId}.json`),
+      tied: flags.block === true,
+      ...{ clusterId, nodeId, headUrl: url, token, ip, insecurePlaintext },
+      ...(listens && { listen: { host, port: rayletPort } }),
+      name: nodeName,
+      resources: nodeResources(flags),
+      labels: flags.labels,
+      runtimeRoot: places.runtimeRoot,
+      cwd: process.cwd(),
+    },
+    launchOptions(nodeId, flags, context),
+  );
+  if (raylet.state?.state === "ready") return raylet;
+  throw new WhiprayError({
+    code: "HEAD_SILENT",
+    message: `${url} has not answered for ${flags.waitSeconds} s. The raylet (pid ${raylet.child.pid}) keeps trying; its log is ${logFile(nodeId, context)}, and "whipray stop" ends it`,
+  });
+}
+
+function launchOptions(name: string, flags: StartFlags, context: CommandContext): daemons.LaunchOptions {
+  // In the foreground the daemons' logs go where ours go: a service manager keeps them.
+  const file = flags.block ? undefined : logFile(name, context);
+  return { env: context.env, cwd: process.cwd(), logFile: file, timeoutMs: flags.waitSeconds * 1_000 };
+}
+
+function logFile(name: string, { places }: CommandContext): string {
+  return join(places.state, "logs", `${name}.log`);
+}
+
+function ready({ state }: daemons.LaunchedDaemon, flags: StartFlags): daemons.DaemonState {
+  if (state?.state === "ready") return state;
+  throw new WhiprayError({
+    code: "TIMEOUT",
+    message: `The head was not up within ${flags.waitSeconds} s; "whipray stop" ends it`,
+  });
+}
+
+/** The address at which other machines reach one that listens on `host`. */
+function outsideHost(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host;
+  const found = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return found.find(({ internal, family }) => !internal && family === "IPv4")?.address ?? hostname();
+}
+
+function readJoinFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new WhiprayError({
+      code: "NOT_FOUND",
+      message: `--join-token-file ${path} cannot be read: ${String(cause)}`,
+      cause,
+    });
+  }
+}

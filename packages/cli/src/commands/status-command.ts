@@ -1,0 +1,49 @@
+import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { type ClusterStatus, clusterStatus, showUse } from "../cluster-status.ts";
+import { table } from "../table.ts";
+import { askHead } from "./ask-head.io.ts";
+import type { AskFlags, CommandContext } from "./command-context.ts";
+
+/** `whipray status`: nodes, what is used of what, groups with the reasons why they wait, actors. */
+export async function statusCommand(flags: AskFlags, context: CommandContext): Promise<void> {
+  await using head = await askHead(flags, context);
+  const [{ nodes }, { groups }, { actors }] = await Promise.all([
+    head.ask(nodesList, {}),
+    head.ask(groupTable, {}),
+    head.ask(actorsList, {}),
+  ]);
+  const status = clusterStatus(head.url, nodes, groups, actors);
+  if (flags.json) context.output.json(status);
+  else for (const line of statusLines(status, context.output.bold)) context.output.data(line);
+}
+
+/** The status for people. */
+export function statusLines(status: ClusterStatus, bold: (text: string) => string): string[] {
+  const { address, insecurePlaintext, nodes, resources, placementGroups, actors } = status;
+  const lines = [
+    `${bold("Head")} ${address}${insecurePlaintext ? "  (insecure: plain text beyond this machine)" : ""}`,
+    "",
+  ];
+  lines.push(bold(`Nodes (${nodes.length})`));
+  const nodeRows = nodes.map(({ name, id, state, ip, reach, deathReason }) => [
+    name,
+    id,
+    state,
+    ip,
+    deathReason ?? reach,
+  ]);
+  lines.push(...table(["NAME", "ID", "STATE", "IP", "REACH"], nodeRows), "");
+  lines.push(bold("Resources (used/total)"));
+  lines.push(...Object.entries(resources).map(([name, use]) => showUse(name, use)), "");
+  const waiting = placementGroups.filter(({ state }) => state !== "CREATED").length;
+  lines.push(bold(`Placement groups (${placementGroups.length}, ${waiting} waiting)`));
+  for (const { id, name, state, strategy, bundles, reasons } of placementGroups) {
+    lines.push(`${name ?? id}  ${state}  ${strategy}  ${bundles} bundles`, ...reasons.map((reason) => `  ${reason}`));
+  }
+  lines.push("", bold(`Actors (${actors.length})`));
+  for (const { id, name, className, state, nodeId, pid, reason } of actors) {
+    lines.push([name ?? id, className, state, nodeId ?? "-", pid ?? "-"].join("  "));
+    if (reason !== undefined && state !== "ALIVE") lines.push(`  ${reason}`);
+  }
+  return lines;
+}

@@ -1,0 +1,91 @@
+import { toUnits, WhiprayError } from "@whipray/core";
+
+/** Parsers of flags: text in, value out. @throws WhiprayError `USAGE` naming flag, value and form (reliability B36). */
+
+export function portOf(flag: string, least: 0 | 1) {
+  return (text: string): number => wholeBetween(flag, text, least, 65_535);
+}
+
+/** A count of devices or CPUs, fractions allowed; and bytes. */
+export function amountOf(flag: string) {
+  return (text: string): number => {
+    if (!/^\d{1,15}(\.\d{1,4})?$/.test(text)) throw usage(flag, text, "a number such as 4 or 0.5");
+    return Number(text);
+  };
+}
+
+export function secondsOf(flag: string) {
+  return (text: string): number => wholeBetween(flag, text, 0, 86_400);
+}
+
+export function linesOf(flag: string) {
+  return (text: string): number => wholeBetween(flag, text, 1, 100_000);
+}
+
+/** `{"license":1}`. */
+export function resourcesOf(flag: string) {
+  return (text: string): Record<string, number> => {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      throw usage(flag, text, 'JSON such as {"license":1}');
+    }
+    try {
+      toUnits(value, flag);
+    } catch (cause) {
+      throw new WhiprayError({ code: "USAGE", message: (cause as Error).message, cause });
+    }
+    for (const name of ["CPU", "GPU", "NPU", "memory"]) {
+      if (Object.hasOwn(value as object, name))
+        throw usage(flag, name, "custom resources; CPU, GPU, NPU and memory have flags of their own");
+    }
+    return value as Record<string, number>;
+  };
+}
+
+/** `region=eu,disk=nvme`. */
+export function labelsOf(flag: string) {
+  return (text: string): Record<string, string> => {
+    const labels: Record<string, string> = {};
+    for (const pair of text.split(",")) {
+      const match = /^([A-Za-z0-9._/-]{1,128})=([A-Za-z0-9._:/-]{0,256})$/.exec(pair);
+      if (!match || match[1] === "__proto__") throw usage(flag, pair, "labels such as region=eu,disk=nvme");
+      labels[match[1]!] = match[2]!;
+    }
+    return labels;
+  };
+}
+
+export function nameOf(flag: string) {
+  return (text: string): string => {
+    if (!/^[A-Za-z0-9._-]{1,128}$/.test(text))
+      throw usage(flag, text, "1 to 128 of letters, digits, dot, underscore and hyphen");
+    return text;
+  };
+}
+
+/** An IP address or a host name, without a port. */
+export function hostOf(flag: string) {
+  return (text: string): string => {
+    const bare = text.replace(/^\[(.*)\]$/, "$1");
+    const looksRight = /^[A-Za-z0-9.-]{1,253}$/.test(bare) || /^[0-9a-fA-F:.]{2,45}$/.test(bare);
+    if (!looksRight || (/^[\d.]+$/.test(bare) && bare.split(".").length !== 4))
+      throw usage(flag, text, "an IP address or a host name");
+    return bare;
+  };
+}
+
+function wholeBetween(flag: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) throw usage(flag, text, `a whole number from ${least} to ${most}`);
+  return value;
+}
+
+function usage(flag: string, text: string, form: string): WhiprayError {
+  return new WhiprayError({
+    code: "USAGE",
+    message: `${flag} must be ${form}; got ${JSON.stringify(text.slice(0, 100))}`,
+    details: { flag },
+  });
+}

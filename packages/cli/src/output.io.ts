@@ -1,0 +1,21 @@
+/** Where a command speaks: data on stdout, narration on stderr. */
+export interface Output {
+  /** One line of data. */
+  data(line: string): void;
+  /** One JSON object on one line. */
+  json(value: unknown): void;
+  /** For people; never parsed. */
+  say(line: string): void;
+  /** Bold where stdout is a terminal and NO_COLOR is not set. */
+  bold(text: string): string;
+}
+
+export function terminalOutput(env: NodeJS.ProcessEnv = process.env): Output {
+  const colour = process.stdout.isTTY === true && !env["NO_COLOR"];
+  return {
+    data: (line) => void process.stdout.write(`${line}\n`),
+    json: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
+    say: (line) => void process.stderr.write(`${line}\n`),
+    bold: (text) => (colour ? `\u001b[1m${text}\u001b[22m` : text),
+  };
+}

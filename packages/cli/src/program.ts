@@ -1,0 +1,86 @@
+import { Argument, Command, Option } from "commander";
+import type { AskFlags, CommandContext } from "./commands/command-context.ts";
+import { LISTED, type Listed, listCommand } from "./commands/list-command.ts";
+import { type LogsFlags, logsCommand } from "./commands/logs-command.ts";
+import { startCommand } from "./commands/start-command.io.ts";
+import type { StartFlags } from "./commands/start-flags.ts";
+import { statusCommand } from "./commands/status-command.ts";
+import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
+import { amountOf, hostOf, labelsOf, linesOf, nameOf, portOf, resourcesOf, secondsOf } from "./flag-values.ts";
+
+/** A flag; its environment form is `WHIPRAY_` and its name: `--num-cpus` is WHIPRAY_NUM_CPUS. The flag wins. */
+function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: string) => T): Option {
+  const name = /--[a-z-]+/.exec(flags)![0];
+  const option = new Option(flags, text).env(`WHIPRAY_${name.slice(2).replaceAll("-", "_").toUpperCase()}`);
+  return parse ? option.argParser(parse(name)) : option;
+}
+
+const json = (): Option => flag("--json", "one JSON object on stdout");
+
+function asking(command: Command): Command {
+  return command
+    .addOption(flag("--address <host:port>", "the head; default: the one started here"))
+    .addOption(flag("--token-file <path>", "the driver's token").env("WHIPRAY_TOKEN_PATH"))
+    .addOption(flag("--timeout-seconds <n>", "how long the head may take", secondsOf).default(10))
+    .addOption(json());
+}
+
+/** All commands of `whipray`. */
+export function makeProgram(context: CommandContext): Command {
+  const program = new Command("whipray")
+    .description("Ray's actors and placement groups in TypeScript: a cluster of one or many machines.")
+    .addHelpText("beforeAll", "Example:\n  whipray start --head && whipray status && whipray stop\n")
+    .exitOverride();
+  program
+    .command("start")
+    .description("start a cluster here, or join one with this machine")
+    .addOption(flag("--head", "start a new cluster: a head, and a raylet for this machine"))
+    .addOption(flag("--address <host:port>", "join the cluster of this head"))
+    .addOption(flag("--join <token>", "join token; --join-token-file does not show it in ps"))
+    .addOption(flag("--join-token-file <path>", "file with the join token"))
+    .addOption(flag("--host <host>", "address to listen on", hostOf).default("127.0.0.1"))
+    .addOption(
+      flag("--port <n>", "port of the head; 0 takes that of the last start, or a free one", (name) =>
+        portOf(name, 0),
+      ).default(8_265),
+    )
+    .addOption(
+      flag("--raylet-port <n>", "port of the raylet; 0 takes a free one", (name) => portOf(name, 0)).default(0),
+    )
+    .addOption(flag("--node-ip <ip>", "address at which other machines reach this one", hostOf))
+    .addOption(flag("--node-name <name>", "default: the host's name", nameOf))
+    .addOption(flag("--num-cpus <n>", "default: what the machine has", amountOf))
+    .addOption(flag("--num-gpus <n>", "default: what the machine has", amountOf))
+    .addOption(flag("--num-npus <n>", "default: what the machine has", amountOf))
+    .addOption(flag("--memory <bytes>", "default: what the machine has", amountOf))
+    .addOption(flag("--resources <json>", 'custom resources, {"license":1}', resourcesOf))
+    .addOption(flag("--labels <k=v,…>", "labels of the node", labelsOf))
+    .addOption(flag("--directory <path>", "the head's journal and identity"))
+    .addOption(flag("--tls", "not yet"))
+    .addOption(flag("--insecure-plaintext", "allow a --host beyond loopback without TLS"))
+    .addOption(flag("--block", "stay in the foreground; for service managers"))
+    .addOption(flag("--wait-seconds <n>", "how long starting may take", secondsOf).default(30))
+    .addOption(json())
+    .action((flags: StartFlags) => startCommand(flags, context));
+  program
+    .command("stop")
+    .description("end what was started here, and all that runs in it")
+    .addOption(flag("--force", "SIGKILL at once"))
+    .addOption(flag("--grace-seconds <n>", "time to leave before SIGKILL", secondsOf).default(16))
+    .addOption(json())
+    .action((flags: StopFlags) => stopCommand(flags, context));
+  asking(program.command("status"))
+    .description("nodes, resources, placement groups with reasons, actors")
+    .action((flags: AskFlags) => statusCommand(flags, context));
+  asking(program.command("logs"))
+    .description("last lines of a worker, an engine or an actor")
+    .argument("<process|actor>", "id of a worker or an engine, or id or name of an actor")
+    .addOption(flag("--lines <n>", "how many", linesOf).default(100))
+    .action((subject: string, flags: LogsFlags) => logsCommand(subject, flags, context));
+  asking(program.command("list"))
+    .description("all rows of one kind, ended ones too")
+    .addArgument(new Argument("<what>", "what to list").choices(LISTED))
+    .action((what: Listed, flags: AskFlags) => listCommand(what, flags, context));
+  for (const command of program.commands) command.exitOverride();
+  return program;
+}

@@ -1,0 +1,119 @@
+import { fileURLToPath } from "node:url";
+import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import {
+  actorEnded,
+  actorStart,
+  actorStop,
+  dialTransport,
+  type Infer,
+  listenUnix,
+  type NodeRegister,
+  nodeBeat,
+  nodeLeave,
+  nodeRegister,
+  nodeViewChanged,
+  WireEndpoint,
+} from "@whipray/rpc";
+import { BeatLoop } from "../src/beat-loop.ts";
+import { processesWith } from "../src/process-table.io.ts";
+import { Raylet } from "../src/raylet.ts";
+import { nodeDirectory, openNode } from "../src/real-node.io.ts";
+import { NODE_MARK } from "../src/runtime-directory.ts";
+import { actorSpec, WHOLE } from "./fake-node.ts";
+
+const CLUSTER = "cluster_test";
+const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
+const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
+
+/** A raylet of real parts on this machine, and a head that accepts everything. `root` is a folder of the test. */
+export async function realRaylet(root: string) {
+  const nodeId = services.ids.next("node");
+  const headUrl = `unix:${root}/head/head.sock`;
+  const admit = (): void => {};
+  const transport = dialTransport();
+  const head = new WireEndpoint({ ...services, address: "head/head", role: "head", token: "h", transport, admit });
+  const registrations: NodeRegister[] = [];
+  const ended: Infer<(typeof actorEnded)["request"]>[] = [];
+  head.serve(nodeRegister, (request) => {
+    registrations.push(request);
+    const none = { dropActors: [], dropBundles: [], peerTokens: {}, peers: [] };
+    return { epoch: 1, cluster: CLUSTER, beatMs: 1_000, ...none };
+  });
+  head.serve(nodeBeat, ({ n }) => ({ n }));
+  head.serve(nodeViewChanged, () => ({}));
+  head.serve(nodeLeave, () => ({}));
+  head.serve(actorEnded, (request) => {
+    ended.push(request);
+    return {};
+  });
+  const headListener = await listenUnix(`${root}/head/head.sock`, (channel) => head.accept(channel));
+  const endpoint = new WireEndpoint({
+    ...services,
+    address: `${nodeId}/raylet`,
+    role: "raylet",
+    token: "r",
+    transport,
+    admit,
+  });
+  const directory = nodeDirectory({ cluster: CLUSTER, nodeId, runtimeRoot: root, env });
+  const guardFile = fileURLToPath(new URL("../../engine/python/whipray_guard.py", import.meta.url));
+  const node = await openNode({
+    ...{
+      cluster: CLUSTER,
+      nodeId,
+      incarnation: endpoint.incarnation,
+      version: "0",
+      clock: systemClock,
+      random: systemRandom,
+    },
+    ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", resources: { CPU: 4, GPU: 2 } },
+  });
+  const tokenFile = await node.secrets.write("worker-token", "w");
+  const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
+  const { processes, guards, logs, ports, secrets, visibility, cacheDirectory } = node;
+  const raylet = new Raylet(
+    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility },
+    {
+      ...{
+        node: node.node,
+        headUrl,
+        nodePath: process.execPath,
+        cwd: root,
+        env,
+        cacheDirectory,
+        workerTokenFile: tokenFile,
+      },
+      workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
+      ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
+    },
+  );
+  const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));
+  let stopped = false;
+  const stop = async (): Promise<void> => {
+    if (stopped) return;
+    stopped = true;
+    await raylet.stop("test");
+    await Promise.all([listener.close(), headListener.close(), endpoint.close(), head.close()]);
+    await node.close(false);
+  };
+  await raylet.start();
+  const toRaylet = head.connect({ to: `${nodeId}/raylet`, url: `unix:${directory.socket}`, purpose: "control" });
+  const start = (className: string, more = {}) => {
+    const spec = actorSpec(services.ids.next("actor"), {
+      className,
+      units: { GPU: WHOLE },
+      placementUnits: { GPU: WHOLE },
+      ...more,
+    });
+    const leaseId = services.ids.next("lease");
+    return toRaylet
+      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices: [] })
+      .then((answer) => ({ answer, spec }));
+  };
+  const kill = (actorId: string) => {
+    const cause = { kind: "RAY_KILL", message: "killed" } as const;
+    return toRaylet.invoke(actorStop, { actorId, epoch: 1, graceMs: 0, cause });
+  };
+  const left = async () => (await processesWith(NODE_MARK, nodeId)).found.length;
+  return { raylet, node, nodeId, directory, registrations, ended, start, kill, stop, left };
+}

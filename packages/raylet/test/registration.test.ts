@@ -1,0 +1,185 @@
+import { WhiprayError } from "@whipray/core";
+import { actorStart, nodeRenewals } from "@whipray/rpc";
+import { describe, expect, test } from "vitest";
+import { actorSpec, fakeNode, NODE, startedNode, WHOLE } from "./fake-node.ts";
+
+describe("registration", () => {
+  test("tells what the node has, then its view after each change", async () => {
+    const { head, start, settled } = await startedNode();
+    expect(head.registrations).toMatchObject([
+      { nodeId: NODE, epoch: 0, total: { CPU: 8 * WHOLE, GPU: 2 * WHOLE }, actors: [], bundles: [] },
+    ]);
+    expect(head.registrations[0]?.devices[0]).not.toHaveProperty("lockPath");
+    await start("actor_a", { units: { CPU: WHOLE } });
+    await settled();
+    expect(head.views.at(-1)).toMatchObject({ free: { CPU: 7 * WHOLE } });
+  });
+
+  test("views are coalesced to one a turn", async () => {
+    const { head, start, settled } = await startedNode();
+    await settled();
+    const before = head.views.length;
+    await Promise.all(["actor_a", "actor_b", "actor_c"].map((id) => start(id, { units: { CPU: WHOLE } })));
+    await settled();
+    expect(head.views.length - before).toBeLessThanOrEqual(2);
+    expect(head.views.at(-1)).toMatchObject({ free: { CPU: 5 * WHOLE } });
+  });
+
+  test("again after the head came back: with what runs here, and nothing restarts (F6)", async () => {
+    const { head, start, settled, workers, endpoint } = await startedNode();
+    await start("actor_a");
+    const pid = workers[0]!.child.pid;
+    endpoint.peers.get("control head/head")!.reset();
+    await settled();
+    expect(head.registrations[1]).toMatchObject({ epoch: 1, actors: [{ actorId: "actor_a", epoch: 1, pid }] });
+    expect(workers[0]!.child.running).toBe(true);
+  });
+
+  test("a refused beat makes it register again", async () => {
+    const { head, settled } = await startedNode();
+    head.epoch = 7;
+    await settled(1_500);
+    expect(head.registrations.length).toBe(2);
+  });
+
+  test("what the head has given away ends before anything new starts (F2, F20)", async () => {
+    const { head, start, settled, workers, endpoint, raylet } = await startedNode();
+    await start("actor_a");
+    head.reply = { dropActors: ["actor_a"] };
+    endpoint.peers.get("control head/head")!.reset();
+    await settled();
+    expect(workers[0]!.child.signals).toEqual(["SIGKILL"]);
+    expect(raylet.counts.actors).toBe(0);
+    expect(head.ended).toMatchObject([
+      { actorId: "actor_a", cause: { kind: "NODE_DIED", message: "the head had given it up" } },
+    ]);
+  });
+
+  test("a final refusal ends the start, a retryable one is tried again", async () => {
+    const node = fakeNode();
+    node.head.refusal = new WhiprayError({ code: "NODE_ID_IN_USE", message: "wait", retryable: true });
+    const registered = node.raylet.start();
+    await node.settled(500);
+    node.head.refusal = undefined;
+    await node.settled(5_000);
+    await registered;
+    const other = fakeNode();
+    other.head.refusal = new WhiprayError({ code: "UNAUTHENTICATED", message: "no" });
+    await expect(other.raylet.start()).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+  });
+
+  test("an actor whose head went away while its constructor ran is told by a registration", async () => {
+    const built = Promise.withResolvers<void>();
+    const { head, start, toRaylet, settled, raylet } = await startedNode({ construct: () => built.promise });
+    start("actor_a").catch(() => {});
+    await settled();
+    toRaylet.close();
+    await settled();
+    expect(raylet.counts.actors).toBe(1);
+    built.resolve();
+    await settled();
+    expect(head.registrations.at(-1)).toMatchObject({ actors: [{ actorId: "actor_a" }] });
+    expect(head.registrations.length).toBe(2);
+  });
+
+  test("a head that asks again for a start gets the answer, and no second process", async () => {
+    const built = Promise.withResolvers<void>();
+    const { head, start, toRaylet, settled, workers, network } = await startedNode({ construct: () => built.promise });
+    start("actor_a").catch(() => {});
+    await settled();
+    toRaylet.close();
+    const again = network.endpoint("head/head", "head").connect({ to: `${NODE}/raylet`, url: "", purpose: "control" });
+    const spec = actorSpec("actor_a");
+    const answer = again.invoke(actorStart, {
+      spec,
+      epoch: 1,
+      nodeEpoch: head.epoch,
+      leaseId: "lease_ax1",
+      devices: [],
+    });
+    await settled();
+    built.resolve();
+    expect(await answer).toMatchObject({ ok: true });
+    expect(workers.filter((worker) => worker.hosted.length > 0).length).toBe(1);
+    expect(head.registrations.length).toBe(1);
+  });
+
+  test("a raylet that stops before it was registered says so", async () => {
+    const node = fakeNode();
+    node.network.down.add("head/head");
+    const registered = node.raylet.start();
+    await node.settled(1_000);
+    const stopped = node.raylet.stop();
+    const [outcome] = await Promise.all([registered.catch((error: unknown) => error), node.settled(10_000), stopped]);
+    expect(outcome).toMatchObject({ code: "NODE_LEAVING" });
+  });
+
+  test("a grant for another registration is refused", async () => {
+    const { toRaylet, head, raylet } = await startedNode();
+    const grant = { spec: actorSpec("actor_a"), epoch: 1, nodeEpoch: head.epoch - 1, leaseId: "lease_a", devices: [] };
+    await expect(toRaylet.invoke(actorStart, grant)).rejects.toMatchObject({ code: "STALE_EPOCH" });
+    expect(raylet.counts).toEqual({ actors: 0, workers: 0, engines: 0 });
+  });
+
+  test("stop ends all, says goodbye, and leaves nothing", async () => {
+    const { start, raylet, head, settled, processes } = await startedNode();
+    await start("actor_a");
+    const stopped = raylet.stop("test");
+    await settled();
+    await stopped;
+    expect(head.left).toEqual(["test"]);
+    expect(processes.children.filter((child) => child.running)).toEqual([]);
+  });
+});
+
+describe("fencing (mechanism 5)", () => {
+  test("F12 cut off: peers are renewed: everything ends between 6 and 8 s", async () => {
+    const { start, head, network, settled, raylet, endpoint } = await startedNode();
+    await start("actor_a");
+    const peer = network.endpoint("node_b/raylet", "raylet");
+    peer.serve(nodeRenewals, () => ({ renewedAgoMs: 200, steadyMs: 1e6 }));
+    head.reply = { peers: [{ nodeId: "node_b", url: "ws://b" }] };
+    endpoint.peers.get("control head/head")!.reset();
+    await settled();
+    network.down.add("head/head");
+    await settled(5_000);
+    expect(raylet.counts.actors).toBe(1);
+    await settled(3_000);
+    expect(raylet.counts.actors).toBe(0);
+  });
+
+  test("F6 head down: peers have no renewals either: everything stays", async () => {
+    const { start, head, network, settled, raylet, endpoint } = await startedNode();
+    await start("actor_a", { maxRestarts: 3, fence: true });
+    const peer = network.endpoint("node_b/raylet", "raylet");
+    peer.serve(nodeRenewals, () => ({ renewedAgoMs: 9_000, steadyMs: 1e6 }));
+    head.reply = { peers: [{ nodeId: "node_b", url: "ws://b" }] };
+    endpoint.peers.get("control head/head")!.reset();
+    await settled();
+    network.down.add("head/head");
+    await settled(120_000);
+    expect(raylet.counts.actors).toBe(1);
+  });
+
+  test("alone: maxRestarts 0 stays, of the rest only what asked for it ends", async () => {
+    const { start, network, settled, workers } = await startedNode();
+    await start("actor_a", { maxRestarts: 0, fence: true });
+    await start("actor_b", { maxRestarts: 1, fence: true });
+    await start("actor_c", { maxRestarts: 1 });
+    network.down.add("head/head");
+    await settled(9_000);
+    const alive = workers
+      .filter((worker) => worker.child.running && worker.hosted[0])
+      .map((worker) => worker.hosted[0]!.spec.actorId);
+    expect(alive).toEqual(["actor_a", "actor_c"]);
+  });
+
+  test("tells peers how fresh its own renewals are", async () => {
+    const { settled, network } = await startedNode();
+    await settled(3_000);
+    const asking = network.endpoint("node_b/raylet", "raylet");
+    const answer = await asking.connect({ to: `${NODE}/raylet`, url: "", purpose: "beat" }).invoke(nodeRenewals, {});
+    expect(answer.renewedAgoMs).toBeLessThanOrEqual(1_000);
+    expect(answer.steadyMs).toBeGreaterThanOrEqual(3_000);
+  });
+});

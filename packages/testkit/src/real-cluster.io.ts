@@ -1,0 +1,207 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { randomIds } from "@whipray/core";
+import { type Cluster, daemons, type InitOptions, init } from "whipray";
+import { snapshot, waitUntilClean } from "./leak-check.io.ts";
+import type { Leak } from "./leak-check.ts";
+import { foreignWrapper } from "./namespaces.io.ts";
+import { RealDaemon } from "./real-daemon.io.ts";
+
+export interface RayletSpec {
+  /** Counts of the node. Default `{ CPU: 2 }`. GPU and NPU counts are fake devices. */
+  resources?: Record<string, number>;
+  labels?: Record<string, string>;
+  /** Default `n0`, `n1`, … */
+  name?: string;
+  /** As if on another machine: address 127.0.0.2, and mount, IPC, host-name and pid namespaces where `unshare` allows. */
+  foreign?: boolean;
+  /** Without a TCP port everybody reaches it through the head. Default true. */
+  port?: boolean;
+}
+
+export interface RealClusterOptions {
+  raylets: readonly RayletSpec[];
+  /** More environment for head and raylets. */
+  env?: Record<string, string>;
+}
+
+export interface RealRaylet {
+  readonly nodeId: string;
+  readonly name: string;
+  /** As seen from the test; the raylet of another pid namespace says another one. */
+  readonly pid: number;
+  /** Its runtime directory, where its logs are. */
+  readonly runtimeRoot: string;
+  /** Folder that is its working directory and that of its actors. */
+  readonly cwd: string;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  stop(): Promise<boolean>;
+  /** Kills it if it still runs, and starts it with the same node id. */
+  restart(): Promise<void>;
+}
+
+export interface RealHead {
+  readonly pid: number;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** Kills it if it still runs, and starts it with the same directory: the same cluster, on the same port. */
+  restart(): Promise<void>;
+}
+
+/** What a test has of a cluster that runs as processes. */
+export interface RealCluster extends AsyncDisposable {
+  /** For `init({ address })`. */
+  readonly address: string;
+  /** The driver's token. */
+  readonly token: string;
+  readonly clusterId: string;
+  /** Holds everything that belongs to it; `stop` removes it. */
+  readonly directory: string;
+  readonly head: RealHead;
+  readonly raylets: readonly RealRaylet[];
+  /** What could not be had here, such as namespaces. */
+  readonly notes: readonly string[];
+  /** A driver in this process. Closed by `stop` if nobody did. */
+  connect(options?: Omit<InitOptions, "address" | "token">): Promise<Cluster>;
+  /** The daemons' own logs, for a failed test's message. */
+  logs(): string;
+  /** Ends everything; what is left 10 s later is a leak. Again gives the same answer. */
+  stop(): Promise<Leak[]>;
+}
+
+/** From the end of the daemons to the moment when what is left is called a leak. */
+const LEAK_DEADLINE_MS = 10_000;
+/** What daemons inherit of the test's environment. */
+const INHERITED = ["PATH", "LANG", "LC_ALL", "WHIPRAY_TEST_RUN", "WHIPRAY_LOG_LEVEL", "NODE_COMPILE_CACHE"];
+
+/**
+ * Starts a head and raylets as real daemons on free ports, each with its own HOME, runtime directory, working directory and
+ * address. They end with this process, however it ends. `await using` stops them.
+ * @throws WhiprayError what a daemon failed with; what was started by then is stopped.
+ */
+export async function startCluster(options: RealClusterOptions): Promise<RealCluster> {
+  const base = mkdtempSync(join(tmpdir(), "wk-"));
+  const directory = join(base, "head");
+  const { clusterId, secret } = daemons.openClusterDirectory(directory);
+  const tokens = daemons.clusterTokens(secret);
+  const ids = randomIds();
+  const notes: string[] = [];
+  const places = options.raylets.map((spec, index) => ({ spec, index, root: join(base, `r${index}`) }));
+  const runtimeRoots = places.map(({ root }) => join(root, "run"));
+  const scope = {
+    clusterId,
+    directories: runtimeRoots,
+    shared: runtimeRoots.flatMap((root) => [root, join(root, "host")].slice(1)),
+  };
+  const before = snapshot(scope);
+  const started: RealDaemon[] = [];
+  const drivers: Cluster[] = [];
+  const logFiles = [join(base, "head.log"), ...places.map(({ root }) => `${root}.log`)];
+
+  const start = async (config: () => daemons.DaemonConfig, launch: daemons.LaunchOptions): Promise<RealDaemon> => {
+    const daemon = await RealDaemon.start(config, launch);
+    started.push(daemon);
+    return daemon;
+  };
+  const environment = (home: string): Record<string, string> => {
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    const inherited = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
+    return { ...Object.fromEntries(inherited), ...options.env, HOME: home, WHIPRAY_CLUSTER: clusterId };
+  };
+  const end = async (): Promise<Leak[]> => {
+    await Promise.all(drivers.map((driver) => driver.close()));
+    const [head, ...others] = started;
+    await Promise.all(others.map((daemon) => daemon.stop()));
+    await head?.stop();
+    const left = await waitUntilClean(before, { ...scope, deadlineMs: LEAK_DEADLINE_MS });
+    rmSync(base, { recursive: true, force: true });
+    return left;
+  };
+
+  try {
+    const head = await start(
+      () => ({
+        kind: "head",
+        stateFile: join(base, "head.json"),
+        tied: true,
+        directory,
+        host: "127.0.0.1",
+        port: 0,
+        insecurePlaintext: false,
+      }),
+      { env: environment(join(base, "home")), cwd: base, logFile: logFiles[0] },
+    );
+    const address = new URL(head.state.url!).host;
+    const raylets = await Promise.all(
+      places.map(async ({ spec, index, root }): Promise<RealRaylet> => {
+        const { name = `n${index}`, foreign = false, resources = { CPU: 2 }, labels = {}, port = true } = spec;
+        const nodeId = ids.next("node");
+        const ip = foreign ? "127.0.0.2" : "127.0.0.1";
+        const cwd = join(root, "work");
+        mkdirSync(cwd, { recursive: true, mode: 0o700 });
+        const hidden = [directory, ...places.map((place) => place.root).filter((other) => other !== root)];
+        for (const folder of hidden) mkdirSync(folder, { recursive: true, mode: 0o700 });
+        const { wrapper, note } = foreign ? foreignWrapper(name, hidden) : { wrapper: [], note: undefined };
+        if (note !== undefined) notes.push(note);
+        const config = (): daemons.DaemonConfig => ({
+          kind: "raylet",
+          stateFile: join(root, "state.json"),
+          tied: true,
+          clusterId,
+          nodeId,
+          headUrl: `ws://${address}`,
+          token: tokens.raylet,
+          ...(port && { listen: { host: ip, port: 0 } }),
+          insecurePlaintext: false,
+          ip,
+          name,
+          resources,
+          labels,
+          runtimeRoot: join(root, "run"),
+          cwd,
+        });
+        const launch = { env: environment(join(root, "home")), cwd, logFile: logFiles[index + 1], wrapper };
+        const daemon = await start(config, launch);
+        return {
+          nodeId,
+          name,
+          cwd,
+          runtimeRoot: join(root, "run"),
+          get pid() {
+            return daemon.pid;
+          },
+          kill: (signal) => daemon.kill(signal),
+          stop: () => daemon.stop(),
+          restart: () => daemon.restart(),
+        };
+      }),
+    );
+    let stopping: Promise<Leak[]> | undefined;
+    const stop = (): Promise<Leak[]> => {
+      stopping ??= end();
+      return stopping;
+    };
+    return {
+      ...{ address, token: tokens.driver, clusterId, directory: base, raylets, notes, stop },
+      head: {
+        get pid() {
+          return head.pid;
+        },
+        kill: (signal) => head.kill(signal),
+        restart: () => head.restart(),
+      },
+      async connect(more = {}) {
+        const driver = await init({ ...more, address, token: tokens.driver });
+        drivers.push(driver);
+        return driver;
+      },
+      logs: () => logFiles.map((path) => `${path}\n${readFileSync(path, "utf8")}`).join("\n"),
+      async [Symbol.asyncDispose]() {
+        await stop();
+      },
+    };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
