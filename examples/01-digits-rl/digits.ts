@@ -10,10 +10,8 @@ const PIXELS = 64;
 
 /** The data set and its fixed split: every seventh row is held out (data/README.md). */
 export async function loadDigits(file: URL): Promise<{ train: Digits; heldOut: Digits }> {
-  const rows = (await readFile(file, "utf8"))
-    .trim()
-    .split("\n")
-    .map((line) => line.split(",").map(Number));
+  const lines = (await readFile(file, "utf8")).trim().split("\n");
+  const rows = lines.map((line) => line.split(",").map(Number));
   const pick = (held: boolean): Digits => {
     const chosen = rows.filter((_, row) => (row % 7 === 6) === held);
     return {

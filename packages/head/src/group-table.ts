@@ -328,11 +328,11 @@ export class GroupTable {
     const request = missingOf(waiting.record);
     const found = explain(request, nodes.rooms(), nodes.totals());
     if (found.length > 0) return found;
-    const front = this.#queue.heldBefore(pgId)[0];
-    const text = waiting.lastRefusal
-      ? `a raylet refused, the next try follows; ${waiting.lastRefusal}`
-      : front && front.pgId !== pgId
-        ? `held back for ${front.pgId}, which has waited longer`
+    const held = explain(request, this.#queue.rooms(nodes, pgId), nodes.totals()).length > 0;
+    const text = held
+      ? `held back for ${this.#queue.heldBefore(pgId)[0]?.pgId}, which has waited longer`
+      : waiting.lastRefusal
+        ? `a raylet refused, the next try follows; ${waiting.lastRefusal}`
         : "its turn comes with the next round";
     return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];
   }

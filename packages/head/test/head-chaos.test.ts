@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 import type { FakeRaylet } from "./fake-raylet.ts";
 
-const SEEDS = Number(process.env["WHIPRAY_CHAOS_SEEDS"] ?? 40);
+const SEEDS = Number(process.env["WHIPRAY_CHAOS_SEEDS"] ?? 60);
 const STEPS = 50;
 const STRATEGIES: Strategy[] = ["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"];
 
 /** A cluster to which things happen: everything that a user does, and everything that goes wrong, in a seeded order. */
-export class Chaos {
+class Chaos {
   readonly cluster = new TestCluster();
   readonly random: RandomSource;
   driver!: TestDriver;
@@ -147,10 +147,13 @@ export class Chaos {
     for (const group of groups) {
       expect(["PENDING", "CREATED", "RESCHEDULING"]).toContain(group.state);
       expect(group.reasons.length > 0).toBe(group.state !== "CREATED");
+      // Whoever waits now waits for room, not for an event that was lost.
+      for (const { text } of group.reasons) expect(text).toMatch(/^needs |^held back for /);
     }
     for (const actor of actors) {
       expect(["ALIVE", "DEAD", "PENDING_CREATION", "RESTARTING"]).toContain(actor.state);
       expect(actor.waiting !== undefined).toBe(actor.state === "PENDING_CREATION" || actor.state === "RESTARTING");
+      if (actor.waiting) expect(actor.waiting).toMatch(/^busy: |^placement group .* bundle \d has no place|could hold it is in use/);
       expect(actor.death !== undefined).toBe(actor.state === "DEAD");
     }
   }

@@ -1,4 +1,4 @@
-import { asWhiprayError, type Logger, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, delay, type Logger, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
 import { threadVariables } from "@whipray/devices";
 import {
   type DeviceGrant,
@@ -22,6 +22,8 @@ import type { Quarantine } from "./quarantine.ts";
 import { NODE_MARK } from "./runtime-directory.ts";
 import type { Terminal } from "./terminal.ts";
 
+/** How long the end of an engine waits for what it wrote last, while other processes of its tree live on. */
+const LAST_WORDS_MS = 500;
 /** Engines that one actor may run at a time. */
 export const ENGINES_PER_ACTOR_LIMIT = 256;
 /** Variables of the dynamic loader: they act at exec alone, so the engine host refuses them later. */
@@ -42,6 +44,7 @@ export interface EngineServiceOptions {
   readonly guards: Guards;
   readonly logs: KnownLogs;
   readonly secrets: Secrets;
+  readonly clock: Clock;
   readonly causes: CauseBook;
   readonly quarantine: Quarantine;
   readonly visibility: DeviceVisibility;
@@ -134,8 +137,8 @@ export class EngineService {
       const engine: Engine = { engineId, actor, guarded, devices, log, graceMs };
       this.#engines.set(engineId, engine);
       logger.info("engine started", { engineId, actorId: actor.spec.actorId, pid: guarded.pid, log: log.path });
-      void guarded.exited.then((exit) => this.#exited(engine, exit));
-      void guarded.gone.then(() => this.#gone(engine));
+      const told = guarded.exited.then((exit) => this.#exited(engine, exit));
+      void guarded.gone.then(() => told).then(() => this.#gone(engine));
       return engine;
     } catch (thrown) {
       const error = asWhiprayError(thrown, "ENGINE_START_FAILED");
@@ -200,14 +203,16 @@ export class EngineService {
     return [...new Set(paths.filter((path) => path !== undefined))];
   }
 
-  #exited(engine: Engine, exit: ProcessExit): void {
-    const { nodeId, causes, logger } = this.#options;
+  async #exited(engine: Engine, exit: ProcessExit): Promise<void> {
+    const { nodeId, causes, clock, logger } = this.#options;
     const { engineId, guarded, log, actor } = engine;
+    // The guard ends the rest of the tree by itself; we want to know when it cannot.
+    void this.#stop(engine, engine.graceMs);
+    // The last words may still be in the pipe: all of them are here when the tree is gone, most of them a moment later.
+    await Promise.race([guarded.gone, delay(clock, LAST_WORDS_MS)]);
     const message = `engine ${engineId} (pid ${guarded.pid}) ended with ${showExit(exit)}`;
     const cause = deathCause("WORKER_DIED", message, { nodeId, pid: guarded.pid, exit, log });
     causes.put(`${nodeId}/${engineId}`, cause);
-    // The guard ends the rest of the tree by itself; we want to know when it cannot.
-    void this.#stop(engine, engine.graceMs);
     const peer = actor.worker?.peer;
     if (!peer || peer.closed) return;
     peer.invoke(engineEnded, { engineId, cause }).catch((error: unknown) => {

@@ -1,8 +1,8 @@
 import { WhiprayError } from "@whipray/core";
 import type { IncomingCall } from "@whipray/rpc";
+import { RAW_CALL } from "@whipray/worker";
 import { type Configuration, EngineSlot, type LaunchEngine } from "./engine-slot.ts";
 import { checkEnv, PORT_COUNT_LIMIT } from "./job.ts";
-import { RAW_CALL } from "./raw-call.ts";
 import type { ServerInfo, ServerStart, ServerStopped } from "./server-start.ts";
 
 /** The process and node that an RPC server runs in. */

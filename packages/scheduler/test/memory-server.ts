@@ -9,9 +9,9 @@ import {
   type ItemStream,
   type Parts,
 } from "@whipray/rpc";
+import { RAW_CALL } from "@whipray/worker";
 import type { ServerHandle, ServerPlacement } from "../src/cluster.ts";
 import { EngineServer } from "../src/engine-server.ts";
-import { RAW_CALL } from "../src/raw-call.ts";
 import type { ServerStart } from "../src/server-start.ts";
 import { MemoryEngine } from "./memory-engine.ts";
 

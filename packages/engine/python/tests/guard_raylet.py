@@ -16,6 +16,8 @@ import pytest
 
 GUARD = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "whipray_guard.py")
 sys.path.insert(0, os.path.dirname(GUARD))
+PYTHON = os.environ.get("WHIPRAY_GUARD_PYTHON", sys.executable)
+"""Runs the guard and its engines; pytest itself may be another."""
 DEADLINE_S = 20.0
 BEAT_S = 0.2
 SPAWN = """
@@ -65,7 +67,7 @@ class Raylet:
             "raylet": "raylet_a",
             "socket": self.path,
             "token": "c0ffee",
-            "argv": [sys.executable, "-I", "-S", "-c", "raise SystemExit(7)"],
+            "argv": [PYTHON, "-I", "-S", "-c", "raise SystemExit(7)"],
             "cwd": folder,
             "env": {"PATH": os.environ.get("PATH", os.defpath)},
             "locks": [],
@@ -88,7 +90,7 @@ class Raylet:
 
     def run(self, body):
         """Makes the engine a Python program, with SPAWN's words at hand."""
-        self.config["argv"] = [sys.executable, "-I", "-S", "-c", SPAWN + body]
+        self.config["argv"] = [PYTHON, "-I", "-S", "-c", SPAWN + body]
         return self
 
     def write_config(self):
@@ -100,7 +102,7 @@ class Raylet:
 
     def command(self):
         """What starts a guard: (argv, env)."""
-        return [sys.executable, "-I", "-S", GUARD], {"WHIPRAY_GUARD_CONFIG": self.write_config()}
+        return [PYTHON, "-I", "-S", GUARD], {"WHIPRAY_GUARD_CONFIG": self.write_config()}
 
     def launch(self, **options):
         argv, env = self.command()

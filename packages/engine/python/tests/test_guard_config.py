@@ -4,12 +4,11 @@ import ast
 import json
 import os
 import subprocess
-import sys
 
 import pytest
-from guard_raylet import GUARD, folder, is_free, raylet, raylets  # noqa: F401
+from guard_raylet import GUARD, PYTHON, folder, is_free, raylet, raylets  # noqa: F401
 
-from whipray_guard_io import Process, parse_object, read_process, send_signal
+from whipray_guard_io import Process, kill_groups, parse_object, read_process, send_signal
 
 KEYS = "lease epoch cluster node raylet socket token argv cwd env locks graceMs beatTimeoutMs killByMs searchKey pdeathsig".split()
 
@@ -95,7 +94,7 @@ def test_a_file_that_is_no_json_object_is_refused(raylet, text):
 
 
 def start_with(env):
-    return subprocess.run([sys.executable, "-I", "-S", GUARD], env=env, capture_output=True, text=True, timeout=20)
+    return subprocess.run([PYTHON, "-I", "-S", GUARD], env=env, capture_output=True, text=True, timeout=20)
 
 
 def test_without_the_variable_or_the_file_it_says_so():
@@ -138,6 +137,22 @@ def test_a_signal_goes_to_the_start_time_and_not_to_the_pid():
     finally:
         child.kill()
         child.wait()
+
+
+def test_only_groups_without_a_stranger_are_killed_as_a_whole():
+    leader = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: os.setpgid(0, 0))
+    member = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: os.setpgid(0, leader.pid))
+    try:
+        everyone = {pid: read_process(pid) for pid in (os.getpid(), leader.pid, member.pid)}
+        assert everyone[member.pid].group == leader.pid
+        kill_groups({leader.pid: everyone[leader.pid]}, everyone)
+        assert (leader.poll(), member.poll()) == (None, None)
+        kill_groups({pid: everyone[pid] for pid in (leader.pid, member.pid)}, everyone)
+        assert (leader.wait(20), member.wait(20)) == (-9, -9)
+    finally:
+        for child in (leader, member):
+            child.kill()
+            child.wait()
 
 
 def test_it_is_python_3_9_and_the_standard_library_alone():

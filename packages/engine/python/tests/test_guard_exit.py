@@ -4,10 +4,9 @@ import json
 import os
 import resource
 import signal
-import sys
 
 import pytest
-from guard_raylet import alive, folder, raylet, raylets  # noqa: F401
+from guard_raylet import PYTHON, alive, folder, raylet, raylets  # noqa: F401
 
 
 def test_exit_code_7_is_told_as_7_and_the_guard_exits_with_0(raylet):
@@ -120,7 +119,7 @@ def test_argv0_is_looked_up_in_the_engines_path(raylet):
         ({"argv": ["whipray-no-such-program"]}, 2, "argv[0] whipray-no-such-program"),
         ({"argv": ["/etc"]}, 13, "argv[0] /etc"),
         ({"cwd": "/nowhere"}, 2, "cwd /nowhere"),
-        ({"argv": [sys.executable, "x" * (1 << 18)]}, 7, "Argument list too long"),
+        ({"argv": [PYTHON, "x" * (1 << 18)]}, 7, "Argument list too long"),
     ],
 )
 def test_what_cannot_start_is_told_with_its_errno_and_exit_66(raylets, change, errno, word):

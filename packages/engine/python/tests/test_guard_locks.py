@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from guard_raylet import GUARD, folder, is_free, raylet, raylets  # noqa: F401
+from guard_raylet import GUARD, PYTHON, folder, is_free, raylet, raylets  # noqa: F401
 
 import whipray_guard_io as guard_io
 
@@ -181,7 +181,7 @@ def test_of_many_that_race_only_one_raylet_wins(lock):
     raylets = ["raylet_%d" % (index % 4) for index in range(12)]
     contenders = []
     for name in raylets:
-        argv = [sys.executable, "-I", "-S", "-c", CONTENDER, GUARD, lock, name]
+        argv = [PYTHON, "-I", "-S", "-c", CONTENDER, GUARD, lock, name]
         contenders.append(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
     for one in contenders:
         assert one.stdout.readline() == "ready\n"

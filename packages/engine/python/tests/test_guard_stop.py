@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from guard_raylet import GUARD, SPAWN, alive, folder, is_free, raylet, raylets, wait_until  # noqa: F401
+from guard_raylet import GUARD, PYTHON, SPAWN, alive, folder, is_free, raylet, raylets, wait_until  # noqa: F401
 
 PTRACE_SEIZE = 0x4206
 
@@ -85,7 +85,7 @@ def test_a_daemon_that_cleared_its_environment_is_found(raylet):
 def test_a_process_outside_the_tree_that_carries_the_lease_is_ended(raylet):
     raylet.run("raise SystemExit(0)")
     env = {"PATH": os.environ["PATH"], "WHIPRAY_LEASE": raylet.lease}
-    outsider = subprocess.Popen([sys.executable, "-I", "-S", "-c", SPAWN + "stubborn()"], env=env, start_new_session=True)
+    outsider = subprocess.Popen([PYTHON, "-I", "-S", "-c", SPAWN + "stubborn()"], env=env, start_new_session=True)
     raylet.config["graceMs"] = 100
     raylet.start()
     wait_until(lambda: raylet.pump(0.01) and outsider.poll() is not None)
@@ -219,7 +219,7 @@ def test_what_cannot_be_ended_is_reported_and_keeps_the_lock_and_the_beat_f23(ra
     try:
         raylet.say(kill={"graceMs": 0})
         left = raylet.event("left")
-        name = os.path.basename(sys.executable)[:15]
+        name = os.path.basename(PYTHON)[:15]
         assert left["left"] == [{"pid": pid, "startTime": raylet.started["startTime"], "state": "Z", "cmd": name}]
         echo = raylet.beats
         raylet.hear(lambda message: message.get("echo", 0) > echo)
@@ -248,7 +248,7 @@ whipray_guard.find_tree = find_tree
 os._exit(whipray_guard.main())
 """
     env = {"WHIPRAY_GUARD_CONFIG": raylet.write_config()}
-    raylet.command = lambda: ([sys.executable, "-I", "-S", "-c", patched % (folder, scan)], env)
+    raylet.command = lambda: ([PYTHON, "-I", "-S", "-c", patched % (folder, scan)], env)
     return raylet.start()
 
 

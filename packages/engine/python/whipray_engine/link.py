@@ -9,18 +9,16 @@ import select
 import threading
 import time
 from collections import deque
-from itertools import islice
 
 from . import wire
 from .errors import DecodeError, HostError, ProtocolError, error_bytes
 from .exits import EXIT_DONE, EXIT_PROTOCOL, leave
 from .frame import CLOSE, GOODBYE, OPEN, OPENED, PING, PONG, frame
 from .limits import MAX_ROUTES_PER_LINK, MAX_TIMER_MS, OUTBOUND_BYTES_LIMIT, UNKNOWN_FRAMES_LIMIT
+from .outbox import Outbox
 from .route import Route
 from .timers import Timers
 
-_WRITE_BYTES = 1 << 20
-_WRITE_BUFFERS = 512
 _READS_A_TURN = 4
 
 
@@ -38,8 +36,7 @@ class Link:
         self.unknown = 0
         self.rotation = deque()  # routes that have frames to send
         self.controls = []
-        self.outgoing = deque()  # buffers of frames that were taken from their routes
-        self.outgoing_bytes = 0
+        self.outbox = Outbox()  # frames that were taken from their routes
         self.inbox = deque()
         self.sleeping = False
         self.turn = threading.Lock()
@@ -109,7 +106,7 @@ class Link:
         until = time.monotonic() + seconds
 
         def look():
-            if not self.outgoing and not self.controls and not self.rotation and not self.inbox:
+            if not self.outbox and not self.controls and not self.rotation and not self.inbox:
                 written.set()
             elif time.monotonic() < until:
                 self.timers.at(1, look)
@@ -194,7 +191,7 @@ class Link:
         for route in list(self.routes.values()):
             route.close(HostError("CONNECTION_LOST", "the worker has closed the link"))
         self.controls.clear()
-        self.outgoing.clear()
+        self.outbox.clear()
         self.rotation.clear()
 
     def _frames(self):
@@ -261,39 +258,28 @@ class Link:
         """Writes until everything is out or the socket is full; returns whether it is full."""
         while True:
             self._gather()
-            if not self.outgoing:
+            if not self.outbox:
                 return False
             try:
-                count = self.sock.sendmsg(list(islice(self.outgoing, _WRITE_BUFFERS)))
+                self.outbox.write(self.sock)
             except BlockingIOError:
                 return True
             except OSError:
-                self.outgoing.clear()
+                self.outbox.clear()
                 return False  # reading sees the end
-            self.outgoing_bytes -= count
-            while count:
-                first = self.outgoing[0]
-                if len(first) <= count:
-                    count -= len(first)
-                    self.outgoing.popleft()
-                else:
-                    self.outgoing[0] = memoryview(first)[count:]
-                    count = 0
 
     def _gather(self):
         """Takes frames from the routes in rotation, so that one with much to send holds back no other."""
         for data in self.controls:
-            self.outgoing.append(data)
-            self.outgoing_bytes += len(data)
+            self.outbox.add(data)
         self.controls.clear()
-        while self.rotation and self.outgoing_bytes < _WRITE_BYTES and len(self.outgoing) < _WRITE_BUFFERS:
+        while self.rotation and self.outbox.has_room:
             route = self.rotation.popleft()
             buffers = route.pull()
             if buffers is not None:
                 self.rotation.append(route)
                 for data in buffers:
-                    self.outgoing.append(data)
-                    self.outgoing_bytes += len(data)
+                    self.outbox.add(data)
 
     def _forget_descriptors(self):
         for close in (self.sock.close, lambda: os.close(self.wake_reader), lambda: os.close(self.wake_writer)):

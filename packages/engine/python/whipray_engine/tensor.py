@@ -10,7 +10,10 @@ TENSOR, OBJECT_REF, ACTOR_HANDLE = 1, 2, 3
 MAX_DIMENSIONS = 32
 MAX_SAFE_INTEGER = 2**53 - 1
 
-ITEM_BYTES = {"b1": 1, "i1": 1, "u1": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "i8": 8, "u8": 8, "f2": 2, "bf2": 2, "f4": 4, "f8": 8, "c8": 8, "c16": 16}
+ITEM_BYTES = {
+    **{"b1": 1, "i1": 1, "u1": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "i8": 8, "u8": 8},
+    **{"f2": 2, "bf2": 2, "f4": 4, "f8": 8, "c8": 8, "c16": 16},
+}
 """Bytes of one element of each dtype. `bf2` is bfloat16, which numpy does not have: it arrives as uint16 with the same bits."""
 
 numpy = None
