@@ -30,6 +30,10 @@ const { values: flags } = parseArgs({
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const startedAt = performance.now();
 
+/** Ctrl-C ends the run at any moment, and it still takes everything down. */
+const stopped = new AbortController();
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => stopped.abort(new Error(name)));
+
 say("starting a head and two raylets …");
 // Three CPUs a node and ranks of two: PACK must use both.
 const cluster = await startCluster({
@@ -70,7 +74,8 @@ if (result) {
 process.exit(failure || leftovers.length > 0 ? 1 : 0);
 
 /** Runs the controller as a process of its own, a driver like any other; its last line of stdout is the result. */
-function runExample(): Promise<Result> {
+async function runExample(): Promise<Result> {
+  stopped.signal.throwIfAborted();
   mkdirSync(new URL("out/", ROOT), { recursive: true });
   const args = [EXAMPLE, "--address", cluster.address, "--python", PYTHON, "--curve", CURVE];
   if (flags["shuffle-rewards"]) args.push("--shuffle-rewards");
@@ -78,9 +83,7 @@ function runExample(): Promise<Result> {
     env: { ...process.env, WHIPRAY_TOKEN: cluster.token },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const stop = (): void => void child.kill("SIGTERM");
-  process.once("SIGINT", stop);
-  process.once("SIGTERM", stop);
+  stopped.signal.addEventListener("abort", () => child.kill("SIGTERM"));
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
@@ -88,7 +91,8 @@ function runExample(): Promise<Result> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code, signal) => {
-      if (code === 0) resolve(JSON.parse(output.trim().split("\n").at(-1) ?? "") as Result);
+      if (stopped.signal.aborted) reject(stopped.signal.reason);
+      else if (code === 0) resolve(JSON.parse(output.trim().split("\n").at(-1) ?? "") as Result);
       else
         reject(
           new Error(`the controller ended with ${signal ?? `exit code ${code}`}\n${cluster.logs().slice(-4_000)}`),

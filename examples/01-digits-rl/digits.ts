@@ -1,10 +1,7 @@
 import { readFile } from "node:fs/promises";
 
 /** Images of 64 pixels 0…16, one after another, and what they show. */
-export interface Digits {
-  images: Uint8Array;
-  labels: Uint8Array;
-}
+export type Digits = { images: Uint8Array; labels: Uint8Array };
 
 const PIXELS = 64;
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { helper, median, sequential } from "../measure.ts";
+import { onFrames } from "./frames.ts";
 
 /** Bytes of a ping and of a batched frame: about what a small call has. */
 const FRAME_BYTES = 48;
@@ -13,7 +14,7 @@ const BATCH = 1_000;
 export interface RawLimits {
   /** Round trips a second over a unix socket to another Node process. */
   ping: number;
-  /** Frames a second, 1 000 to a write, echoed by another process. */
+  /** Frames a second, 1 000 to a write; both sides take each out of the stream and handle it, the other answers each. */
   batched: number;
   /** Round trips a second through a Node process to a Python process. */
   twoHop: number;
@@ -27,18 +28,25 @@ export async function rawLimits(): Promise<RawLimits> {
     stdio: ["ignore", "pipe", "inherit"],
   });
   await new Promise((resolve) => python.stdout.once("data", resolve));
-  const echo = await helper(new URL("./echo.ts", import.meta.url), [path("echo"), path("relay"), path("py")]);
+  const echo = await helper(new URL("./echo.ts", import.meta.url), [
+    path("echo"),
+    path("relay"),
+    path("py"),
+    path("frames"),
+  ]);
   try {
     const near = await open(path("echo"));
     const far = await open(path("relay"));
     const ping = await sequential(() => roundTrip(near, FRAME_BYTES));
     const twoHop = await sequential(() => roundTrip(far, FRAME_BYTES));
+    const frames = await open(path("frames"));
     const rates: number[] = [];
     for (let round = 0; round < 6; round++) {
       const startedAt = performance.now();
-      for (let batch = 0; batch < 50; batch++) await roundTrip(near, FRAME_BYTES * BATCH);
-      rates.push((50 * BATCH * 1_000) / (performance.now() - startedAt));
+      for (let batch = 0; batch < 20; batch++) await frameBatch(frames);
+      rates.push((20 * BATCH * 1_000) / (performance.now() - startedAt));
     }
+    frames.destroy();
     near.destroy();
     far.destroy();
     return { ping, twoHop, batched: median(rates.slice(1)) };
@@ -66,5 +74,26 @@ function roundTrip(socket: Socket, bytes: number): Promise<void> {
     };
     socket.on("data", onData);
     socket.write(Buffer.alloc(bytes));
+  });
+}
+
+/** Sends a batch of frames in one write; settles when the answer to each of them has been taken out of the stream. */
+function frameBatch(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const waiting = new Map<number, () => void>();
+    const pieces: Buffer[] = [];
+    for (let id = 0; id < BATCH; id++) {
+      waiting.set(id, () => waiting.delete(id));
+      const frame = Buffer.alloc(FRAME_BYTES);
+      frame.writeUInt32LE(id, 4);
+      pieces.push(frame);
+    }
+    const stop = onFrames(socket, FRAME_BYTES, (frame) => {
+      waiting.get(frame.readUInt32LE(4))?.();
+      if (waiting.size > 0) return;
+      stop();
+      resolve();
+    });
+    socket.write(Buffer.concat(pieces));
   });
 }

@@ -68,7 +68,7 @@ function bundleRoom(group: GroupRecord, index: number): Room | undefined {
 
 /**
  * Ray's check at submit: the index exists, and the request fits an empty bundle; it never spans two.
- * @throws WhiprayError `INVALID_ARGUMENT` (index), `UNSCHEDULABLE` (fits none).
+ * @throws WhiprayError `INVALID_ARGUMENT` naming the index or what does not fit.
  */
 export function checkFitsGroup(spec: ActorSpec, group: Readonly<GroupRecord>): void {
   if (spec.bundleIndex >= group.bundles.length) {

@@ -17,7 +17,7 @@ import {
 import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effects.ts";
 import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, onlyFor, type Progress } from "./context.ts";
-import { LOST_START_MS } from "./limits.ts";
+import { LIST_ROWS_LIMIT, LOST_START_MS } from "./limits.ts";
 
 /** Ends of a call that leave open whether it ran. */
 const LOST = new Set(["OUTCOME_UNKNOWN", "UNREACHABLE", "GOODBYE", "NODE_DIED", "CANCELLED", "DEADLINE_EXCEEDED"]);
@@ -47,8 +47,8 @@ export class ActorService {
     });
     endpoint.serve(actorKill, ({ actorId, noRestart }) => this.#kill(actorId, noRestart));
     endpoint.serve(actorsList, ({ jobId }) => {
-      const rows = actors.ids().map((actorId) => this.#row(actorId));
-      return { actors: jobId === undefined ? rows : rows.filter((row) => row.jobId === jobId) };
+      const ids = actors.idsOf(jobId);
+      return { actors: ids.slice(0, LIST_ROWS_LIMIT).map((actorId) => this.#row(actorId)), total: ids.length };
     });
     endpoint.serve(actorEnded, (request, call) => this.#ended(request, call));
   }
@@ -178,7 +178,8 @@ export class ActorService {
   /** A start is idempotent: the same question joins the start that is under way, or makes it if the first was lost. */
   #askAgain(effect: ActorStartEffect): void {
     const { actorId, epoch } = effect;
-    if (this.#ctx.actors.isStarting(actorId, epoch) && !this.isAsked(actorId)) void this.#start({ ...effect, again: true });
+    if (this.#ctx.actors.isStarting(actorId, epoch) && !this.isAsked(actorId))
+      void this.#start({ ...effect, again: true });
   }
 
   async #ask(effect: ActorStartEffect): Promise<StartOutcome> {
@@ -198,7 +199,10 @@ export class ActorService {
       const error = asWhiprayError(thrown);
       if (error.retryable || error.code === "STALE_EPOCH") return unsent(error.message);
       if (peer.closed || LOST.has(error.code)) return { kind: "unknown" };
-      return { kind: "failed", cause: { ...causeOf("CREATION_FAILED", error.message, nodeId), error: errorToWire(error) } };
+      return {
+        kind: "failed",
+        cause: { ...causeOf("CREATION_FAILED", error.message, nodeId), error: errorToWire(error) },
+      };
     }
   }
 
@@ -221,7 +225,10 @@ function outcomeOf(reply: ActorStarted, nodeId: string): StartOutcome {
   if (ok && address !== undefined && inc !== undefined && pid !== undefined) {
     return { kind: "ok", address, inc, socket, pid, devices, bundleIndex };
   }
-  return { kind: "failed", cause: causeOf("CREATION_FAILED", "the raylet's answer to the start was incomplete", nodeId) };
+  return {
+    kind: "failed",
+    cause: causeOf("CREATION_FAILED", "the raylet's answer to the start was incomplete", nodeId),
+  };
 }
 
 function notFound(message: string, details: Record<string, unknown>): WhiprayError {

@@ -218,8 +218,8 @@ export class ActorTable {
       actor.notBeforeMs = nowMs;
     } else {
       Object.assign(record, { state: "DEAD", death: cause });
-      // The constructor's arguments are of no use any more, and may be large.
-      record.spec = { ...record.spec, args: [] };
+      // Arguments and environment are of no use any more, and may be large.
+      record.spec = { ...record.spec, args: [], env: {} };
       this.#index.enter(actor, "dead");
     }
     const gone: ActorEffect[] =
@@ -335,6 +335,15 @@ export class ActorTable {
     if (phase === "starting") return `${record.place!.nodeId} starts it`;
     const refusal = lastRefusal ? `; last refusal ${lastRefusal}` : "";
     return explainActor(record.spec, nodes, groups) + refusal;
+  }
+
+  /** Ids of all actors (of a job), the living first, then the dead, the latest first. */
+  idsOf(jobId: string | undefined): string[] {
+    const mine = [...this.#index.all].filter(([, { record }]) => jobId === undefined || record.spec.jobId === jobId);
+    const [dead = [], living = []] = [true, false].map((wanted) =>
+      mine.flatMap(([actorId, { phase }]) => ((phase === "dead") === wanted ? [actorId] : [])),
+    );
+    return [...living, ...dead.reverse()];
   }
 
   ids(): string[] {

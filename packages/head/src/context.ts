@@ -61,7 +61,8 @@ export function onlyFor(call: IncomingCall, ...roles: Role[]): void {
 
 /** @throws WhiprayError `OWNER_DIED`: whoever makes something must be there: the actor that did, else the job's driver. */
 export function checkOwner(ctx: HeadContext, jobId: string, ownerActor: string | undefined): void {
-  const there = ownerActor === undefined ? ctx.jobs.has(jobId) : (ctx.actors.record(ownerActor)?.state ?? "DEAD") !== "DEAD";
+  const there =
+    ownerActor === undefined ? ctx.jobs.has(jobId) : (ctx.actors.record(ownerActor)?.state ?? "DEAD") !== "DEAD";
   if (there) return;
   const who = ownerActor === undefined ? `job ${jobId}` : `actor ${ownerActor}`;
   throw new WhiprayError({

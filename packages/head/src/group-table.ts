@@ -4,7 +4,7 @@ import type { GroupEffect } from "./group-effects.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
-import { GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
+import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import { limit, type NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
@@ -38,6 +38,7 @@ export class GroupTable {
   readonly #queue: GroupQueue;
   readonly #epochFloor: number;
   #order = 0;
+  #bundles = 0;
 
   /** `epochFloor` is above every epoch that an earlier head used without journalling it. */
   constructor(options: { starvationMs: number; epochFloor: number }) {
@@ -66,6 +67,7 @@ export class GroupTable {
     const holder = request.name === undefined ? undefined : this.#names.get(nameKey(request.namespace, request.name));
     if (holder !== undefined) throw nameTaken(request, holder);
     if (this.#groups.size >= GROUPS_LIMIT) throw limit("placement groups", GROUPS_LIMIT);
+    if (this.#bundles + record.bundles.length > BUNDLES_TOTAL_LIMIT) throw limit("bundles", BUNDLES_TOTAL_LIMIT);
     this.#add(record, request.timeoutMs === undefined ? undefined : nowMs + request.timeoutMs);
     return { existing: false };
   }
@@ -367,12 +369,14 @@ export class GroupTable {
   #add(record: GroupRecord, deadlineMs: number | undefined): Group {
     const group: Group = { record, order: ++this.#order, deadlineMs, durable: false, attempt: undefined };
     this.#groups.set(record.pgId, group);
+    this.#bundles += record.bundles.length;
     if (record.name !== undefined) this.#names.set(nameKey(record.namespace, record.name), record.pgId);
     return group;
   }
 
   #forget({ record }: Group): void {
     this.#groups.delete(record.pgId);
+    this.#bundles -= record.bundles.length;
     this.#queue.delete(record.pgId);
     if (record.name !== undefined) this.#names.delete(nameKey(record.namespace, record.name));
   }

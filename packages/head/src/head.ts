@@ -46,7 +46,7 @@ interface HeadRecord {
  */
 export class Head {
   readonly #parts: HeadParts;
-  #running: { ctx: HeadContext; nodes: NodeService; timer: Timer } | undefined;
+  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; timer: Timer } | undefined;
   #stopped = false;
 
   constructor(parts: HeadParts) {
@@ -104,7 +104,7 @@ export class Head {
         this.#schedule();
         if (this.#running) this.#running.timer = tick();
       });
-    this.#running = { ctx, nodes: nodeService, timer: tick() };
+    this.#running = { ctx, nodes: nodeService, jobs: jobService, timer: tick() };
     for (const service of [groupService, actorService, jobService, kvService, nodeService]) service.serve();
     ctx.reschedule();
   }
@@ -139,6 +139,11 @@ export class Head {
    */
   linkLost(nodeId: string): void {
     void this.#running?.nodes.linkLost(nodeId);
+  }
+
+  /** The control connection of a driver broke: one that was killed on this machine is known at once, not by its session's end. */
+  driverLinkLost(address: string): void {
+    void this.#running?.jobs.linkLost(address);
   }
 
   /** What `status` shows. */

@@ -1,13 +1,19 @@
-import { WhiprayError } from "@whipray/core";
-import { type IncomingCall, type Infer, jobClose, jobOpen } from "@whipray/rpc";
+import { delay, WhiprayError } from "@whipray/core";
+import { type IncomingCall, type Infer, jobClose, jobOpen, type Peer } from "@whipray/rpc";
 import { causeOf } from "./actor-record.ts";
 import { allOf, type HeadContext, onlyFor, type Progress } from "./context.ts";
 import type { JobRequest } from "./job-table.ts";
 import { CLOSE_WAIT_MS } from "./limits.ts";
 
+/** Looks at a driver's pid after its control connection broke; it may still be on its way out at the first. */
+const DRIVER_LOOKS = 5;
+const DRIVER_LOOK_MS = 500;
+
 /** Serves `job.*`: a job lives as long as its driver's session, and what it owns with it. */
 export class JobService {
   readonly #ctx: HeadContext;
+  /** Job of each driver's address. */
+  readonly #jobOf = new Map<string, string>();
 
   constructor(ctx: HeadContext) {
     this.#ctx = ctx;
@@ -40,10 +46,31 @@ export class JobService {
       }
     }
     peer.onClose((error) => this.#left(jobId, peer, error));
+    this.#jobOf.set(peer.address, jobId);
     return { jobId, namespace, cluster: clusterId, headInc: endpoint.incarnation };
   }
 
-  #left(jobId: string, session: object, error: WhiprayError): void {
+  /**
+   * The control connection of a driver broke. One whose process on this machine is dead does not come back: its job ends now, not
+   * when its session does (design.md, mechanism 2).
+   */
+  async linkLost(address: string): Promise<void> {
+    const { options, jobs, clock, logger } = this.#ctx;
+    for (let look = 0; look < DRIVER_LOOKS; look++) {
+      const jobId = this.#jobOf.get(address);
+      const job = jobId === undefined ? undefined : jobs.record(jobId);
+      if (!job || !options.prober) return;
+      const { pid, hostname } = job;
+      const answer = await options.prober.probe({ pid, hostname });
+      logger.debug("looked at a driver", { address, pid, answer });
+      if (answer === "gone") this.end(job.jobId, `its driver (pid ${pid}) is dead`);
+      if (answer !== "there") return;
+      await delay(clock, DRIVER_LOOK_MS);
+    }
+  }
+
+  #left(jobId: string, session: Peer, error: WhiprayError): void {
+    if (this.#jobOf.get(session.address) === jobId) this.#jobOf.delete(session.address);
     const { jobs, clock } = this.#ctx;
     if (!jobs.endsWith(jobId, session)) return;
     // The driver lives and starts a new session: it opens its job again at once.
@@ -76,8 +103,7 @@ export class JobService {
   }
 
   tick(nowMs: number): void {
-    for (const jobId of this.#ctx.jobs.late(nowMs))
-      this.end(jobId, "its driver did not come back");
+    for (const jobId of this.#ctx.jobs.late(nowMs)) this.end(jobId, "its driver did not come back");
   }
 }
 

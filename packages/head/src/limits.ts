@@ -17,12 +17,16 @@ export const TICK_MS = 250;
 export const NODES_LIMIT = 1_000;
 export const DEAD_NODES_KEPT = 1_000;
 export const GROUPS_LIMIT = 10_000;
+/** Bundles of all groups together. */
+export const BUNDLES_TOTAL_LIMIT = 200_000;
 export const REMOVED_GROUPS_KEPT = 1_000;
 export const ACTORS_LIMIT = 100_000;
 export const DEAD_ACTORS_KEPT = 10_000;
 export const JOBS_LIMIT = 10_000;
-export const KV_KEYS_LIMIT = 100_000;
+export const KV_KEYS_LIMIT = 50_000;
 export const KV_BYTES_LIMIT = 268_435_456;
+/** Rows of one answer of `actors.list`: the living first, then the latest dead. */
+export const LIST_ROWS_LIMIT = 10_000;
 /** Calls that may wait for a state at the same time. */
 export const WAITERS_LIMIT = 100_000;
 /** Longest wait of one call; also the length of a wait that named none. */

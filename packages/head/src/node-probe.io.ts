@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { hostname as ownHostname } from "node:os";
 import { PROBE_EVERY_MS } from "./limits.ts";
@@ -21,7 +22,11 @@ function knock(url: string): Promise<ProbeAnswer> {
   const { promise, resolve } = Promise.withResolvers<ProbeAnswer>();
   const { hostname, port, protocol } = new URL(url);
   const usual = protocol === "wss:" ? 443 : 80;
-  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ""), port: Number(port || usual), timeout: PROBE_EVERY_MS });
+  const socket = connect({
+    host: hostname.replace(/^\[|\]$/g, ""),
+    port: Number(port || usual),
+    timeout: PROBE_EVERY_MS,
+  });
   socket.on("connect", () => resolve("there"));
   socket.on("timeout", () => resolve("unknown"));
   socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED" ? "gone" : "unknown"));
@@ -31,8 +36,18 @@ function knock(url: string): Promise<ProbeAnswer> {
 function lookAtPid(pid: number): ProbeAnswer {
   try {
     process.kill(pid, 0);
-    return "there";
+    return isZombie(pid) ? "gone" : "there";
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ESRCH" ? "gone" : "there";
+  }
+}
+
+/** Dead, and only not reaped yet by a parent that may never do it. */
+function isZombie(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false; // no /proc here
   }
 }

@@ -1,4 +1,12 @@
-import { asWhiprayError, backoffMs, type Clock, delay, type Logger, type RandomSource, type WhiprayError } from "@whipray/core";
+import {
+  asWhiprayError,
+  backoffMs,
+  type Clock,
+  delay,
+  type Logger,
+  type RandomSource,
+  type WhiprayError,
+} from "@whipray/core";
 import type { Method, NodeView, Peer } from "@whipray/rpc";
 import { ORDER_RETRY, ORDER_TIMEOUT_MS } from "./limits.ts";
 import type { NodeTable } from "./node-table.ts";
@@ -93,7 +101,12 @@ export class Raylets {
     } catch (thrown) {
       const error = asWhiprayError(thrown);
       if (FINAL.has(error.code)) throw error;
-      this.#logger.debug("an order is repeated", { method: method.name, nodeId, code: error.code, error: error.message });
+      this.#logger.debug("an order is repeated", {
+        method: method.name,
+        nodeId,
+        code: error.code,
+        error: error.message,
+      });
       return undefined;
     }
   }

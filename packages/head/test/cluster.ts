@@ -36,7 +36,14 @@ export class TestCluster {
   async start(options: HeadOptions = {}, hooks: MemoryStoreHooks = {}): Promise<this> {
     this.#endpoint = this.net.endpoint("head/head", "head", `inc_head${++this.#heads}`);
     const store = new MemoryStore(this.disk, hooks);
-    this.head = new Head({ endpoint: this.#endpoint, clock: this.clock, ids: this.ids, random: seededRandom(1), store, options });
+    this.head = new Head({
+      endpoint: this.#endpoint,
+      clock: this.clock,
+      ids: this.ids,
+      random: seededRandom(1),
+      store,
+      options,
+    });
     await this.head.start();
     return this;
   }
@@ -50,7 +57,10 @@ export class TestCluster {
   }
 
   /** A new head on the same disk; raylets and drivers come back unless they are left out. */
-  async restartHead(options: HeadOptions = {}, back: { raylets?: FakeRaylet[]; drivers?: TestDriver[] } = {}): Promise<void> {
+  async restartHead(
+    options: HeadOptions = {},
+    back: { raylets?: FakeRaylet[]; drivers?: TestDriver[] } = {},
+  ): Promise<void> {
     await this.start(options);
     for (const driver of back.drivers ?? []) await driver.open();
     for (const raylet of back.raylets ?? this.raylets) await raylet.register();
@@ -153,8 +163,21 @@ export class TestDriver {
     const amounts = { ...units(asked) };
     return {
       ...{ actorId: this.id("actor"), jobId: this.jobId, namespace: this.jobId, detached: false, className: "Counter" },
-      ...{ module: "file:///counter.ts", exportName: "Counter", args: [Uint8Array.of(1)], units: amounts, placementUnits: amounts },
-      ...{ bundleIndex: -1, captureChildTasks: false, maxRestarts: 0, maxTaskRetries: 0, maxConcurrency: 1, maxPendingCalls: -1 },
+      ...{
+        module: "file:///counter.ts",
+        exportName: "Counter",
+        args: [Uint8Array.of(1)],
+        units: amounts,
+        placementUnits: amounts,
+      },
+      ...{
+        bundleIndex: -1,
+        captureChildTasks: false,
+        maxRestarts: 0,
+        maxTaskRetries: 0,
+        maxConcurrency: 1,
+        maxPendingCalls: -1,
+      },
       ...{ env: {}, isolation: "env" as const, graceMs: 0 },
       ...more,
     };

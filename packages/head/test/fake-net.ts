@@ -61,7 +61,10 @@ export class FakeEndpoint implements Endpoint {
     this.incarnation = incarnation;
   }
 
-  serve<Request, Reply>(method: Method<Request, Reply>, handler: (request: Request, call: IncomingCall) => Reply | Promise<Reply>): void {
+  serve<Request, Reply>(
+    method: Method<Request, Reply>,
+    handler: (request: Request, call: IncomingCall) => Reply | Promise<Reply>,
+  ): void {
     this.handlers.set(method.name, { method: method as Method<unknown, unknown>, handler: handler as Handler });
   }
 
@@ -93,7 +96,8 @@ export class FakeEndpoint implements Endpoint {
   /** Goodbye: the other sides know at once. */
   async close(): Promise<void> {
     this.alive = false;
-    for (const peer of [...this.peers.values()]) peer.close(new WhiprayError({ code: "GOODBYE", message: `${this.address} said goodbye` }));
+    for (const peer of [...this.peers.values()])
+      peer.close(new WhiprayError({ code: "GOODBYE", message: `${this.address} said goodbye` }));
   }
 
   /** SIGKILL: nothing answers any more; the other sides give the session up when it could not be resumed in time. */
@@ -127,13 +131,20 @@ export class FakePeer implements Peer {
     this.incarnation = other.incarnation;
   }
 
-  async invoke<Request, Reply>(method: Method<Request, Reply>, request: Request, options: CallOptions = {}): Promise<Reply> {
-    if (this.closed || !this.#own.alive) throw new WhiprayError({ code: "UNREACHABLE", message: "the session is over", retryable: true });
+  async invoke<Request, Reply>(
+    method: Method<Request, Reply>,
+    request: Request,
+    options: CallOptions = {},
+  ): Promise<Reply> {
+    if (this.closed || !this.#own.alive)
+      throw new WhiprayError({ code: "UNREACHABLE", message: "the session is over", retryable: true });
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const timer: Timer | undefined =
       options.timeoutMs === undefined
         ? undefined
-        : this.#own.net.clock.after(options.timeoutMs, () => reject(new WhiprayError({ code: "DEADLINE_EXCEEDED", message: `${method.name} took too long` })));
+        : this.#own.net.clock.after(options.timeoutMs, () =>
+            reject(new WhiprayError({ code: "DEADLINE_EXCEEDED", message: `${method.name} took too long` })),
+          );
     const fail = (error: WhiprayError): void => reject(error);
     this.#pending.add(fail);
     this.#run(method, structuredClone(request)).then(resolve, reject);
@@ -163,7 +174,15 @@ export class FakePeer implements Peer {
     this.twin.onClose((error) => abort.abort(error));
     const nothing = (): void => undefined;
     const fixed = { method, parts: [], epoch: undefined, traceparent: undefined, wantsStream: false, oneway: false };
-    return { ...fixed, peer: this.twin, signal: abort.signal, reply: nothing, fail: nothing, item: async () => undefined, end: nothing };
+    return {
+      ...fixed,
+      peer: this.twin,
+      signal: abort.signal,
+      reply: nothing,
+      fail: nothing,
+      item: async () => undefined,
+      end: nothing,
+    };
   }
 
   tell<Request>(method: Method<Request, unknown>, request: Request): void {

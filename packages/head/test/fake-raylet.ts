@@ -64,7 +64,12 @@ export class FakeRaylet {
   #beats = 0;
   #rejoining = false;
 
-  constructor(net: FakeNet, nodeId: string, total: Record<string, number>, options: { gpus?: number; inc?: string } = {}) {
+  constructor(
+    net: FakeNet,
+    nodeId: string,
+    total: Record<string, number>,
+    options: { gpus?: number; inc?: string } = {},
+  ) {
     this.net = net;
     this.clock = net.clock;
     this.nodeId = nodeId;
@@ -89,8 +94,11 @@ export class FakeRaylet {
       if (request.nodeEpoch !== this.epoch) return { ok: false, reason: "STALE_EPOCH", view: this.view() };
       if (this.refusePrepare !== undefined) return { ok: false, reason: this.refusePrepare, view: this.view() };
       // As the real ledger: an older epoch of the group is stale, a bundle that is held must be released first.
-      if (request.epoch < (this.#newest.get(request.pgId) ?? 0)) throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
-      const wanted = request.bundles.filter((bundle) => this.bundles.get(`${request.pgId} ${bundle.index}`)?.epoch !== request.epoch);
+      if (request.epoch < (this.#newest.get(request.pgId) ?? 0))
+        throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
+      const wanted = request.bundles.filter(
+        (bundle) => this.bundles.get(`${request.pgId} ${bundle.index}`)?.epoch !== request.epoch,
+      );
       const held = wanted.some((bundle) => this.bundles.has(`${request.pgId} ${bundle.index}`));
       if (held || !wanted.every((bundle) => this.#fits(bundle.units, bundle.devices))) {
         return { ok: false, reason: held ? "release it first" : "not free any more", view: this.view() };
@@ -105,10 +113,12 @@ export class FakeRaylet {
     });
     endpoint.serve(bundleCommit, (request) => {
       this.log.push(`commit ${request.pgId} ${request.indices}`);
-      if (request.epoch < (this.#newest.get(request.pgId) ?? 0)) throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
+      if (request.epoch < (this.#newest.get(request.pgId) ?? 0))
+        throw new WhiprayError({ code: "STALE_EPOCH", message: "older" });
       for (const index of request.indices) {
         const bundle = this.bundles.get(`${request.pgId} ${index}`);
-        if (bundle?.epoch !== request.epoch) throw new WhiprayError({ code: "NOT_FOUND", message: `no bundle ${index}` });
+        if (bundle?.epoch !== request.epoch)
+          throw new WhiprayError({ code: "NOT_FOUND", message: `no bundle ${index}` });
         bundle.committed = true;
       }
       return { view: this.view() };
@@ -135,7 +145,8 @@ export class FakeRaylet {
       else if (answer) return { ok: false, view: this.view(), ...answer };
       const inBundle = spec.pgId === undefined ? undefined : `${spec.pgId} ${spec.bundleIndex}`;
       if (inBundle === undefined) {
-        if (!this.#fits(spec.placementUnits, devices)) return { ok: false, refused: "not free any more", view: this.view() };
+        if (!this.#fits(spec.placementUnits, devices))
+          return { ok: false, refused: "not free any more", view: this.view() };
         this.#take(spec.units, devices);
       }
       const running = { epoch, units: spec.units, devices, bundle: inBundle, pid: this.#pids++ };
@@ -210,11 +221,35 @@ export class FakeRaylet {
       health: "ok" as const,
     }));
     this.registered = await this.head.invoke(nodeRegister, {
-      ...{ nodeId: this.nodeId, inc: this.inc, epoch: this.epoch, name: this.nodeId, hostname: this.nodeId, ip: "127.0.0.1" },
-      ...{ url: `ws://${this.nodeId}`, pid: 7, version: "0.1.0", total: { ...this.#total, GPU: this.#gpus * 10_000 }, devices },
+      ...{
+        nodeId: this.nodeId,
+        inc: this.inc,
+        epoch: this.epoch,
+        name: this.nodeId,
+        hostname: this.nodeId,
+        ip: "127.0.0.1",
+      },
+      ...{
+        url: `ws://${this.nodeId}`,
+        pid: 7,
+        version: "0.1.0",
+        total: { ...this.#total, GPU: this.#gpus * 10_000 },
+        devices,
+      },
       ...{ labels: { node: this.nodeId }, view: this.view() },
-      actors: [...this.actors].map(([actorId, { epoch, pid }]) => ({ actorId, epoch, address: `${this.nodeId}/worker_${pid}`, inc: `inc_w${pid}`, pid })),
-      bundles: [...this.bundles].map(([at, { epoch, committed }]) => ({ pgId: at.split(" ")[0]!, index: Number(at.split(" ")[1]), epoch, committed })),
+      actors: [...this.actors].map(([actorId, { epoch, pid }]) => ({
+        actorId,
+        epoch,
+        address: `${this.nodeId}/worker_${pid}`,
+        inc: `inc_w${pid}`,
+        pid,
+      })),
+      bundles: [...this.bundles].map(([at, { epoch, committed }]) => ({
+        pgId: at.split(" ")[0]!,
+        index: Number(at.split(" ")[1]),
+        epoch,
+        committed,
+      })),
     });
     this.epoch = this.registered.epoch;
     for (const actorId of this.registered.dropActors) this.#forgetActor(actorId);
@@ -259,7 +294,14 @@ export class FakeRaylet {
     const { epoch } = this.actors.get(actorId)!;
     this.#forgetActor(actorId);
     const died: DeathCause = { kind: "WORKER_DIED", message: "worker exited with signal SIGKILL", ...cause };
-    await this.head.invoke(actorEnded, { nodeId: this.nodeId, nodeEpoch: this.epoch, actorId, epoch, cause: died, view: this.view() });
+    await this.head.invoke(actorEnded, {
+      nodeId: this.nodeId,
+      nodeEpoch: this.epoch,
+      actorId,
+      epoch,
+      cause: died,
+      view: this.view(),
+    });
   }
 
   kill(): void {

@@ -1,5 +1,5 @@
-import { actorCreate, actorResolve } from "@whipray/rpc";
 import { WhiprayError } from "@whipray/core";
+import { actorCreate, actorResolve } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 
@@ -15,7 +15,14 @@ describe("placing", () => {
   test("an actor becomes ALIVE with address, pid, epoch and devices; the raylet's spec names its place", async () => {
     await cluster.node("a", { CPU: 4 }, { gpus: 2 });
     const row = await driver.alive(await driver.actor({ CPU: 1, GPU: 1 }));
-    expect(row).toMatchObject({ state: "ALIVE", epoch: 1, restarts: 0, nodeId: "node_a", url: "ws://node_a", pid: 1_000 });
+    expect(row).toMatchObject({
+      state: "ALIVE",
+      epoch: 1,
+      restarts: 0,
+      nodeId: "node_a",
+      url: "ws://node_a",
+      pid: 1_000,
+    });
     expect(row.address).toBe("node_a/worker_1000");
     expect(row.devices).toMatchObject([{ resource: "GPU", index: 0, units: 10_000 }]);
     expect(row.waiting).toBeUndefined();
@@ -29,7 +36,10 @@ describe("placing", () => {
     expect(devices.size).toBe(12);
     const late = await driver.actor({ GPU: 1 });
     await cluster.run(1_000);
-    expect(await driver.row(late)).toMatchObject({ state: "PENDING_CREATION", waiting: expect.stringContaining("busy: needs 1 GPU") });
+    expect(await driver.row(late)).toMatchObject({
+      state: "PENDING_CREATION",
+      waiting: expect.stringContaining("busy: needs 1 GPU"),
+    });
     await driver.kill(ids[0]!);
     await driver.alive(late);
   });
@@ -78,7 +88,9 @@ describe("placing", () => {
     await cluster.node("a", { CPU: 2 });
     const hard = await driver.dead(await driver.actor({ CPU: 1 }, { nodeId: "node_x" }));
     expect(hard.death).toMatchObject({ kind: "UNSCHEDULABLE", message: expect.stringContaining("node_x") });
-    expect((await driver.alive(await driver.actor({ CPU: 1 }, { nodeId: "node_x", nodeSoft: true }))).nodeId).toBe("node_a");
+    expect((await driver.alive(await driver.actor({ CPU: 1 }, { nodeId: "node_x", nodeSoft: true }))).nodeId).toBe(
+      "node_a",
+    );
     const labelled = await driver.actor({ CPU: 1 }, { labels: { node: "node_b" } });
     await cluster.run(500);
     expect((await driver.row(labelled)).waiting).toContain("no usable node has the labels node=node_b");
@@ -98,84 +110,6 @@ describe("placing", () => {
   });
 });
 
-describe("in a placement group", () => {
-  test("ray 8.10: index out of range, below -1, or without a group is refused, and nothing leaks (reliability B22)", async () => {
-    const a = await cluster.node("a", { CPU: 4 });
-    const pgId = await driver.group([{ CPU: 1 }, { CPU: 1 }]);
-    await driver.ready(pgId);
-    await expect(driver.actor({ CPU: 1 }, { pgId, bundleIndex: 3 })).rejects.toThrow("placement group bundle index 3 is invalid");
-    await expect(driver.actor({ CPU: 1 }, { pgId, bundleIndex: -2 })).rejects.toMatchObject({ code: "RANGE" });
-    await expect(driver.actor({ CPU: 1 }, { bundleIndex: 0 })).rejects.toThrow("must be -1");
-    await driver.remove(pgId);
-    await cluster.run(100);
-    expect(a.idle).toBe(true);
-    await expect(driver.actor({ CPU: 1 }, { pgId })).rejects.toMatchObject({ code: "PLACEMENT_GROUP_REMOVED" });
-  });
-
-  test("a request that fits no bundle is refused at once (ray.md 1.3, fit check)", async () => {
-    await cluster.node("a", { CPU: 8 });
-    const pgId = await driver.group([{ CPU: 1 }, { CPU: 2 }]);
-    await expect(driver.actor({ CPU: 4 }, { pgId })).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("fits no bundle") });
-    await expect(driver.actor({ CPU: 2 }, { pgId, bundleIndex: 0 })).rejects.toThrow("fits not bundle 0");
-  });
-
-  test("index -1 is any bundle with room: two actors of one device take both bundles, the third waits", async () => {
-    await cluster.node("a", { CPU: 1 }, { gpus: 2 });
-    const pgId = await driver.group([{ GPU: 1 }, { GPU: 1 }]);
-    const one = await driver.alive(await driver.actor({ GPU: 1 }, { pgId }));
-    const two = await driver.alive(await driver.actor({ GPU: 1 }, { pgId }));
-    expect([one.bundleIndex, two.bundleIndex]).toEqual([0, 1]);
-    expect(one.devices[0]!.uuid).not.toBe(two.devices[0]!.uuid);
-    const third = await driver.actor({ GPU: 1 }, { pgId });
-    await cluster.run(500);
-    expect((await driver.row(third)).waiting).toContain("in use");
-    await driver.kill((await driver.row(one.actorId)).actorId);
-    expect((await driver.alive(third)).bundleIndex).toBe(0);
-  });
-
-  test("ray 8.8: an actor whose group is made later starts then; of one that never comes it is unschedulable", async () => {
-    await cluster.node("a", { CPU: 2 });
-    const early = await driver.actor({ CPU: 1 }, { pgId: "pg_later" });
-    await cluster.run(1_000);
-    expect((await driver.row(early)).waiting).toContain("pg_later is not known");
-    await driver.group([{ CPU: 1 }], { pgId: "pg_later" });
-    await driver.alive(early);
-    const never = await driver.actor({ CPU: 1 }, { pgId: "pg_never" });
-    expect((await driver.dead(never)).death?.kind).toBe("UNSCHEDULABLE");
-  });
-
-  test("ray 8.35: a node dies: group and actor move together once there is a node", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    const pgId = await driver.group([{ CPU: 2 }]);
-    const actorId = await driver.actor({ CPU: 1 }, { pgId, maxRestarts: -1 });
-    await driver.alive(actorId);
-    a.kill();
-    await cluster.until("restarting", async () => (await driver.state(actorId)) === "RESTARTING", 11_000);
-    expect((await driver.row(actorId)).waiting).toContain("RESCHEDULING");
-    await cluster.node("b", { CPU: 2 });
-    expect(await driver.alive(actorId, 1)).toMatchObject({ nodeId: "node_b", restarts: 1, epoch: 2 });
-  });
-
-  test("ray 8.30: a group made by an actor ends when that actor restarts; the actor's own children too", async () => {
-    const a = await cluster.node("a", { CPU: 4 });
-    const parent = await driver.actor({ CPU: 1 }, { detached: true, maxRestarts: -1 });
-    await driver.alive(parent);
-    const pgId = await driver.group([{ CPU: 1 }], { creatorActor: parent });
-    await driver.ready(pgId);
-    const child = await driver.actor({ CPU: 1 }, { ownerActor: parent, maxRestarts: -1 });
-    const lasting = await driver.actor({ CPU: 1 }, { ownerActor: parent, detached: true });
-    await driver.alive(child);
-    await driver.alive(lasting);
-    await driver.kill(parent, false);
-    expect((await driver.alive(parent, 1)).restarts).toBe(1);
-    expect((await driver.table(pgId)).state).toBe("REMOVED");
-    expect((await driver.dead(child)).death?.kind).toBe("OWNER_DIED");
-    expect(await driver.state(lasting)).toBe("ALIVE");
-    await cluster.run(100);
-    expect(a.actors.size).toBe(2);
-  });
-});
-
 describe("restarts", () => {
   test("ray 8.40: a crash restarts with a higher epoch while restarts are left, then DEAD with the cause", async () => {
     const a = await cluster.node("a", { CPU: 1 });
@@ -185,7 +119,12 @@ describe("restarts", () => {
     expect(await driver.alive(actorId, 1)).toMatchObject({ epoch: 2, restarts: 1 });
     await a.crash(actorId, { signal: "SIGSEGV", stderrTail: ["last words"] });
     const { death } = await driver.dead(actorId);
-    expect(death).toMatchObject({ kind: "WORKER_DIED", signal: "SIGSEGV", stderrTail: ["last words"], nodeId: "node_a" });
+    expect(death).toMatchObject({
+      kind: "WORKER_DIED",
+      signal: "SIGSEGV",
+      stderrTail: ["last words"],
+      nodeId: "node_a",
+    });
   });
 
   test("ray 8.40: leaving on purpose never restarts", async () => {
@@ -229,10 +168,17 @@ describe("restarts", () => {
     const third = await driver.actor({ CPU: 1 }, { maxRestarts: 3 });
     expect(await driver.alive(third)).toMatchObject({ restarts: 2, epoch: 3 });
     await driver.kill(third);
-    const raised = { kind: "CREATION_FAILED" as const, message: "boom", error: { name: "RangeError", code: "TASK_FAILED", message: "boom" } };
+    const raised = {
+      kind: "CREATION_FAILED" as const,
+      message: "boom",
+      error: { name: "RangeError", code: "TASK_FAILED", message: "boom" },
+    };
     a.startAnswers.push({ failed: raised });
     const failing = await driver.actor({ CPU: 1 }, { maxRestarts: -1 });
-    expect((await driver.dead(failing)).death).toMatchObject({ kind: "CREATION_FAILED", error: { name: "RangeError" } });
+    expect((await driver.dead(failing)).death).toMatchObject({
+      kind: "CREATION_FAILED",
+      error: { name: "RangeError" },
+    });
   });
 
   test("ray 8.48: kill ends it for good, twice is fine; kill of an unknown one too (reliability B23)", async () => {
@@ -283,7 +229,14 @@ describe("restarts", () => {
     await a.crash(actorId);
     await driver.alive(actorId, 1);
     const { actorEnded } = await import("@whipray/rpc");
-    const late = { nodeId: "node_a", nodeEpoch: 1, actorId, epoch: 1, cause: { kind: "WORKER_DIED" as const, message: "late" }, view: a.view() };
+    const late = {
+      nodeId: "node_a",
+      nodeEpoch: 1,
+      actorId,
+      epoch: 1,
+      cause: { kind: "WORKER_DIED" as const, message: "late" },
+      view: a.view(),
+    };
     await a.head.invoke(actorEnded, late);
     expect(await driver.row(actorId)).toMatchObject({ state: "ALIVE", epoch: 2 });
     await expect(driver.head.invoke(actorEnded, late)).rejects.toMatchObject({ code: "FORBIDDEN" });
@@ -299,64 +252,12 @@ describe("restarts", () => {
   });
 });
 
-describe("names and owners", () => {
-  test("ray 8.51: a name is unique in its namespace and free after death (reliability B25)", async () => {
-    await cluster.node("a", { CPU: 4 });
-    const actorId = await driver.actor({ CPU: 1 }, { name: "counter" });
-    await expect(driver.actor({ CPU: 1 }, { name: "counter" })).rejects.toMatchObject({ name: "ActorAlreadyExistsError", code: "NAME_TAKEN" });
-    expect((await driver.named("counter")).actorId).toBe(actorId);
-    await driver.actor({ CPU: 1 }, { name: "counter", namespace: "elsewhere" });
-    await driver.kill(actorId);
-    await expect(driver.named("counter")).rejects.toMatchObject({ code: "ACTOR_NOT_FOUND" });
-    await driver.alive(await driver.actor({ CPU: 1 }, { name: "counter" }));
-  });
-
-  test("getIfExists finds the living one, makes one otherwise, and needs a name", async () => {
-    await cluster.node("a", { CPU: 4 });
-    const first = await driver.actor({ CPU: 1 }, { name: "one" }, true);
-    expect(await driver.actor({ CPU: 1 }, { name: "one" }, true)).toBe(first);
-    await expect(driver.actor({ CPU: 1 }, {}, true)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-  });
-
-  test("ray 8.51: a detached actor outlives its driver and is reachable from the next", async () => {
-    await cluster.node("a", { CPU: 4 });
-    const first = await cluster.driver("x").open("team");
-    const lasting = await first.actor({ CPU: 1 }, { detached: true, name: "store", namespace: "team" });
-    const brief = await first.actor({ CPU: 1 });
-    await first.alive(lasting);
-    await first.alive(brief);
-    await first.close();
-    expect((await driver.dead(brief)).death?.kind).toBe("OWNER_DIED");
-    const second = await cluster.driver("y").open("team");
-    expect(await second.named("store", "team")).toMatchObject({ actorId: lasting, state: "ALIVE" });
-  });
-
-  test("a job's whole tree ends: actors of actors, and groups of actors", async () => {
-    const a = await cluster.node("a", { CPU: 8 });
-    const brief = await cluster.driver("x").open();
-    const parent = await brief.actor({ CPU: 1 });
-    const child = await brief.actor({ CPU: 1 }, { ownerActor: parent });
-    const grandchild = await brief.actor({ CPU: 1 }, { ownerActor: child });
-    const pgId = await brief.group([{ CPU: 1 }], { creatorActor: child });
-    for (const actorId of [parent, child, grandchild]) await brief.alive(actorId);
-    await brief.ready(pgId);
-    await brief.close();
-    expect(a.idle).toBe(true);
-    await expect(driver.actor({ CPU: 1 }, { ownerActor: child })).rejects.toMatchObject({ code: "OWNER_DIED" });
-  });
-
-  test("only its own driver closes a job", async () => {
-    const other = await cluster.driver("x").open();
-    const { jobClose } = await import("@whipray/rpc");
-    await expect(other.head.invoke(jobClose, { jobId: driver.jobId })).rejects.toMatchObject({ code: "FORBIDDEN" });
-  });
-});
-
 describe("resolve", () => {
   test("waits for ALIVE above an epoch, for DEAD, or for its time; an unknown actor is ACTOR_NOT_FOUND (reliability B15)", async () => {
     const a = await cluster.node("a", { CPU: 1 });
     const actorId = await driver.actor({ CPU: 1 }, { maxRestarts: 1 });
-    const resolve = (more: object) => driver.head.invoke(actorResolve, { actorId, wait: true, timeoutMs: 5_000, ...more });
+    const resolve = (more: object) =>
+      driver.head.invoke(actorResolve, { actorId, wait: true, timeoutMs: 5_000, ...more });
     expect((await resolve({})).actor).toMatchObject({ state: "ALIVE", epoch: 1 });
     const next = resolve({ afterEpoch: 1 });
     await cluster.settle();
@@ -365,9 +266,16 @@ describe("resolve", () => {
     const dead = resolve({ afterEpoch: 2 });
     await a.crash(actorId);
     expect((await dead).actor.state).toBe("DEAD");
-    const late = driver.head.invoke(actorResolve, { actorId: await driver.actor({ CPU: 9 }), wait: true, timeoutMs: 1_000 });
+    const late = driver.head.invoke(actorResolve, {
+      actorId: await driver.actor({ CPU: 9 }),
+      wait: true,
+      timeoutMs: 1_000,
+    });
     await cluster.run(1_000);
-    expect((await late).actor).toMatchObject({ state: "PENDING_CREATION", waiting: expect.stringContaining("infeasible: needs 9 CPU") });
+    expect((await late).actor).toMatchObject({
+      state: "PENDING_CREATION",
+      waiting: expect.stringContaining("infeasible: needs 9 CPU"),
+    });
     await expect(driver.row("actor_unknown")).rejects.toMatchObject({ code: "ACTOR_NOT_FOUND" });
   });
 

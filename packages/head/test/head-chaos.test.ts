@@ -63,7 +63,12 @@ class Chaos {
         const actorId = this.driver.id("actor");
         this.actors.push(actorId);
         const pgId = this.random.next() < 0.5 ? this.pick(this.groups) : undefined;
-        this.#let(this.driver.actor({ CPU: 1 }, { actorId, maxRestarts: this.pick([-1, -1, 0, 1])!, ...(pgId ? { pgId } : {}) }));
+        this.#let(
+          this.driver.actor(
+            { CPU: 1 },
+            { actorId, maxRestarts: this.pick([-1, -1, 0, 1])!, ...(pgId ? { pgId } : {}) },
+          ),
+        );
       },
     ],
     [3, () => this.#let(this.driver.remove(this.pick(this.groups) ?? "pg_none"))],
@@ -141,7 +146,9 @@ class Chaos {
       );
       expect([...raylet.bundles.keys()].sort()).toEqual(here.sort());
       expect([...raylet.bundles.values()].every((bundle) => bundle.committed)).toBe(true);
-      const running = actors.flatMap((actor) => (actor.nodeId === raylet.nodeId ? [`${actor.actorId} ${actor.epoch}`] : []));
+      const running = actors.flatMap((actor) =>
+        actor.nodeId === raylet.nodeId ? [`${actor.actorId} ${actor.epoch}`] : [],
+      );
       expect([...raylet.actors].map(([actorId, { epoch }]) => `${actorId} ${epoch}`).sort()).toEqual(running.sort());
     }
     for (const group of groups) {
@@ -153,7 +160,8 @@ class Chaos {
     for (const actor of actors) {
       expect(["ALIVE", "DEAD", "PENDING_CREATION", "RESTARTING"]).toContain(actor.state);
       expect(actor.waiting !== undefined).toBe(actor.state === "PENDING_CREATION" || actor.state === "RESTARTING");
-      if (actor.waiting) expect(actor.waiting).toMatch(/^busy: |^placement group .* bundle \d has no place|could hold it is in use/);
+      if (actor.waiting)
+        expect(actor.waiting).toMatch(/^busy: |^placement group .* bundle \d has no place|could hold it is in use/);
       expect(actor.death !== undefined).toBe(actor.state === "DEAD");
     }
   }

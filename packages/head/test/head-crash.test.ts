@@ -3,7 +3,9 @@ import { describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 
 /** What the driver was told, in the order in which it was told. */
-type Acknowledged = Set<"group" | "ready" | "actor" | "alive" | "put" | "deleted" | "killed" | "removed" | "second" | "named">;
+type Acknowledged = Set<
+  "group" | "ready" | "actor" | "alive" | "put" | "deleted" | "killed" | "removed" | "second" | "named"
+>;
 
 const PG = "pg_first";
 const SECOND = "pg_second";
@@ -54,9 +56,14 @@ async function check(cluster: TestCluster, driver: TestDriver, told: Acknowledge
   if (told.has("removed")) expect((await driver.table(SECOND))?.state ?? "REMOVED").toBe("REMOVED");
   // Head and raylet agree about what is there, and nothing is left when all is taken away.
   await cluster.run(6_000);
-  const bundles = cluster.head.status().groups.flatMap((group) => group.bundles.flatMap((one) => (one.nodeId ? [`${group.pgId} ${one.index}`] : [])));
+  const bundles = cluster.head
+    .status()
+    .groups.flatMap((group) => group.bundles.flatMap((one) => (one.nodeId ? [`${group.pgId} ${one.index}`] : [])));
   expect([...raylet!.bundles.keys()].sort()).toEqual(bundles.sort());
-  const running = cluster.head.status().actors.filter((actor) => actor.state === "ALIVE").map((actor) => actor.actorId);
+  const running = cluster.head
+    .status()
+    .actors.filter((actor) => actor.state === "ALIVE")
+    .map((actor) => actor.actorId);
   expect([...raylet!.actors.keys()].sort()).toEqual(running.sort());
   for (const group of cluster.head.status().groups) await driver.remove(group.pgId);
   for (const actorId of running) await driver.kill(actorId);
@@ -84,31 +91,38 @@ describe("F7, P7: the head is killed at every write of its journal", async () =>
   const writes = await countWrites();
   test("the scenario writes often enough to mean something", () => expect(writes).toBeGreaterThan(20));
 
-  test.each(["before", "after"] as const)("%s the write: nothing that was acknowledged is lost, nothing leaks", async (when) => {
-    for (let point = 3; point <= writes; point++) {
-      const cluster = new TestCluster();
-      let seen = 0;
-      let dead = false;
-      const never = new Promise<void>(() => undefined);
-      const hook = (): Promise<void> | undefined => {
-        if (++seen < point) return undefined;
-        dead = true;
-        return never;
-      };
-      await cluster.start({}, { [when]: hook });
-      const driver = cluster.driver("d");
-      const told: Acknowledged = new Set();
-      const opened = driver.open();
-      await cluster.until("the job is open, or the head dead", async () => dead || (await settled(opened)));
-      if (!dead) void cluster.node("a", { CPU: 8 }).then(() => live(driver, told)).catch(() => undefined);
-      await cluster.until(`write ${point}`, () => dead);
-      cluster.killHead();
-      await cluster.run(100);
-      await cluster.restartHead({}, { drivers: [driver] });
-      await check(cluster, driver, told);
-      await cluster.head.stop();
-    }
-  });
+  test.each(["before", "after"] as const)(
+    "%s the write: nothing that was acknowledged is lost, nothing leaks",
+    async (when) => {
+      for (let point = 3; point <= writes; point++) {
+        const cluster = new TestCluster();
+        let seen = 0;
+        let dead = false;
+        const never = new Promise<void>(() => undefined);
+        const hook = (): Promise<void> | undefined => {
+          if (++seen < point) return undefined;
+          dead = true;
+          return never;
+        };
+        await cluster.start({}, { [when]: hook });
+        const driver = cluster.driver("d");
+        const told: Acknowledged = new Set();
+        const opened = driver.open();
+        await cluster.until("the job is open, or the head dead", async () => dead || (await settled(opened)));
+        if (!dead)
+          void cluster
+            .node("a", { CPU: 8 })
+            .then(() => live(driver, told))
+            .catch(() => undefined);
+        await cluster.until(`write ${point}`, () => dead);
+        cluster.killHead();
+        await cluster.run(100);
+        await cluster.restartHead({}, { drivers: [driver] });
+        await check(cluster, driver, told);
+        await cluster.head.stop();
+      }
+    },
+  );
 });
 
 async function settled(promise: Promise<unknown>): Promise<boolean> {
@@ -132,7 +146,9 @@ describe("F8: the disk is full for a while", () => {
     const actorId = await driver.actor({ CPU: 1 }, { maxRestarts: -1 });
     await driver.alive(actorId);
     full = true;
-    await expect(driver.group([{ CPU: 1 }], { pgId: "pg_late", name: "late" })).rejects.toMatchObject({ code: "STORAGE_FULL" });
+    await expect(driver.group([{ CPU: 1 }], { pgId: "pg_late", name: "late" })).rejects.toMatchObject({
+      code: "STORAGE_FULL",
+    });
     await expect(driver.actor({ CPU: 1 }, { name: "late" })).rejects.toMatchObject({ code: "STORAGE_FULL" });
     await expect(cluster.driver("x").open()).rejects.toMatchObject({ code: "STORAGE_FULL" });
     const key = { namespace: "n", key: "k", value: Uint8Array.of(1), overwrite: true };
@@ -143,7 +159,10 @@ describe("F8: the disk is full for a while", () => {
     await cluster.run(15_000);
     expect(cluster.head.status().nodes[0]?.state).toBe("ALIVE");
     expect(cluster.head.status().trouble).toBe("no room");
-    expect(await driver.row(actorId)).toMatchObject({ state: "RESTARTING", waiting: expect.stringContaining("no room") });
+    expect(await driver.row(actorId)).toMatchObject({
+      state: "RESTARTING",
+      waiting: expect.stringContaining("no room"),
+    });
     full = false;
     expect((await driver.alive(actorId, 1)).restarts).toBe(1);
     await driver.ready(await driver.group([{ CPU: 1 }], { pgId: "pg_late", name: "late" }));

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { FakeRaylet } from "./fake-raylet.ts";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 
 let cluster: TestCluster;
@@ -17,7 +16,12 @@ describe("placing", () => {
     await cluster.node("a", { CPU: 2 });
     const pgId = await driver.group([{ CPU: 2 }]);
     const group = await driver.ready(pgId);
-    expect(group).toMatchObject({ pgId, state: "CREATED", reasons: [], bundles: [{ index: 0, units: { CPU: 20_000 }, nodeId: "node_a" }] });
+    expect(group).toMatchObject({
+      pgId,
+      state: "CREATED",
+      reasons: [],
+      bundles: [{ index: 0, units: { CPU: 20_000 }, nodeId: "node_a" }],
+    });
     expect(await driver.wait(pgId, 0)).toMatchObject({ ready: true });
     expect(cluster.raylets[0]!.log).toEqual([`prepare ${pgId} 0`, `commit ${pgId} 0`]);
   });
@@ -28,7 +32,9 @@ describe("placing", () => {
     }
     await expect(driver.group([])).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
     await expect(driver.group([{ CPU: 1 }], { labels: [{}, {}] })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    await expect(driver.group([{ CPU: 1 }], { strategy: "LOOSE" as never })).rejects.toMatchObject({ code: "INVALID_MESSAGE" });
+    await expect(driver.group([{ CPU: 1 }], { strategy: "LOOSE" as never })).rejects.toMatchObject({
+      code: "INVALID_MESSAGE",
+    });
   });
 
   test("ray 8.2: a zero in a bundle is harmless", async () => {
@@ -40,7 +46,9 @@ describe("placing", () => {
   test("ray 8.12: two groups of one device get different devices of a node", async () => {
     await cluster.node("a", { CPU: 2 }, { gpus: 2 });
     const [one, two] = await Promise.all([driver.group([{ GPU: 1 }]), driver.group([{ GPU: 1 }])]);
-    const uuids = [(await driver.ready(one)).bundles, (await driver.ready(two)).bundles].map((bundles) => bundles[0]!.devices[0]!.uuid);
+    const uuids = [(await driver.ready(one)).bundles, (await driver.ready(two)).bundles].map(
+      (bundles) => bundles[0]!.devices[0]!.uuid,
+    );
     expect(new Set(uuids).size).toBe(2);
   });
 
@@ -63,7 +71,10 @@ describe("waiting", () => {
     await cluster.run(1_000);
     const { ready, group } = await waiting;
     expect(ready).toBe(false);
-    expect(group).toMatchObject({ state: "PENDING", reasons: [{ bundle: 0, kind: "infeasible", missing: { CPU: 10_000 }, nodeId: "node_a" }] });
+    expect(group).toMatchObject({
+      state: "PENDING",
+      reasons: [{ bundle: 0, kind: "infeasible", missing: { CPU: 10_000 }, nodeId: "node_a" }],
+    });
   });
 
   test("ray 8.16: an infeasible group becomes CREATED when a node with the device joins", async () => {
@@ -97,7 +108,10 @@ describe("waiting", () => {
     const waiting = driver.wait(pgId);
     waiting.catch(() => undefined);
     await cluster.run(2_500);
-    await expect(waiting).rejects.toMatchObject({ code: "PLACEMENT_TIMEOUT", message: expect.stringContaining("bundle 1 infeasible: needs 2 GPU") });
+    await expect(waiting).rejects.toMatchObject({
+      code: "PLACEMENT_TIMEOUT",
+      message: expect.stringContaining("bundle 1 infeasible: needs 2 GPU"),
+    });
     expect((await driver.table(pgId)).state).toBe("REMOVED");
     await expect(driver.wait(pgId, 0)).rejects.toMatchObject({ code: "PLACEMENT_TIMEOUT" });
   });
@@ -209,18 +223,29 @@ describe("names and owners", () => {
     const other = await cluster.driver("o").open();
     const options = { name: "pair", namespace: "shared", detached: true };
     const pgId = await driver.group([{ CPU: 1 }], options);
-    await expect(other.group([{ CPU: 1 }], options)).rejects.toMatchObject({ code: "NAME_TAKEN", details: { holder: pgId } });
-    const found = await other.head.invoke((await import("@whipray/rpc")).groupTable, { name: "pair", namespace: "shared" });
+    await expect(other.group([{ CPU: 1 }], options)).rejects.toMatchObject({
+      code: "NAME_TAKEN",
+      details: { holder: pgId },
+    });
+    const found = await other.head.invoke((await import("@whipray/rpc")).groupTable, {
+      name: "pair",
+      namespace: "shared",
+    });
     expect(found.groups[0]?.pgId).toBe(pgId);
     await driver.remove(pgId);
     await other.ready(await other.group([{ CPU: 1 }], options));
-    const absent = await other.head.invoke((await import("@whipray/rpc")).groupTable, { name: "nobody", namespace: "shared" });
+    const absent = await other.head.invoke((await import("@whipray/rpc")).groupTable, {
+      name: "nobody",
+      namespace: "shared",
+    });
     expect(absent.groups).toEqual([]);
   });
 
   test("B24: a bad name is refused", async () => {
     for (const name of ["", "../x", "a b", "ａ", "x".repeat(128).concat("!"), "a\0"]) {
-      await expect(driver.group([{ CPU: 1 }], { name })).rejects.toMatchObject({ code: expect.stringMatching(/INVALID_NAME|RANGE/) });
+      await expect(driver.group([{ CPU: 1 }], { name })).rejects.toMatchObject({
+        code: expect.stringMatching(/INVALID_NAME|RANGE/),
+      });
     }
   });
 
@@ -255,133 +280,5 @@ describe("names and owners", () => {
 
   test("nothing can be made for a job that is not open", async () => {
     await expect(driver.group([{ CPU: 1 }], { jobId: "job_never" })).rejects.toMatchObject({ code: "OWNER_DIED" });
-  });
-});
-
-describe("failure", () => {
-  async function pair(): Promise<{ a: FakeRaylet; b: FakeRaylet; pgId: string }> {
-    const a = await cluster.node("a", { CPU: 2 });
-    const b = await cluster.node("b", { CPU: 2 });
-    return { a, b, pgId: await driver.group([{ CPU: 2 }, { CPU: 2 }], { strategy: "STRICT_SPREAD" }) };
-  }
-
-  test("ray 8.35 (first half): a node dies after CREATED: only its bundle is placed anew, the other stays", async () => {
-    const { a, pgId } = await pair();
-    const before = await driver.ready(pgId);
-    const [lost] = before.bundles.filter((bundle) => bundle.nodeId === "node_b");
-    cluster.raylets[1]!.kill();
-    await cluster.until("rescheduling", async () => (await driver.table(pgId)).state === "RESCHEDULING", 11_000);
-    const waiting = await driver.table(pgId);
-    expect(waiting.bundles.filter((bundle) => bundle.nodeId === "node_a")).toHaveLength(1);
-    expect(waiting.reasons).toMatchObject([{ bundle: lost!.index, kind: "strategy" }]);
-    await cluster.node("c", { CPU: 2 });
-    await cluster.until("created again", async () => (await driver.table(pgId)).state === "CREATED");
-    expect(new Set(nodesOf(await driver.table(pgId)))).toEqual(new Set(["node_a", "node_c"]));
-    expect(a.log.filter((line) => line.startsWith("prepare"))).toHaveLength(1);
-  });
-
-  test("F42: a node leaves in the middle of a prepare: the rest is rolled back within 2 s and placed elsewhere", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    const b = await cluster.node("b", { CPU: 2 });
-    b.prepareGate = new Promise(() => undefined);
-    const pgId = await driver.group([{ CPU: 2 }, { CPU: 2 }], { strategy: "STRICT_SPREAD" });
-    await cluster.settle();
-    expect(a.bundles.size).toBe(1);
-    cluster.net.cut("head/head", "node_b/raylet");
-    cluster.head.linkLost("node_b");
-    await cluster.run(100);
-    expect(a.bundles.size).toBe(0);
-    await cluster.node("c", { CPU: 2 });
-    expect(new Set(nodesOf(await driver.ready(pgId)))).toEqual(new Set(["node_a", "node_c"]));
-  });
-
-  test("a node that never answers a prepare does not hold the group for more than 2 s", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    a.prepareGate = new Promise(() => undefined);
-    const pgId = await driver.group([{ CPU: 2 }]);
-    await cluster.run(1_000);
-    await cluster.node("b", { CPU: 2 });
-    a.occupy({ CPU: 1 });
-    expect(nodesOf(await driver.ready(pgId))).toEqual(["node_b"]);
-  });
-
-  test("a refusal brings a fresh view, and the group is tried again at once with it", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    await cluster.node("b", { CPU: 2, memory: 1 });
-    // The ledger changed and the head has not heard of it: a task took the CPUs next to the raylet.
-    cluster.net.cut("node_a/raylet", "head/head");
-    a.occupy({ CPU: 2 });
-    await cluster.settle();
-    const pgId = await driver.group([{ CPU: 2 }]);
-    await cluster.settle();
-    cluster.net.heal();
-    expect(nodesOf(await driver.ready(pgId))).toEqual(["node_b"]);
-    expect((await driver.table(pgId)).attempts).toBeLessThanOrEqual(2);
-  });
-
-  test("refusals in a row are tried with growing waits, not in a hot loop, and the reason says so", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    a.refusePrepare = "device lock is held by pid 42";
-    const pgId = await driver.group([{ CPU: 2 }]);
-    await cluster.run(5_000);
-    const waiting = await driver.table(pgId);
-    expect(waiting.attempts).toBeLessThan(15);
-    expect(waiting.reasons[0]?.text).toContain("device lock is held by pid 42");
-    a.refusePrepare = undefined;
-    expect((await driver.ready(pgId)).state).toBe("CREATED");
-  });
-
-  test("F43: two groups race for the last devices: one wins, the other waits with a reason, none is partial", async () => {
-    await cluster.node("a", { CPU: 1 }, { gpus: 2 });
-    const [one, two] = await Promise.all([driver.group([{ GPU: 1 }, { GPU: 1 }]), driver.group([{ GPU: 1 }, { GPU: 1 }])]);
-    await cluster.run(1_000);
-    const groups = [await driver.table(one), await driver.table(two)];
-    expect(groups.map((group) => group.state).sort()).toEqual(["CREATED", "PENDING"]);
-    const loser = groups.find((group) => group.state === "PENDING")!;
-    expect(nodesOf(loser)).toEqual([undefined, undefined]);
-    expect(loser.reasons[0]).toMatchObject({ kind: "busy", missing: { GPU: 10_000 } });
-  });
-
-  test("ray 2.5: a raylet that was killed and comes back with a new incarnation has lost its bundles: the group is placed anew", async () => {
-    const a = await cluster.node("a", { CPU: 2 });
-    const pgId = await driver.group([{ CPU: 2 }]);
-    await driver.ready(pgId);
-    a.kill();
-    await cluster.run(3_500);
-    const { FakeRaylet: Again } = await import("./fake-raylet.ts");
-    const reborn = new Again(cluster.net, "node_a", { CPU: 2 }, { inc: "inc_a2" });
-    await reborn.join();
-    await cluster.until("placed anew", async () => reborn.bundles.size === 1);
-    await cluster.until("created again", async () => (await driver.table(pgId)).state === "CREATED");
-  });
-});
-
-describe("starvation", () => {
-  test("a group that waited longer than starvationMs holds what frees up; younger ones pass only beside it", async () => {
-    const a = await cluster.node("a", { CPU: 4 });
-    const b = await cluster.node("b", { CPU: 2 });
-    a.occupy({ CPU: 4 });
-    b.occupy({ CPU: 2 });
-    const large = await driver.group([{ CPU: 4 }]);
-    await cluster.run(6_000);
-    const small = await driver.group([{ CPU: 1 }]);
-    a.vacate({ CPU: 2 });
-    await cluster.run(1_000);
-    expect((await driver.table(small)).state).toBe("PENDING");
-    expect((await driver.table(small)).reasons[0]?.text).toContain(`held back for ${large}`);
-    const actorId = await driver.actor({ CPU: 1 });
-    await cluster.run(1_000);
-    expect(await driver.state(actorId)).toBe("PENDING_CREATION");
-    b.vacate({ CPU: 1 });
-    expect(nodesOf(await driver.ready(small))).toEqual(["node_b"]);
-    a.vacate({ CPU: 2 });
-    expect(nodesOf(await driver.ready(large))).toEqual(["node_a"]);
-  });
-
-  test("an infeasible group holds nothing back", async () => {
-    await cluster.node("a", { CPU: 4 });
-    await driver.group([{ CPU: 64 }]);
-    await cluster.run(10_000);
-    expect((await driver.ready(await driver.group([{ CPU: 4 }]))).state).toBe("CREATED");
   });
 });

@@ -34,6 +34,7 @@ describe("a head that was killed finds everything again (F6)", () => {
     await cluster.node("a", { CPU: 4 });
     const actorId = await driver.actor({ CPU: 1 });
     await driver.alive(actorId);
+    cluster.raylets[0]!.beating = false;
     cluster.killHead();
     await cluster.restartHead({ headOutageMs: 60_000 }, { drivers: [driver], raylets: [] });
     await cluster.run(55_000);

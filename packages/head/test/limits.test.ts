@@ -1,15 +1,15 @@
-import { WhiprayError } from "@whipray/core";
-import { SimulatedClock, seededIds, seededRandom, silentLogger } from "@whipray/core";
+import { SimulatedClock, seededIds, seededRandom, silentLogger, WhiprayError } from "@whipray/core";
 import type { ActorSpec, GroupCreate } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
-import { ActorTable } from "../src/actor-table.ts";
 import { causeOf } from "../src/actor-record.ts";
+import { ActorTable } from "../src/actor-table.ts";
 import { GroupTable } from "../src/group-table.ts";
 import { JobTable } from "../src/job-table.ts";
 import { Journal } from "../src/journal.ts";
 import { KvTable } from "../src/kv-table.ts";
 import {
   ACTORS_LIMIT,
+  BUNDLES_TOTAL_LIMIT,
   DEAD_ACTORS_KEPT,
   GROUPS_LIMIT,
   JOBS_LIMIT,
@@ -30,8 +30,24 @@ function group(n: number): GroupCreate {
 
 function spec(n: number): ActorSpec {
   return {
-    ...{ actorId: `actor_${n}`, jobId: "job_a", namespace: "n", detached: false, className: "C", module: "m", exportName: "C" },
-    ...{ args: [], units: {}, placementUnits: {}, bundleIndex: -1, captureChildTasks: false, maxRestarts: 0, maxTaskRetries: 0 },
+    ...{
+      actorId: `actor_${n}`,
+      jobId: "job_a",
+      namespace: "n",
+      detached: false,
+      className: "C",
+      module: "m",
+      exportName: "C",
+    },
+    ...{
+      args: [],
+      units: {},
+      placementUnits: {},
+      bundleIndex: -1,
+      captureChildTasks: false,
+      maxRestarts: 0,
+      maxTaskRetries: 0,
+    },
     ...{ maxConcurrency: 1, maxPendingCalls: -1, env: {}, isolation: "env" as const, graceMs: 0 },
   };
 }
@@ -44,6 +60,15 @@ describe("tables are bounded", () => {
     for (let n = 0; n <= REMOVED_GROUPS_KEPT; n++) groups.remove(`pg_${n}`);
     expect(groups.removedError("pg_0")).toBeUndefined();
     expect(() => groups.create(group(1), 0, 0)).toThrow(expect.objectContaining({ code: "PLACEMENT_GROUP_REMOVED" }));
+  });
+
+  test("bundles of all groups together", () => {
+    const groups = new GroupTable({ starvationMs: 1, epochFloor: 0 });
+    const many = Array.from({ length: 10_000 }, () => ({ CPU: 1 }));
+    for (let n = 0; n < BUNDLES_TOTAL_LIMIT / 10_000; n++) groups.create({ ...group(n), bundles: many }, 0, 0);
+    expect(() => groups.create(group(1_000), 0, 0)).toThrow(full);
+    groups.remove("pg_0");
+    groups.create(group(1_001), 0, 0);
   });
 
   test("actors, and dead ones that are remembered", () => {
@@ -64,7 +89,9 @@ describe("tables are bounded", () => {
     const groups = new GroupTable({ starvationMs: 1, epochFloor: 0 });
     const actors = new ActorTable({ ids: seededIds(seededRandom(1)) });
     const args = [new Uint8Array(6_000_000), new Uint8Array(6_000_000)];
-    expect(() => actors.create({ ...spec(1), args }, false, groups, 0)).toThrow(expect.objectContaining({ code: "PAYLOAD_TOO_LARGE" }));
+    expect(() => actors.create({ ...spec(1), args }, false, groups, 0)).toThrow(
+      expect.objectContaining({ code: "PAYLOAD_TOO_LARGE" }),
+    );
   });
 
   test("jobs", () => {
@@ -121,7 +148,10 @@ describe("waiters", () => {
     const woken = waiters.until("k", undefined, never, () => value);
     const timed = waiters.until("other", 100, never, () => undefined);
     const aborted = waiters.until("k", undefined, abort.signal, () => undefined);
-    await expect(waiters.until("k", 10, never, () => undefined)).rejects.toMatchObject({ code: "BUSY", retryable: true });
+    await expect(waiters.until("k", 10, never, () => undefined)).rejects.toMatchObject({
+      code: "BUSY",
+      retryable: true,
+    });
     expect(await waiters.until("k", 0, never, () => undefined)).toBeUndefined();
     abort.abort(new WhiprayError({ code: "CANCELLED", message: "caller is gone" }));
     await expect(aborted).rejects.toMatchObject({ code: "CANCELLED" });

@@ -6,7 +6,16 @@ import { Room } from "../src/placement/room.ts";
 
 function request(name: string, more: Partial<NodeRegister> = {}): NodeRegister {
   return {
-    ...{ nodeId: `node_${name}`, inc: `inc_${name}1`, epoch: 0, name, hostname: "h", ip: "127.0.0.1", pid: 1, version: "0" },
+    ...{
+      nodeId: `node_${name}`,
+      inc: `inc_${name}1`,
+      epoch: 0,
+      name,
+      hostname: "h",
+      ip: "127.0.0.1",
+      pid: 1,
+      version: "0",
+    },
     ...{ total: { CPU: 40_000 }, devices: [], labels: {}, actors: [], bundles: [] },
     view: { version: 1, free: { CPU: 40_000 }, devices: {} },
     ...more,
@@ -50,7 +59,9 @@ describe("registration", () => {
     const taken = { code: "NODE_ID_IN_USE", retryable: true };
     expect(() => nodes.register(request("a", { inc: "inc_other" }), 1)).toThrow(expect.objectContaining(taken));
     const twice = { code: "DUPLICATE_DEVICE", retryable: true, details: { uuid: "GPU-1", nodeId: "node_a" } };
-    expect(() => nodes.register(request("b", { devices: [device("GPU-1")] }), 1)).toThrow(expect.objectContaining(twice));
+    expect(() => nodes.register(request("b", { devices: [device("GPU-1")] }), 1)).toThrow(
+      expect.objectContaining(twice),
+    );
     expect(() => nodes.register(request("c", { devices: [device("GPU-2"), device("GPU-2", 1)] }), 1)).toThrow("GPU-2");
     expect(nodes.state("node_b")).toBe("UNKNOWN");
     nodes.leave("node_a", 1, "done");

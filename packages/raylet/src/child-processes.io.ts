@@ -2,6 +2,7 @@ import { spawn as spawnChild } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import type { Readable } from "node:stream";
 import { asWhiprayError, type Clock, delay, systemClock, WhiprayError } from "@whipray/core";
+import type { LastWill } from "./last-will.io.ts";
 import type { LogWriter, OutputStream } from "./logs.ts";
 import { type MarkedProcesses, processesWith, statOf } from "./process-table.io.ts";
 import type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./processes.ts";
@@ -16,13 +17,23 @@ const SETPRIV = "/usr/bin/setpriv";
 export class ChildProcesses implements Processes {
   readonly #clock: Clock;
   readonly #setpriv: boolean;
+  readonly #writeWill: (() => LastWill) | undefined;
+  #will: LastWill | undefined;
 
-  constructor(clock: Clock) {
+  /** `will` is made with the first process, and sees to it that nothing of ours stays when we are killed. */
+  constructor(clock: Clock, will?: () => LastWill) {
     this.#clock = clock;
     this.#setpriv = executable(SETPRIV);
+    this.#writeWill = will;
+  }
+
+  /** When nothing is to be started any more. */
+  async close(): Promise<void> {
+    await this.#will?.close();
   }
 
   async spawn(spec: SpawnSpec): Promise<Child> {
+    this.#will ??= this.#writeWill?.();
     if (spec.terminal) return spawnInTerminal(spec, spec.terminal);
     // setpriv execs the command: same pid, and the kernel kills it when the thread that started it ends.
     const tied = this.#setpriv && spec.dieWithParent !== false;

@@ -15,7 +15,7 @@ import {
 } from "./guards.ts";
 import type { Child, ProcessExit, Processes } from "./processes.ts";
 import { writeSecret } from "./runtime-directory.io.ts";
-import { NODE_MARK, type RuntimeDirectory } from "./runtime-directory.ts";
+import { NODE_MARK, RAYLET_MARK, type RuntimeDirectory } from "./runtime-directory.ts";
 
 /** Marks every process of one engine's tree. */
 export const ENGINE_MARK = "WHIPRAY_ENGINE";
@@ -86,7 +86,7 @@ export class EngineGuards implements Guards {
       const child = await processes.spawn({
         command: python,
         args: ["-I", "-S", guardFile],
-        env: { ...env, [CONFIG_VARIABLE]: path, [NODE_MARK]: nodeId },
+        env: { ...env, [CONFIG_VARIABLE]: path, [NODE_MARK]: nodeId, [RAYLET_MARK]: raylet },
         cwd: "/",
         log: spec.log,
         ...(spec.pty && { terminal: TERMINAL_SIZE }),

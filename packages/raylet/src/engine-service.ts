@@ -19,7 +19,7 @@ import type { LogWriter } from "./logs.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { ProcessExit } from "./processes.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { NODE_MARK } from "./runtime-directory.ts";
+import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How long the end of an engine waits for what it wrote last, while other processes of its tree live on. */
@@ -194,6 +194,7 @@ export class EngineService {
         WHIPRAY_CLUSTER: cluster,
         WHIPRAY_PROTECTED_ENV: [...new Set([...visibility.reserved(), ...LOADER_VARIABLES])].join(","),
         [NODE_MARK]: nodeId,
+        [RAYLET_MARK]: this.#options.endpoint.incarnation,
       },
     });
   }

@@ -10,6 +10,7 @@ import { type ThreadedGuardLink, threadedGuardLink } from "./guard-link.io.ts";
 import type { Guards } from "./guards.ts";
 import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
+import { lastWill } from "./last-will.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
@@ -19,7 +20,7 @@ import { Ports } from "./ports.ts";
 import { statOf } from "./process-table.io.ts";
 import type { Processes } from "./processes.ts";
 import { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport } from "./runtime-directory.io.ts";
-import { type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
+import { RAYLET_MARK, type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
 import { secretFiles } from "./secret-files.io.ts";
 
 export interface RealNodeOptions {
@@ -85,7 +86,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { cluster, nodeId, incarnation, version, clock, random, env, guardFile } = options;
   const { logger = silentLogger, plugins = builtinPlugins, python = "python3", resources = {} } = options;
   const directory = nodeDirectory(options);
-  const processes = new ChildProcesses(clock);
+  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
+  const processes = new ChildProcesses(clock, () => lastWill(RAYLET_MARK, incarnation, path));
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
   const opening = openRuntimeDirectory(directory, owner, processes, logger);
@@ -135,7 +137,6 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   const guardLink = await threadedGuardLink(directory.guardSocket);
   const raylet = incarnation;
-  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
   const guards = new EngineGuards({
     ...{ link: guardLink, processes, directory, clock, logger, cluster, nodeId, raylet, python, guardFile },
     env: { PATH: path },
@@ -149,7 +150,10 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     secrets: secretFiles(directory),
     visibility: pluginVisibility(plugins, found.devices, env),
     cacheDirectory: `${env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`}/whipray-compile`,
-    close: (keepLogs) => closeRuntimeDirectory(directory, keepLogs),
+    async close(keepLogs) {
+      await processes.close();
+      await closeRuntimeDirectory(directory, keepLogs);
+    },
   };
 }
 

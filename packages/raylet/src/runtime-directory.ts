@@ -99,3 +99,6 @@ export function parseOwner(text: string): DirectoryOwner | undefined {
 
 /** Marks every process that a raylet starts: /proc shows it whatever became of the process. */
 export const NODE_MARK = "WHIPRAY_NODE_ID";
+
+/** Marks them with the incarnation of their raylet, so that a restarted raylet's are told from its predecessor's. */
+export const RAYLET_MARK = "WHIPRAY_RAYLET";

@@ -6,7 +6,7 @@ import { withoutOwn } from "./engine-environment.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { LogWriter } from "./logs.ts";
 import type { Child, ProcessExit, Processes } from "./processes.ts";
-import { NODE_MARK } from "./runtime-directory.ts";
+import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
 import { WARM_IDLE_MS, WorkerPool } from "./worker-pool.ts";
 
 /** Marks a worker and what it starts, other than engines. */
@@ -170,6 +170,7 @@ export class Workers {
       WHIPRAY_CLUSTER: cluster,
       [WORKER_MARK]: workerId,
       [NODE_MARK]: nodeId,
+      [RAYLET_MARK]: this.#options.endpoint.incarnation,
     };
     const ready = Promise.withResolvers<Worker>();
     let child: Child;

@@ -5,7 +5,7 @@ import {
   type ErrorWire,
   errorFromWire,
   RayActorError,
-  type WhiprayError,
+  WhiprayError,
 } from "@whipray/core";
 import {
   type ActorRow,
@@ -22,6 +22,8 @@ import type { Driver } from "./driver.ts";
 const VERDICT_TIMEOUT_MS = 30_000;
 /** One long poll for an actor's next state. */
 const RESOLVE_POLL_MS = 20_000;
+/** Calls that take longer than this are watched over: the head tells when their actor's node is gone. */
+const WATCH_AFTER_MS = 1_000;
 
 interface Submission {
   method: string;
@@ -52,6 +54,9 @@ export class ActorLink {
   #peer: Peer | undefined;
   #finding: Promise<void> | undefined;
   #death: WhiprayError | undefined;
+  /** Calls and streams under way. */
+  #running = 0;
+  #watching = false;
 
   constructor(driver: Driver, actorId: string) {
     this.#driver = driver;
@@ -96,6 +101,7 @@ export class ActorLink {
   async *stream(method: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts, Parts | undefined> {
     const peer = await this.#find();
     const stream: ItemStream = peer.stream(method, parts, { ...options, epoch: this.#row?.epoch });
+    this.#begun(peer);
     try {
       for (;;) {
         const step = await stream.next();
@@ -105,6 +111,7 @@ export class ActorLink {
     } catch (error) {
       throw peer.closed ? await this.#verdict(asWhiprayError(error), method) : error;
     } finally {
+      this.#running--;
       await stream.return?.();
     }
   }
@@ -132,10 +139,53 @@ export class ActorLink {
     const { method, parts, options } = submission;
     const epoch = this.#row?.epoch;
     if (Number.isNaN(submission.retries)) submission.retries = this.#row?.maxTaskRetries ?? 0;
-    peer.call(method, parts, { ...options, epoch }).then(submission.resolve, (error: unknown) => {
-      if (!peer.closed) submission.reject(error);
-      else void this.#afterLoss(submission, asWhiprayError(error));
+    this.#begun(peer);
+    peer.call(method, parts, { ...options, epoch }).then(
+      (reply) => {
+        this.#running--;
+        submission.resolve(reply);
+      },
+      (error: unknown) => {
+        this.#running--;
+        if (!peer.closed) submission.reject(error);
+        else void this.#afterLoss(submission, asWhiprayError(error));
+      },
+    );
+  }
+
+  #begun(peer: Peer): void {
+    this.#running++;
+    this.#watchLater(peer);
+  }
+
+  // One timer a second at most, however many calls.
+  #watchLater(peer: Peer): void {
+    if (this.#watching || this.#running === 0 || peer.closed) return;
+    this.#watching = true;
+    this.#driver.connection.clock.after(WATCH_AFTER_MS, () => {
+      void this.#watch(peer).finally(() => {
+        this.#watching = false;
+        if (this.#peer) this.#watchLater(this.#peer);
+      });
     });
+  }
+
+  /**
+   * A call ends when its target is declared dead (design.md, mechanism 2), which the head knows long before the session with a node
+   * that fell silent gives up.
+   */
+  async #watch(peer: Peer): Promise<void> {
+    const epoch = this.#row?.epoch ?? 0;
+    const request = { actorId: this.actorId, wait: true, afterEpoch: epoch, timeoutMs: RESOLVE_POLL_MS };
+    while (this.#running > 0 && !peer.closed) {
+      try {
+        const { actor } = await this.#driver.ask(actorResolve, request);
+        if (actor.state === "DEAD") peer.close(diedError(actor));
+        else if (actor.epoch > epoch) peer.close(movedError(actor));
+      } catch {
+        return; // the head is away: the session's own time limit holds
+      }
+    }
   }
 
   // The session ended under the call. What never left goes out again after a restart; the rest only with retries.
@@ -203,6 +253,16 @@ export class ActorLink {
       if (actor.state === "ALIVE" && (afterEpoch === undefined || actor.epoch > afterEpoch)) return actor;
     }
   }
+}
+
+/** Calls that were sent have an open outcome; the others go to the new one. */
+function movedError({ actorId, epoch }: ActorRow): WhiprayError {
+  return new WhiprayError({
+    code: "UNREACHABLE",
+    message: `Actor ${actorId} was started anew (epoch ${epoch})`,
+    retryable: true,
+    details: { actorId, epoch },
+  });
 }
 
 /** ActorDiedError that tells what the head knows: exit code or signal, last lines, log path, the constructor's error. */

@@ -63,7 +63,6 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     url: `unix:${need("WHIPRAY_RAYLET_SOCKET")}`,
     purpose: "control",
   });
-  raylet.onClose(() => leave(0));
   const worker = new Worker({
     endpoint,
     raylet,
@@ -82,6 +81,8 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     revive,
     exit: leave,
   });
+  // Without its raylet a worker has no reason to live. In the middle of a departure this is part of it.
+  raylet.onClose(() => void worker.leave(0));
   process.on("SIGTERM", () => void worker.leave(5_000));
   await raylet.invoke(workerReady, { workerId, pid: process.pid, socket });
 }

@@ -34,7 +34,8 @@ export function statusLines(status: ClusterStatus, bold: (text: string) => strin
   ]);
   lines.push(...table(["NAME", "ID", "STATE", "IP", "REACH"], nodeRows), "");
   lines.push(bold("Resources (used/total)"));
-  lines.push(...Object.entries(resources).map(([name, use]) => showUse(name, use)), "");
+  const counted = Object.entries(resources).filter(([name]) => !isMarker(name));
+  lines.push(...counted.map(([name, use]) => showUse(name, use)), "");
   const waiting = placementGroups.filter(({ state }) => state !== "CREATED").length;
   lines.push(bold(`Placement groups (${placementGroups.length}, ${waiting} waiting)`));
   for (const { id, name, state, strategy, bundles, reasons } of placementGroups) {
@@ -46,4 +47,9 @@ export function statusLines(status: ClusterStatus, bold: (text: string) => strin
     if (reason !== undefined && state !== "ALIVE") lines.push(`  ${reason}`);
   }
   return lines;
+}
+
+/** Resources that only say what a node is; Ray hides them too. They are in the JSON. */
+function isMarker(name: string): boolean {
+  return name.startsWith("node:") || name.startsWith("accelerator_type:");
 }

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from guard_raylet import GUARD, PYTHON, folder, is_free, raylet, raylets  # noqa: F401
+from guard_raylet import GUARD, PYTHON, folder, raylet, raylets  # noqa: F401
 
 from whipray_guard_io import Process, kill_groups, parse_object, read_process, send_signal
 
@@ -123,7 +123,10 @@ def test_a_process_name_may_hold_anything():
     assert (process.name, process.state, process.parent, process.group, process.start) == ("a) R 1 (\n", "S", 7, 8, 123456)
 
 
-def test_a_signal_goes_to_the_start_time_and_not_to_the_pid():
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_a_signal_goes_to_the_start_time_and_not_to_the_pid(pidfd, monkeypatch):
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
     child = subprocess.Popen(["sleep", "60"])
     try:
         process = read_process(child.pid)

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 from guard_raylet import GUARD, PYTHON, folder, is_free, raylet, raylets  # noqa: F401

@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from guard_raylet import GUARD, PYTHON, SPAWN, alive, folder, is_free, raylet, raylets, wait_until  # noqa: F401

@@ -1,4 +1,4 @@
-import { DEVICE_RESOURCES, type ResourceUnits, type Units, UNITS_PER_ONE } from "@whipray/core";
+import { DEVICE_RESOURCES, type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { chooseWhole } from "./devices.ts";
 import { Shelf } from "./shelf.ts";
@@ -89,7 +89,8 @@ export class Room {
       if (!shelf) continue;
       const need = units[resource]!;
       const chosen = need < UNITS_PER_ONE ? shelf.tightest(need).slice(0, 1) : chooseWhole(shelf.devices, need);
-      for (const { uuid, index } of chosen) grants.push({ uuid, index, resource, units: Math.min(need, UNITS_PER_ONE) });
+      for (const { uuid, index } of chosen)
+        grants.push({ uuid, index, resource, units: Math.min(need, UNITS_PER_ONE) });
     }
     return grants;
   }

@@ -14,7 +14,11 @@ export class SearchBudget {
  * shared device, twins tried once. It changes `rooms` only when it finds one. Bounded: `SEARCH_STEPS_LIMIT` looks at a node, groups
  * up to `SEARCH_BUNDLES_LIMIT`; beyond that "not found" does not mean "there is none".
  */
-export function search(bundles: readonly BundleRequest[], rooms: readonly Room[], budget: SearchBudget): Placement | undefined {
+export function search(
+  bundles: readonly BundleRequest[],
+  rooms: readonly Room[],
+  budget: SearchBudget,
+): Placement | undefined {
   if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
   const ordered = hardestFirst(bundles);
   const placed: PlacedOn[] = [];

@@ -1,4 +1,4 @@
-import { type Units, UNITS_PER_ONE } from "@whipray/core";
+import { UNITS_PER_ONE, type Units } from "@whipray/core";
 import type { DeviceRoom } from "./room.ts";
 
 /** The devices of one resource on one node while a placement is worked out: sums are kept, so that most questions need no loop. */

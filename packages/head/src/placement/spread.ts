@@ -3,10 +3,10 @@ import {
   type BundleRequest,
   emptiness,
   hardestFirst,
-  shapeOf,
   type PlacedOn,
   type Placement,
   type PlaceRequest,
+  shapeOf,
   wastesDevices,
 } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";

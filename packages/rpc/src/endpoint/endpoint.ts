@@ -328,8 +328,7 @@ export class WireEndpoint implements Endpoint {
     if (this.#closed) return;
     this.#closed = true;
     for (const peer of [...this.#sessions.values()]) peer.close(closedError());
-    this.#links.close();
-    await Promise.resolve();
+    await this.#links.close();
   }
 }
 

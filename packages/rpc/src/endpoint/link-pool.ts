@@ -79,9 +79,13 @@ export class LinkPool {
     return this.#accepted.get(acceptedKey(address, purpose));
   }
 
-  /** Every link: tells the other side goodbye and closes. */
-  close(): void {
-    for (const link of this.#all) link.goodbye();
+  /** Every link: tells the other side goodbye, sends what is queued, closes. Settles when all are closed. */
+  async close(): Promise<void> {
+    const gone = [...this.#all].map((link) => {
+      link.goodbye();
+      return link.gone;
+    });
+    await Promise.all(gone);
   }
 
   #watched(events: LinkEvents, gone: (link: Link) => void): LinkEvents {

@@ -63,6 +63,8 @@ export class Link {
   readonly writer: LinkWriter;
   /** Settles when the handshake is done, or rejects with why it was not. */
   readonly ready: Promise<void>;
+  /** Settles when the link is closed, whatever ended it. */
+  readonly gone: Promise<void>;
   readonly #options: LinkOptions;
   readonly #dialed: boolean;
   readonly #routes = new Map<number, RouteEnd>();
@@ -75,6 +77,7 @@ export class Link {
   #heard = true;
   #resolveReady!: () => void;
   #rejectReady!: (error: WhiprayError) => void;
+  #resolveGone!: () => void;
 
   private constructor(options: LinkOptions, dialed: boolean, purpose: Purpose) {
     this.#options = options;
@@ -85,6 +88,9 @@ export class Link {
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
+    });
+    this.gone = new Promise((resolve) => {
+      this.#resolveGone = resolve;
     });
     // Whoever does not wait for `ready` learns of the failure by onClose.
     this.ready.catch(() => {});
@@ -279,8 +285,14 @@ export class Link {
   #opened(): void {
     this.#state = "open";
     this.#timer.cancel();
-    this.#watch();
+    if (this.#watched) this.#watch();
     this.#resolveReady();
+  }
+
+  // An engine whose C code holds the GIL answers nothing, for minutes: it is busy, never dead. Its guard and its pid tell
+  // (design.md, mechanism 10).
+  get #watched(): boolean {
+    return this.#identity?.role !== "engine";
   }
 
   // One round each LINK_IDLE_MS: a round without a byte sends a ping, three of them in a row end the link.
@@ -325,6 +337,7 @@ export class Link {
       );
     }
     this.#options.events.onClose(this, error);
+    this.#resolveGone();
   }
 }
 

@@ -146,10 +146,14 @@ export const actorKill = method("actor.kill", shape({ actorId: id("actor"), noRe
 export const actorsList = method(
   "actors.list",
   shape({ jobId: optional(id("job")) }),
-  shape({ actors: list(actorRowField) }),
+  /** At most 10 000 rows, the living first; `total` says how many there are. */
+  shape({ actors: list(actorRowField), total: optional(count()) }),
 );
 
-/** head → raylet: start a worker with this actor in it. The reply comes when its constructor is done. */
+/**
+ * head → raylet: start a worker with this actor in it. The reply comes when its constructor is done. Idempotent by (actorId, epoch): the same
+ * start again joins the one that is under way, and one that is done answers again.
+ */
 export const actorStart = method(
   "actor.start",
   shape({

@@ -67,7 +67,10 @@ const groupRowField = shape({
 /** One group as `placementGroupTable()` and `status` show it. */
 export type GroupRow = Infer<typeof groupRowField>;
 
-/** Waits until CREATED, at most `timeoutMs`. Errors: `PLACEMENT_GROUP_REMOVED`, `NOT_FOUND`. `ready` false = time ran out. */
+/**
+ * Waits until CREATED, at most `timeoutMs`; `ready` false = time ran out. Errors: `PLACEMENT_GROUP_REMOVED`, `NOT_FOUND`, and
+ * `PLACEMENT_TIMEOUT` when the group's own deadline has passed (details say what was missing).
+ */
 export const groupWait = method(
   "pg.wait",
   shape({ pgId: id("pg"), timeoutMs: optional(count()) }),

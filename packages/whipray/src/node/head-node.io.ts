@@ -62,7 +62,9 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
       return { accepted: node === "head" ? to : `${node}/raylet` };
     },
     onLinkLost: ({ role, address, purpose }) => {
-      if (role === "raylet" && purpose === "control") head.linkLost(address.slice(0, address.indexOf("/")));
+      if (purpose !== "control") return;
+      if (role === "raylet") head.linkLost(address.slice(0, address.indexOf("/")));
+      else if (role === "driver") head.driverLinkLost(address);
     },
   });
   const { driver, worker, raylet } = accepted;

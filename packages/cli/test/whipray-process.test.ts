@@ -1,0 +1,144 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+const DRIVER = fileURLToPath(new URL("./fixtures/driver.ts", import.meta.url));
+const home = mkdtempSync(join(tmpdir(), "wc-"));
+const run = join(home, "run");
+const TEST_MS = 90_000;
+
+interface End {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function node(args: string[], env: Record<string, string> = {}): Promise<End> {
+  const { WHIPRAY_TEST_RUN: mark } = process.env;
+  const own = {
+    PATH: process.env["PATH"]!,
+    HOME: home,
+    WHIPRAY_RUNTIME_DIR: run,
+    ...(mark && { WHIPRAY_TEST_RUN: mark }),
+  };
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, args, { env: { ...own, ...env } }, (_, stdout, stderr) => {
+      resolve({ code: child.exitCode ?? -1, stdout, stderr });
+    });
+  });
+}
+
+const whipray = (...args: string[]): Promise<End> => node([MAIN, ...args]);
+
+let started: { address: string; clusterId: string; nodeId: string; joinTokenFile: string };
+
+beforeAll(async () => {
+  const end = await whipray("start", "--head", "--port", "0", "--num-cpus", "2", "--labels", "zone=a", "--json");
+  expect(end).toMatchObject({ code: 0 });
+  started = JSON.parse(end.stdout);
+}, TEST_MS);
+
+afterAll(async () => {
+  await whipray("stop", "--force");
+  rmSync(home, { recursive: true, force: true });
+}, TEST_MS);
+
+test("a started cluster has a driver's token, an address, and a join token that only its user reads", () => {
+  for (const path of [
+    ".config/whipray/token",
+    ".config/whipray/join-token",
+    ".local/state/whipray/head/cluster.json",
+  ]) {
+    expect(statSync(join(home, path)).mode & 0o777).toBe(0o600);
+  }
+  expect(started.clusterId).toMatch(/^cluster_/);
+});
+
+test(
+  "a second head beside it is refused",
+  async () => {
+    expect(await whipray("start", "--head", "--port", "0")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("ALREADY_RUNNING"),
+    });
+  },
+  TEST_MS,
+);
+
+test(
+  "status, list and logs show what a program left there; ids that are none exit 3",
+  async () => {
+    const driver = await node([DRIVER, started.address]);
+    expect(driver).toMatchObject({ code: 0, stderr: "" });
+    const status = JSON.parse((await whipray("status", "--json")).stdout);
+    expect(status.resources["CPU"]).toEqual({ used: 1, total: 2 });
+    expect(status.nodes).toMatchObject([{ id: started.nodeId, state: "ALIVE", reach: "direct" }]);
+    expect(status.actors).toMatchObject([{ name: "talker", state: "ALIVE", pid: Number(driver.stdout) }]);
+    const logs = await whipray("logs", "talker", "--lines", "5");
+    expect(logs).toMatchObject({ code: 0, stderr: "" });
+    expect(logs.stdout).toContain("hello from the actor");
+    expect((await whipray("list", "actors")).stdout).toContain("talker");
+    expect(await whipray("logs", "nobody")).toMatchObject({ code: 3, stdout: "" });
+  },
+  TEST_MS,
+);
+
+test(
+  "a wrong token exits 4, a head that is not there 5; the flag beats the environment",
+  async () => {
+    const wrong = await node([MAIN, "status"], { WHIPRAY_TOKEN: "0".repeat(64) });
+    expect(wrong).toMatchObject({ code: 4, stdout: "" });
+    const away = await node([MAIN, "status", "--address", "127.0.0.1:1"], { WHIPRAY_ADDRESS: started.address });
+    expect(away).toMatchObject({ code: 5, stdout: "" });
+    expect(await node([MAIN, "status"], { WHIPRAY_ADDRESS: "127.0.0.1:1" })).toMatchObject({ code: 5 });
+  },
+  TEST_MS,
+);
+
+test(
+  "another machine's raylet joins by address and join token, and stop ends both and leaves nothing running",
+  async () => {
+    const joined = await whipray(
+      "start",
+      "--address",
+      started.address,
+      "--join-token-file",
+      started.joinTokenFile,
+      "--node-name",
+      "second",
+      "--json",
+    );
+    expect(joined).toMatchObject({ code: 0 });
+    const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
+    expect(nodes).toHaveLength(2);
+    expect(nodes).toContainEqual(expect.objectContaining({ name: "second", reach: "relay", state: "ALIVE" }));
+    const pids = readdirSync(join(run, "daemons"));
+    expect(pids).toHaveLength(3);
+    const stopped = await whipray("stop", "--json");
+    expect(
+      JSON.parse(stopped.stdout).stopped.map((one: { kind: string; killed: boolean }) => [one.kind, one.killed]),
+    ).toEqual([
+      ["raylet", false],
+      ["raylet", false],
+      ["head", false],
+    ]);
+    expect(readdirSync(run).sort()).toEqual(["daemons", "host"]);
+    expect(readdirSync(join(run, "daemons"))).toEqual([]);
+    expect(existsSync(join(home, ".config/whipray/address"))).toBe(false);
+    expect(await whipray("status")).toMatchObject({ code: 5 });
+  },
+  TEST_MS,
+);
+
+test(
+  "a head that is started again is the same cluster: id, port, detached actors' record",
+  async () => {
+    const again = await whipray("start", "--head", "--port", "0", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject({ address: started.address, clusterId: started.clusterId });
+  },
+  TEST_MS,
+);

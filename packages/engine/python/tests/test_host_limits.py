@@ -1,0 +1,55 @@
+"""Limits that a real host only reaches with gigabytes: the link in this process, over a socket pair."""
+
+import socket
+import threading
+
+import pytest
+from host_worker import wire
+
+from whipray_engine import link as link_module
+from whipray_engine.frame import CLOSE, OPEN, OPENED, Splitter, frame
+from whipray_engine.host import Host
+from whipray_engine.link import Link
+from whipray_engine.settings import Settings
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = socket.socketpair()
+    settings = Settings({"WHIPRAY_ENGINE_SOCKET": "unix:/x", "WHIPRAY_ENGINE_ADDRESS": "n/e", "WHIPRAY_ENGINE_TOKEN_FILE": "/x"})
+    link = Link(theirs, Splitter(), settings)
+    link.host = Host(link, settings)
+    yield link, ours
+    ours.close()
+    link._forget_descriptors()
+
+
+def test_a_link_has_a_limited_number_of_routes(pair, monkeypatch):
+    link, worker = pair
+    monkeypatch.setattr(link_module, "MAX_ROUTES_PER_LINK", 3)
+    for number in (2, 4, 6, 8):
+        worker.sendall(frame(OPEN, number, wire.pack({"to": "n/e"})))
+    assert link._read() and not link._write()
+    splitter = Splitter()
+    splitter.received(worker.recv_into(splitter.room()))
+    answers = [(number, kind, bytes(body)) for number, kind, _, _, _, body in splitter.frames()]
+    assert [answer[:2] for answer in answers] == [(2, OPENED), (4, OPENED), (6, OPENED), (8, CLOSE)]
+    assert wire.decode_map(answers[3][2])["code"] == "LIMIT"
+
+
+def test_the_main_thread_starts_no_call_while_too_many_bytes_of_replies_wait(pair):
+    link, _ = pair
+    link.outbound(link_module.OUTBOUND_BYTES_LIMIT)
+    link.wait_for_room()
+    link.outbound(1)
+    went_on = threading.Event()
+    waiting = threading.Thread(target=lambda: (link.wait_for_room(), went_on.set()))
+    waiting.start()
+    assert not went_on.wait(0.05)
+    link.outbound(-1)
+    assert went_on.wait(10)
+    waiting.join()
+
+
+def test_the_socket_may_be_given_as_an_url(pair):
+    assert pair[0].settings.socket_path == "/x"
