@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 
 /** Calls back for each frame of a fixed size, however the stream cuts them. Returns the undo. */
 export function onFrames(socket: Socket, frameBytes: number, callback: (frame: Buffer) => void): () => void {
-  let rest = Buffer.alloc(0);
+  let rest: Buffer = Buffer.alloc(0);
   const onData = (data: Buffer): void => {
     const all = rest.length === 0 ? data : Buffer.concat([rest, data]);
     let at = 0;

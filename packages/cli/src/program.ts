@@ -7,6 +7,7 @@ import type { StartFlags } from "./commands/start-flags.ts";
 import { statusCommand } from "./commands/status-command.ts";
 import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
 import { amountOf, hostOf, labelsOf, linesOf, nameOf, portOf, resourcesOf, secondsOf } from "./flag-values.ts";
+import { ownVersion } from "./version.io.ts";
 
 /** A flag; its environment form is `WHIPRAY_` and its name: `--num-cpus` is WHIPRAY_NUM_CPUS. The flag wins. */
 function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: string) => T): Option {
@@ -29,6 +30,7 @@ function asking(command: Command): Command {
 export function makeProgram(context: CommandContext): Command {
   const program = new Command("whipray")
     .description("Ray's actors and placement groups in TypeScript: a cluster of one or many machines.")
+    .version(ownVersion())
     .addHelpText("beforeAll", "Example:\n  whipray start --head && whipray status && whipray stop\n")
     .exitOverride();
   program

@@ -28,7 +28,7 @@ export class EngineWorld {
   readonly starts: EngineStart[] = [];
   readonly stops: { engineId: string; graceMs: number }[] = [];
   /** What the raylet does with a start; by default an engine that dials back. */
-  onStart: (request: EngineStart) => void | Promise<void> = (request) => this.engine(request);
+  onStart: (request: EngineStart) => unknown = (request) => this.engine(request);
   /** Handles the calls of engines that `engine` made. */
   serveEngine: (endpoint: WireEndpoint) => void = () => {};
 

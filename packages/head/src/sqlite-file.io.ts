@@ -1,5 +1,6 @@
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
+import { openDatabase } from "./sqlite.io.ts";
 
 /** Version of the tables below; a journal of a newer one is refused, an older one is migrated here. */
 export const SCHEMA_VERSION = 1;
@@ -25,7 +26,7 @@ export class SqliteFile {
 
   constructor(file: string, bytesLimit: number) {
     this.#file = file;
-    this.#db = new DatabaseSync(file);
+    this.#db = openDatabase(file);
     try {
       this.#open(bytesLimit);
       this.#put = this.#db.prepare("INSERT OR REPLACE INTO entries (tbl, key, value, crc) VALUES (?, ?, ?, ?)");

@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { PortLease, PortRange } from "./port-table.ts";
 import { PortTable, portRange } from "./port-table.ts";
 import type { PortProbe, PortStore } from "./ports.ts";
+import { openDatabase } from "./sqlite.io.ts";
 
 const LOCK_WAIT_MS = 5_000;
 
@@ -28,7 +29,7 @@ export class PortFile implements PortStore {
     this.#range = portRange(readRange());
     this.#self = self;
     this.#alive = alive;
-    this.#database = new DatabaseSync(path, { timeout: LOCK_WAIT_MS });
+    this.#database = openDatabase(path, { timeout: LOCK_WAIT_MS });
     // Leases end with their raylets, so nothing in here has to survive a power cut.
     this.#database.exec("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;");
     this.#database.exec(

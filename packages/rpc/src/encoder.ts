@@ -240,17 +240,12 @@ export class Encoder {
       this.#extension(EXTENSION.TENSOR, [dtype, shape, bytes]);
       return;
     }
-    if (this.#parts === undefined) {
-      throw this.#refuse(
-        `a tensor of ${bytes.length} bytes is above ${INLINE_TENSOR_BYTES}, the limit in control bodies`,
-      );
-    }
-    if (!this.#partIsFree()) throw tooLarge("tensors", this.#parts.length + 1, MAX_PARTS - 1);
+    if (!this.#partIsFree()) throw tooLarge("tensors", this.#parts!.length + 1, MAX_PARTS - 1);
     this.#partBytes += bytes.length;
     if (this.#partBytes > MAX_MESSAGE_BYTES - MAX_BODY_BYTES) {
       throw tooLarge("bytes", this.#partBytes, MAX_MESSAGE_BYTES - MAX_BODY_BYTES);
     }
-    this.#extension(EXTENSION.TENSOR, [dtype, shape, this.#parts.push(bytes)]);
+    this.#extension(EXTENSION.TENSOR, [dtype, shape, this.#parts!.push(bytes)]);
   }
 
   /** Part 0 is the value itself. */
@@ -269,6 +264,8 @@ export class Encoder {
 
   /** The data is written first behind room for the largest head, then moved to where its own head ends. */
   #extension(code: number, fields: readonly unknown[]): void {
+    if (this.#parts === undefined)
+      throw this.#refuse("tensors, refs and handles are for users' values, not for control bodies");
     this.#reserve(HEAD_BYTES);
     const offset = this.#at - this.#start;
     this.#at += 6;

@@ -12,8 +12,9 @@ export interface MethodOptions {
 type AnyMethod = (...args: any[]) => any;
 
 /** What a method gives its remote caller: a promise, or an async iterator for a generator. */
-export type RemoteResult<R> =
-  R extends AsyncGenerator<infer Item, unknown, unknown>
+export type RemoteResult<R> = [R] extends [never]
+  ? Promise<never>
+  : R extends AsyncGenerator<infer Item, unknown, unknown>
     ? AsyncIterableIterator<Item>
     : R extends Generator<infer Item, unknown, unknown>
       ? AsyncIterableIterator<Item>

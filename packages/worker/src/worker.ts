@@ -38,7 +38,7 @@ export class Worker {
     const { endpoint } = options;
     endpoint.serve(actorHost, (request) => this.#become(request));
     endpoint.serve(workerExit, ({ graceMs }) => {
-      setImmediate(() => this.leave(graceMs));
+      setImmediate(() => void this.leave(graceMs));
       return null;
     });
     endpoint.onCall((call) => {

@@ -7,7 +7,7 @@ import sys
 
 
 def _oldest():
-    for path in (os.environ.get("WHIPRAY_TEST_PYTHON39"), "/root/.pyenv/versions/3.9.18/bin/python", shutil.which("python3.9")):
+    for path in (os.environ.get("WHIPRAY_TEST_PYTHON39"), os.path.expanduser("~/.pyenv/versions/3.9.18/bin/python"), shutil.which("python3.9")):
         if path and os.path.exists(path) and subprocess.run([path, "-c", "pass"], capture_output=True).returncode == 0:
             return path
     return None

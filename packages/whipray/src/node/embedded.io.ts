@@ -73,7 +73,7 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
     thread.once("exit", () =>
       reject(new WhiprayError({ code: "EMBEDDED_EXIT", message: "The embedded cluster ended while it started" })),
     );
-    exited.finally(() => clearTimeout(timer));
+    void exited.finally(() => clearTimeout(timer));
     thread.once("message", () => clearTimeout(timer));
   });
   let stopping: Promise<void> | undefined;
