@@ -56,10 +56,11 @@ export class NodeService {
     const { epoch, effects } = nodes.register(request, clock.now());
     ctx.raylets.connect(nodeId, call.peer, () => this.run(nodes.linkLost(nodeId)));
     this.run(effects);
-    await journal.save("nodes", nodeId);
+    // Before anything is awaited: a start or a prepare whose answer comes meanwhile is younger than this list, and not in it.
     const bundles = ctx.groups.announced(nodeId, epoch, request.bundles, clock.now());
     const stillAsked = (actorId: string) => this.#actors.isAsked(actorId);
     const actors = ctx.actors.announced(nodeId, request.actors, stillAsked, clock.now());
+    await journal.save("nodes", nodeId);
     clock.after(0, () => {
       this.run(nodes.opened(nodeId, epoch));
       ctx.runGroups(bundles.effects);

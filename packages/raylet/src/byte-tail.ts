@@ -27,10 +27,15 @@ export class ByteTail {
   }
 
   text(): string {
-    if (!this.#ring) return "";
+    return this.kept().toString("utf8");
+  }
+
+  /** A copy of what is kept. */
+  kept(): Buffer {
+    if (!this.#ring) return Buffer.alloc(0);
     const at = this.#total % this.limitBytes;
     const whole = this.#total >= this.limitBytes;
     const pieces = whole ? [this.#ring.subarray(at), this.#ring.subarray(0, at)] : [this.#ring.subarray(0, at)];
-    return Buffer.concat(pieces).toString("utf8");
+    return Buffer.concat(pieces);
   }
 }

@@ -21,6 +21,7 @@ import type { ProcessExit } from "./processes.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
 import type { Terminal } from "./terminal.ts";
+import type { Attachable } from "./terminal-service.ts";
 
 /** How long the end of an engine waits for what it wrote last, while other processes of its tree live on. */
 const LAST_WORDS_MS = 500;
@@ -67,6 +68,8 @@ interface Engine {
   readonly devices: readonly DeviceGrant[];
   readonly log: LogWriter;
   readonly graceMs: number;
+  /** How it ended, once its last words were read. */
+  readonly ended: PromiseWithResolvers<string>;
 }
 
 /** Starts and ends Python engines for the actors of this node: `engine.start`, `engine.stop`, `engine.ended`. */
@@ -90,6 +93,18 @@ export class EngineService {
 
   terminal(engineId: string): Terminal | undefined {
     return this.#engines.get(engineId)?.guarded.terminal;
+  }
+
+  /** The engine of this id, or the engines of the actor in this worker. */
+  attachable(name: string): Attachable[] {
+    const named = [...this.#engines.values()].filter(({ engineId, actor }) => {
+      return (
+        engineId === name || actor.spec.actorId === name || actor.worker?.address === `${this.#options.nodeId}/${name}`
+      );
+    });
+    return named.map(({ engineId, guarded, ended }) => {
+      return { process: engineId, terminal: guarded.terminal, ended: ended.promise };
+    });
   }
 
   get count(): number {
@@ -134,7 +149,7 @@ export class EngineService {
       const env = this.#environment(request, actor, devices, cwd, tokenFile);
       log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
       const guarded = await guards.start({ engineId, epoch, argv, cwd, env, locks, graceMs, log, pty });
-      const engine: Engine = { engineId, actor, guarded, devices, log, graceMs };
+      const engine: Engine = { engineId, actor, guarded, devices, log, graceMs, ended: Promise.withResolvers() };
       this.#engines.set(engineId, engine);
       logger.info("engine started", { engineId, actorId: actor.spec.actorId, pid: guarded.pid, log: log.path });
       const told = guarded.exited.then((exit) => this.#exited(engine, exit));
@@ -214,6 +229,7 @@ export class EngineService {
     const message = `engine ${engineId} (pid ${guarded.pid}) ended with ${showExit(exit)}`;
     const cause = deathCause("WORKER_DIED", message, { nodeId, pid: guarded.pid, exit, log });
     causes.put(`${nodeId}/${engineId}`, cause);
+    engine.ended.resolve(message);
     const peer = actor.worker?.peer;
     if (!peer || peer.closed) return;
     peer.invoke(engineEnded, { engineId, cause }).catch((error: unknown) => {

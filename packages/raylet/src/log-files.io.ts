@@ -6,11 +6,14 @@ import { LineMerger } from "./line-merger.ts";
 import {
   LOG_FILE_LIMIT_BYTES,
   LOG_FILES_LIMIT,
+  LOG_FOLLOW_LIMIT_BYTES,
   LOG_LINE_LIMIT,
   LOG_PENDING_LIMIT_BYTES,
   LOG_TAIL_LIMIT_BYTES,
+  type LogListener,
   type Logs,
   type LogWriter,
+  lastLineBytes,
   lastLines,
   logFileName,
   type OutputStream,
@@ -71,6 +74,8 @@ class LogFile implements LogWriter {
   #sizeBytes = 0;
   #untoldBytes = 0;
   #closing: Promise<void> | undefined;
+  #closed = false;
+  readonly #followers = new Set<LogListener>();
 
   constructor(path: string, options: Required<LogFilesOptions>, closedHook: () => void) {
     this.path = path;
@@ -101,6 +106,20 @@ class LogFile implements LogWriter {
     return lastLines(tail.text(), TAIL_LINES, TAIL_LINE_LIMIT);
   }
 
+  async follow(lines: number, listener: LogListener): Promise<() => void> {
+    this.#enqueue(this.#merger.flush());
+    while (this.#writing) await this.#writing;
+    // Nothing is written while we read: what comes meanwhile queues up behind us, for the listener too.
+    const begun = readEnd(this.path, LOG_FOLLOW_LIMIT_BYTES).then((end) => {
+      listener(lastLineBytes(end, lines));
+      if (this.#closed) listener(undefined);
+      else this.#followers.add(listener);
+    });
+    this.#writing = begun.catch(() => {}).then(() => this.#drain());
+    await begun;
+    return () => this.#followers.delete(listener);
+  }
+
   async tail(lines: number): Promise<string[]> {
     this.#enqueue(this.#merger.flush());
     await this.#writing;
@@ -126,6 +145,9 @@ class LogFile implements LogWriter {
     await this.#writing;
     await this.#file?.close().catch((error: unknown) => this.#lost(0, error));
     this.#file = undefined;
+    this.#closed = true;
+    for (const listener of this.#followers) listener(undefined);
+    this.#followers.clear();
     this.#tails = { out: new ByteTail(0), err: new ByteTail(0) };
     this.#closedHook();
   }
@@ -173,6 +195,7 @@ class LogFile implements LogWriter {
     }
     await writeAll(this.#file, ...batch);
     this.#sizeBytes += bytes;
+    for (const listener of this.#followers) for (const piece of batch) listener(piece);
   }
 
   async #rotate(): Promise<void> {

@@ -25,8 +25,15 @@ export interface LogWriter {
   errorTail(): string[];
   /** Last lines of both, from the file. At most as many as `LOG_TAIL_LIMIT_BYTES` hold. */
   tail(lines: number): Promise<string[]>;
+  /**
+   * Gives the listener the last lines of both as they are, then whatever is added to the log, without a gap; undefined when the log is
+   * closed. Resolves to what ends that.
+   */
+  follow(lines: number, listener: LogListener): Promise<() => void>;
   close(): Promise<void>;
 }
+
+export type LogListener = (data: Uint8Array | undefined) => void;
 
 /** Where logs go: files in a runtime directory, or memory. */
 export interface Logs {
@@ -36,6 +43,8 @@ export interface Logs {
 
 /** Bytes at the end of a log file that `tail` reads at most. */
 export const LOG_TAIL_LIMIT_BYTES = 8_388_608;
+/** Bytes at the end of a log file that `follow` begins with at most. */
+export const LOG_FOLLOW_LIMIT_BYTES = 262_144;
 /** Characters of one line that `tail` gives. */
 export const LOG_LINE_LIMIT = 65_536;
 
@@ -43,6 +52,20 @@ export const LOG_LINE_LIMIT = 65_536;
 export function logFileName(name: string): string {
   const safe = name.replaceAll(/[^A-Za-z0-9._-]+/g, "-").replace(/^[.-]+/, "");
   return `${safe.slice(0, 128) || "unnamed"}.log`;
+}
+
+/** The last lines of bytes, an unfinished one included. */
+export function lastLineBytes(bytes: Uint8Array, lines: number): Uint8Array {
+  let from = bytes.length;
+  // The newline at the very end belongs to the last line.
+  let end = bytes.length - 1;
+  for (let left = lines; left > 0; left--) {
+    const newline = end > 0 ? bytes.lastIndexOf(10, end - 1) : -1;
+    if (newline < 0) return bytes;
+    from = newline + 1;
+    end = newline;
+  }
+  return bytes.subarray(from);
 }
 
 /** Splits text into its last lines, each cut. The last line may be unfinished. */

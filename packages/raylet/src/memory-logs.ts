@@ -1,7 +1,9 @@
 import {
   LOG_LINE_LIMIT,
+  type LogListener,
   type Logs,
   type LogWriter,
+  lastLineBytes,
   lastLines,
   logFileName,
   type OutputStream,
@@ -24,6 +26,7 @@ export class MemoryLog implements LogWriter {
   readonly path: string;
   readonly lostBytes = 0;
   closed = false;
+  readonly #followers = new Set<LogListener>();
   readonly #text: Record<OutputStream | "both", string> = { out: "", err: "", both: "" };
 
   constructor(path: string) {
@@ -34,6 +37,7 @@ export class MemoryLog implements LogWriter {
     const text = Buffer.from(chunk).toString("utf8");
     this.#text[stream] += text;
     this.#text.both += text;
+    for (const listener of this.#followers) listener(chunk);
     return true;
   }
 
@@ -47,7 +51,16 @@ export class MemoryLog implements LogWriter {
     return lastLines(this.#text.both, lines, LOG_LINE_LIMIT);
   }
 
+  async follow(lines: number, listener: LogListener): Promise<() => void> {
+    listener(lastLineBytes(Buffer.from(this.#text.both), lines));
+    if (this.closed) listener(undefined);
+    else this.#followers.add(listener);
+    return () => this.#followers.delete(listener);
+  }
+
   async close(): Promise<void> {
     this.closed = true;
+    for (const listener of this.#followers) listener(undefined);
+    this.#followers.clear();
   }
 }

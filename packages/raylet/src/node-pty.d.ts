@@ -4,7 +4,7 @@ declare module "node-pty" {
     readonly pid: number;
     onData(listener: (data: string | Uint8Array) => void): void;
     onExit(listener: (exit: { exitCode: number; signal?: number }) => void): void;
-    write(text: string): void;
+    write(data: string | Uint8Array): void;
     resize(columns: number, rows: number): void;
     pause(): void;
     resume(): void;

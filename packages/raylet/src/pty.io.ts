@@ -42,9 +42,13 @@ export async function spawnInTerminal(
     });
   });
   const terminal: Terminal = {
-    scrollback: () => scrollback.text(),
-    write: (text) => process.write(text),
-    resize: (columns, rows) => process.resize(columns, rows),
+    scrollback: () => scrollback.kept(),
+    write(keys) {
+      if (!gone) process.write(keys);
+    },
+    resize(columns, rows) {
+      if (!gone) process.resize(columns, rows);
+    },
     onData(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

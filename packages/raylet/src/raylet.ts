@@ -22,6 +22,7 @@ import type { Ports } from "./ports.ts";
 import type { Processes } from "./processes.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Terminal } from "./terminal.ts";
+import { type Attachable, TerminalService } from "./terminal-service.ts";
 import { Workers } from "./workers.ts";
 
 /** What a raylet is made of. Daemons give real parts (`openNode`), simulations their in-memory twins. */
@@ -94,7 +95,7 @@ export class Raylet {
     const actors = this.#actors;
     const head = new HeadLink({
       ...{ endpoint, headUrl, nodeId, clock, logger, random: parts.random },
-      describe: () => this.#describe(),
+      describe: () => this.describe(),
       view: () => ledger.view(),
       onRegistered: (registered) => this.#registered(registered),
     });
@@ -111,6 +112,7 @@ export class Raylet {
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
     const actorService = new ActorService({ ...shared, workers, engines, ports });
     new LogService({ endpoint, logs, causes, nodeId });
+    new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
     beats.listen({ onTurn: (turn) => this.#turn(turn), onRefused: () => head.registerAgain() });
     this.#ledger = ledger;
@@ -169,12 +171,23 @@ export class Raylet {
     return this.#engines.terminal(engineId);
   }
 
+  /** What `whipray attach` may show under this name. */
+  #attachable(name: string): { engines: Attachable[]; log: string } | undefined {
+    const { nodeId } = this.#options.node;
+    const process = name.startsWith(`${nodeId}/`) ? name.slice(nodeId.length + 1) : name;
+    const engines = this.#engines.attachable(process);
+    const actor = this.#actors.get(process) ?? this.#actors.ofAddress(`${nodeId}/${process}`);
+    const log = engines[0]?.process ?? actor?.worker?.address.slice(nodeId.length + 1);
+    return log === undefined ? undefined : { engines, log };
+  }
+
   /** What runs here. */
   get counts(): { actors: number; workers: number; engines: number } {
     return { actors: this.#actors.size, workers: this.#workers.count, engines: this.#engines.count };
   }
 
-  #describe(): Omit<NodeRegister, "epoch"> {
+  /** What a registration tells of this node, as it is now; checks of simulations look at it too. */
+  describe(): Omit<NodeRegister, "epoch"> {
     const { nodeId, incarnation, name, hostname, ip, url, pid, version, labels, scalars, devices } = this.#options.node;
     return {
       ...{ nodeId, inc: incarnation, name, hostname, ip, pid, version, labels },

@@ -104,7 +104,7 @@ describe("child processes", () => {
     terminal.resize(100, 30);
     terminal.write("hello\r");
     expect(await child.exited).toEqual({ code: 4, signal: null });
-    expect(terminal.scrollback()).toContain("got hello");
+    expect(terminal.scrollback().toString()).toContain("got hello");
     expect(seen.join("")).toContain("got hello");
     expect(one.log.errorTail().join("\n")).toContain("got hello");
   });

@@ -33,6 +33,7 @@ export * from "./messages/job.ts";
 export * from "./messages/node.ts";
 export * from "./messages/process.ts";
 export * from "./messages/resources.ts";
+export * from "./messages/terminal.ts";
 export { ActorHandleWire, ObjectRefWire, TO_WIRE } from "./object-ref.ts";
 export { type ScanOptions, scan } from "./scanner.ts";
 export { DTYPE_BYTES, type Dtype, MAX_TENSOR_DIMENSIONS, Tensor, type TypedArray } from "./tensor.ts";

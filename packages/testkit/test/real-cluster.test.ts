@@ -80,7 +80,7 @@ test(
 );
 
 test(
-  "SIGKILL of a raylet: calls on it fail with ActorDiedError naming the node, in 10 s, and nothing of it is left",
+  "SIGKILL of a raylet: calls on it fail with ActorDiedError naming the node, in 10 s, and no process of it is left",
   async () => {
     const { real, driver } = await started({}, { foreign: true });
     const { actors } = await onBothNodes(real, driver);

@@ -11,7 +11,12 @@ import { stayUntilEnd } from "./stay.io.ts";
 export async function startCommand(flags: StartFlags, context: CommandContext): Promise<void> {
   checkStartFlags(flags);
   const started = flags.head ? await startHead(flags, context) : await joinHead(flags, context);
-  if (flags.block) await stayUntilEnd(started, context.output);
+  if (!flags.block) return;
+  try {
+    await stayUntilEnd(started, context.output);
+  } finally {
+    if (flags.head) daemons.removeFile(context.places.address); // nobody should be sent to a head that is gone
+  }
 }
 
 async function startHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {

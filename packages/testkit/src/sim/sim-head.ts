@@ -35,7 +35,7 @@ export class SimHead {
     if (this.#running) throw new Error("the head runs");
     const { network, clusterId } = this.#world;
     const clock = new ProcessClock(this.#world.clock);
-    const services = this.#world.services(clock);
+    const services = this.#world.services("head", clock);
     const endpoint = new WireEndpoint({
       ...services,
       address: "head/head",

@@ -75,7 +75,7 @@ export class SimNetwork {
     this.#apply();
   }
 
-  /** A process that was stopped: what is sent to it waits in its sockets. */
+  /** A process that was stopped: it sends nothing, and what is sent to it waits in its sockets. */
   stop(host: string): void {
     this.#stopped.add(host);
     this.#apply();
@@ -99,7 +99,7 @@ export class SimNetwork {
 
   /** Whether a frame from one host would arrive at the other now. */
   open(from: string, to: string): boolean {
-    if (this.#stopped.has(to)) return false;
+    if (this.#stopped.has(to) || this.#stopped.has(from)) return false;
     const [left, right] = [machineOf(from), machineOf(to)];
     if (left === right) return true;
     return !this.#dark.has(left) && !this.#dark.has(right) && !this.#lost.has(`${left}>${right}`);

@@ -86,7 +86,7 @@ export class SimRaylet {
     this.#power = true;
     const { machine, nodeId } = this;
     const clock = new ProcessClock(this.#world.clock);
-    const services = this.#world.services(clock);
+    const services = this.#world.services(this.machine, clock);
     const transport = network.at(machine);
     const link = { role: "raylet", token: "", cluster: clusterId, pid: 1, transport } as const;
     const endpoint = new WireEndpoint({
@@ -131,7 +131,7 @@ export class SimRaylet {
 
   /** As `threadedBeats`: an endpoint of their own. */
   #beats(clock: ProcessClock, endpoint: WireEndpoint): Beats {
-    const { random, logger } = this.#world;
+    const { random, logger } = this.#world.services(`${this.machine} beats`, clock);
     const loop = new BeatLoop({ endpoint, headUrl: HEAD_URL, nodeId: this.nodeId, clock, random, logger });
     return {
       listen: (listener) =>

@@ -47,7 +47,7 @@ export class SimWorker {
     this.#host = `${node.machine}/${this.workerId}`;
     this.#clock = new ProcessClock(world.clock);
     this.#endpoint = new WireEndpoint({
-      ...world.services(this.#clock),
+      ...world.services(this.#host, this.#clock),
       address: `${node.nodeId}/${this.workerId}`,
       role: "worker",
       token: "",

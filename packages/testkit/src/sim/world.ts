@@ -31,7 +31,7 @@ export class World {
   }
 
   /** What every part of a process is given. */
-  services(clock: Clock): { clock: Clock; ids: IdSource; random: RandomSource; logger: Logger } {
-    return { clock, ids: this.ids, random: this.random, logger: this.logger };
+  services(process: string, clock: Clock): { clock: Clock; ids: IdSource; random: RandomSource; logger: Logger } {
+    return { clock, ids: this.ids, random: this.random, logger: this.logger.child({ process }) };
   }
 }

@@ -1,0 +1,107 @@
+import type { ActorRow, ActorSpec, GroupCreate } from "@whipray/rpc";
+import type { SimWorker } from "./sim-worker.ts";
+
+/** A device in the hands of a process. `from` and `to` are places in the order of events; no `to`: held still, or nobody knows. */
+export interface Hold {
+  readonly device: string;
+  readonly units: number;
+  readonly holder: string;
+  readonly from: number;
+  to: number | undefined;
+}
+
+/** An actor in a worker process. */
+export interface Life {
+  readonly actorId: string;
+  readonly epoch: number;
+  readonly process: string;
+  readonly from: number;
+  readonly fromMs: number;
+  to: number | undefined;
+  toMs: number | undefined;
+}
+
+/** A call of a driver. */
+export interface CallRecord {
+  readonly token: string;
+  readonly actorId: string;
+  readonly boundAtMs: number;
+  endedAtMs: number | undefined;
+  /** `ok`, or the code of its error. */
+  outcome: string | undefined;
+}
+
+/** What was asked of the cluster, as far as anybody knows: `unknown` when no answer came. */
+export type Answer = "unknown" | "ok" | "refused";
+
+export interface Asked<Request> {
+  readonly request: Request;
+  created: Answer;
+  /** Undefined: nobody asked for its end. */
+  ended: Answer | undefined;
+}
+
+/** Everything that the invariants look at and that no process of the cluster knows: the view from outside. */
+export class History {
+  readonly holds: Hold[] = [];
+  readonly lives: Life[] = [];
+  readonly calls: CallRecord[] = [];
+  readonly actors = new Map<string, Asked<ActorSpec>>();
+  readonly groups = new Map<string, Asked<GroupCreate>>();
+  /** Token of a call → how often its method began. */
+  readonly runs = new Map<string, number>();
+  /** What went wrong in the order of calls. */
+  readonly inversions: string[] = [];
+  /** Actor → highest epoch that the head has shown. */
+  readonly epochs = new Map<string, number>();
+  /** Actors that the head has shown as DEAD. */
+  readonly dead = new Set<string>();
+  headKills = 0;
+  readonly #places = new Map<string, number>();
+  readonly #open = new Map<SimWorker, (Hold | Life)[]>();
+  #order = 0;
+
+  hosted(worker: SimWorker, nowMs: number): void {
+    const { spec, epoch, devices } = worker.hosted!;
+    const from = ++this.#order;
+    const process = `${worker.node.machine}/${worker.workerId}`;
+    const life: Life = {
+      ...{ actorId: spec.actorId, epoch, process, from, fromMs: nowMs },
+      ...{ to: undefined, toMs: undefined },
+    };
+    this.lives.push(life);
+    const holder = `${spec.actorId} epoch ${epoch} in ${process}`;
+    const holds = devices.map(({ uuid, units }): Hold => ({ device: uuid, units, holder, from, to: undefined }));
+    this.holds.push(...holds);
+    this.#open.set(worker, [life, ...holds]);
+  }
+
+  ended(worker: SimWorker, nowMs: number): void {
+    const to = ++this.#order;
+    for (const one of this.#open.get(worker) ?? []) {
+      one.to = to;
+      if ("toMs" in one) one.toMs = nowMs;
+    }
+    this.#open.delete(worker);
+  }
+
+  /** A call began. `lane` is one session of one caller with one process; `place` its place among the calls of that lane. */
+  ran(token: string, lane: string, place: number): void {
+    this.runs.set(token, (this.runs.get(token) ?? 0) + 1);
+    const before = this.#places.get(lane) ?? -1;
+    if (place <= before) this.inversions.push(`${lane}: call ${place} began after call ${before}`);
+    this.#places.set(lane, place);
+  }
+
+  /** The head has shown this. */
+  shown(actors: readonly ActorRow[]): void {
+    for (const { actorId, state, epoch } of actors) {
+      if (state === "DEAD") this.dead.add(actorId);
+      this.epochs.set(actorId, epoch);
+    }
+  }
+
+  headKilled(): void {
+    this.headKills++;
+  }
+}

@@ -1,0 +1,163 @@
+import type { Head } from "@whipray/head";
+import type { NodeView, RunningActor, RunningBundle } from "@whipray/rpc";
+import type { Asked, CallRecord, History, Hold, Life } from "./history.ts";
+
+/** What must be true of a cluster at any moment, and what once it is calm. Pure: snapshots in, violations out. */
+
+export type HeadStatus = ReturnType<Head["status"]>;
+
+/** One raylet, seen from outside. */
+export interface NodeSnapshot {
+  readonly nodeId: string;
+  readonly total: Readonly<Record<string, number>>;
+  readonly view: NodeView;
+  readonly bundles: readonly RunningBundle[];
+  readonly actors: readonly RunningActor[];
+  /** Actors that hold a lease: those of `actors`, and those that start or end. */
+  readonly leases: number;
+}
+
+export interface Snapshot {
+  readonly nowMs: number;
+  /** Undefined while no head listens. */
+  readonly head: HeadStatus | undefined;
+  readonly nodes: readonly NodeSnapshot[];
+  readonly history: History;
+}
+
+/** A whole device. */
+const WHOLE = 10_000;
+
+export function violations(snapshot: Snapshot): string[] {
+  const { head, nodes, history, nowMs } = snapshot;
+  return [
+    ...overbooked(history.holds),
+    ...doubleLives(history.lives),
+    ...nodes.flatMap((node) => unconserved(node, history)),
+    ...lateCalls(history.calls, nowMs),
+    ...ranTwice(history.runs),
+    ...history.inversions,
+    ...(head ? [...halfPlaced(head), ...sharedNames(head), ...forgotten(head, history)] : []),
+  ];
+}
+
+/** P4: at no moment do the holders of a device hold more than the whole of it. */
+export function overbooked(holds: readonly Hold[]): string[] {
+  const found: string[] = [];
+  for (const hold of holds) {
+    const others = holds.filter((one) => one.device === hold.device && one.from <= hold.from && endOf(one) > hold.from);
+    const units = others.reduce((sum, one) => sum + one.units, 0);
+    if (units > WHOLE) found.push(`${hold.device} has ${units} units out: ${others.map((one) => one.holder).join(", ")}`);
+  }
+  return found;
+}
+
+function endOf(one: { to: number | undefined }): number {
+  return one.to ?? Number.POSITIVE_INFINITY;
+}
+
+/** No actor lives in two processes under the same epoch, ever. */
+export function doubleLives(lives: readonly Life[]): string[] {
+  const seen = new Map<string, Life>();
+  const found: string[] = [];
+  for (const life of lives) {
+    const key = `${life.actorId} epoch ${life.epoch}`;
+    const other = seen.get(key);
+    if (other) found.push(`${key} lived in ${other.process} and in ${life.process}`);
+    seen.set(key, life);
+  }
+  return found;
+}
+
+/** What is free and what is held is what there is: never more; and nothing is missing while nobody starts or ends. */
+export function unconserved(node: NodeSnapshot, history: Pick<History, "actors" | "groups">): string[] {
+  const held: Record<string, number> = {};
+  const add = (units: Readonly<Record<string, number>> = {}): void => {
+    for (const [name, amount] of Object.entries(units)) held[name] = (held[name] ?? 0) + amount;
+  };
+  for (const { pgId, index } of node.bundles) add(history.groups.get(pgId)?.request.bundles[index]);
+  for (const { actorId } of node.actors) {
+    const spec = history.actors.get(actorId)?.request;
+    if (spec && spec.pgId === undefined) add(spec.units);
+  }
+  const free: Record<string, number> = { ...node.view.free };
+  // The only devices of a simulation are GPUs.
+  const gpus = Object.values(node.view.devices).reduce((sum, units) => sum + units, 0);
+  if (gpus > 0) free["GPU"] = gpus;
+  return Object.entries(node.total).flatMap(([name, total]) => {
+    const sum = (free[name] ?? 0) + (held[name] ?? 0);
+    const settled = node.leases === node.actors.length;
+    if (sum > total || (settled && sum < total)) {
+      return [`${node.nodeId}: ${name} ${free[name] ?? 0} free + ${held[name] ?? 0} held, of ${total}`];
+    }
+    return [];
+  });
+}
+
+/** P16: a CREATED group has every bundle on a node that lives; what lost one says so. */
+export function halfPlaced({ groups, nodes }: Pick<HeadStatus, "groups" | "nodes">): string[] {
+  const living = new Set(nodes.filter((node) => node.state !== "DEAD").map((node) => node.nodeId));
+  return groups.flatMap(({ pgId, state, bundles, strategy }) => {
+    const places = bundles.flatMap(({ nodeId }) => (nodeId === undefined ? [] : [nodeId]));
+    const bad: string[] = [];
+    if (state === "CREATED" && (places.length < bundles.length || places.some((nodeId) => !living.has(nodeId)))) {
+      bad.push(`${pgId} is CREATED, but its bundles are on ${places.join(", ")}, of which live ${[...living].join(", ")}`);
+    }
+    if (state === "PENDING" && places.length > 0) bad.push(`${pgId} is PENDING and has ${places.length} bundles placed`);
+    const apart = new Set(places).size;
+    if (strategy === "STRICT_PACK" && apart > 1) bad.push(`${pgId} is STRICT_PACK on ${apart} nodes`);
+    if (strategy === "STRICT_SPREAD" && apart < places.length) bad.push(`${pgId} is STRICT_SPREAD with a node twice`);
+    return bad;
+  });
+}
+
+/** Names are unique in their namespace, among actors and among groups. */
+export function sharedNames({ groups, actors }: Pick<HeadStatus, "groups" | "actors">): string[] {
+  const living = actors.filter((actor) => actor.state !== "DEAD");
+  return [...duplicates(living, "actor"), ...duplicates(groups, "placement group")];
+}
+
+function duplicates(rows: readonly { name?: string | undefined; namespace: string }[], what: string): string[] {
+  const seen = new Set<string>();
+  return rows.flatMap(({ name, namespace }) => {
+    if (name === undefined) return [];
+    const key = `${what} ${namespace}/${name}`;
+    if (seen.has(key)) return [`${key} exists twice`];
+    seen.add(key);
+    return [];
+  });
+}
+
+/** P11: every call ends by its bound. */
+export function lateCalls(calls: readonly CallRecord[], nowMs: number): string[] {
+  return calls.flatMap(({ token, actorId, boundAtMs, endedAtMs }) =>
+    (endedAtMs ?? nowMs) > boundAtMs ? [`call ${token} of ${actorId} was to end by ${boundAtMs} ms`] : [],
+  );
+}
+
+/** P9: nobody here retries, so no call runs twice. */
+export function ranTwice(runs: ReadonlyMap<string, number>): string[] {
+  return [...runs].flatMap(([token, count]) => (count > 1 ? [`call ${token} ran ${count} times`] : []));
+}
+
+/** P7: what the head acknowledged stays, and what it ended stays ended, whatever became of the head meanwhile. */
+export function forgotten(head: Pick<HeadStatus, "groups" | "actors">, history: History): string[] {
+  const groups = new Map(head.groups.map((group) => [group.pgId, group]));
+  const actors = new Map(head.actors.map((actor) => [actor.actorId, actor]));
+  const found: string[] = [];
+  for (const [pgId, asked] of history.groups) found.push(...outOfStep(pgId, asked, groups.has(pgId)));
+  for (const [actorId, asked] of history.actors) {
+    const row = actors.get(actorId);
+    if (asked.created === "ok" && !row) found.push(`${actorId} was acknowledged and is not known`);
+    if (asked.ended === "ok" && row && row.state !== "DEAD") found.push(`${actorId} was killed and is ${row.state}`);
+    if (!row) continue;
+    if (history.dead.has(actorId) && row.state !== "DEAD") found.push(`${actorId} was DEAD and is ${row.state}`);
+    if (row.epoch < (history.epochs.get(actorId) ?? 0)) found.push(`${actorId} went back to epoch ${row.epoch}`);
+  }
+  return found;
+}
+
+function outOfStep(pgId: string, { created, ended }: Asked<unknown>, known: boolean): string[] {
+  if (created === "ok" && ended === undefined && !known) return [`${pgId} was acknowledged and is not known`];
+  return ended === "ok" && known ? [`${pgId} was removed and is there`] : [];
+}

@@ -1,0 +1,222 @@
+import { asWhiprayError, delay, toUnits, WhiprayError } from "@whipray/core";
+import {
+  type ActorRow,
+  type ActorSpec,
+  actorCreate,
+  actorKill,
+  actorResolve,
+  decodeValues,
+  encodeValues,
+  type GroupCreate,
+  type GroupRow,
+  groupCreate,
+  groupRemove,
+  groupTable,
+  groupWait,
+  jobClose,
+  jobOpen,
+  type Method,
+  type Peer,
+  WireEndpoint,
+} from "@whipray/rpc";
+import { ProcessClock } from "./process-clock.ts";
+import { HEAD_URL } from "./sim-head.ts";
+import type { World } from "./world.ts";
+
+/** What a call of an actor of a simulation answers. */
+export interface CallAnswer {
+  readonly token: string;
+  readonly pid: number;
+  readonly epoch: number;
+  readonly workerId: string;
+}
+
+/** Ends of a control call after which it is asked again: every request is idempotent by an id that this side made. */
+const ASK_AGAIN = new Set(["OUTCOME_UNKNOWN", "UNREACHABLE", "GOODBYE", "OWNER_DIED"]);
+const ASK_PAUSE_MS = 100;
+const CALL_LIMIT_MS = 20_000;
+/** P11: a call ends by its deadline, give or take a second. */
+const BOUND_SLACK_MS = 1_000;
+
+/** A driver of a simulation: opens a job, makes groups and actors, calls them over their raylet as real drivers do. */
+export class SimDriver {
+  readonly jobId: string;
+  readonly machine: string;
+  readonly #world: World;
+  readonly #endpoint: WireEndpoint;
+  readonly #clock: ProcessClock;
+  readonly #lanes = new Map<Peer, { name: string; next: number }>();
+  #head: Peer | undefined;
+  #tokens = 0;
+
+  constructor(world: World, machine: string) {
+    this.#world = world;
+    this.machine = machine;
+    this.jobId = world.ids.next("job");
+    this.#clock = new ProcessClock(world.clock);
+    this.#endpoint = new WireEndpoint({
+      ...world.services(machine, this.#clock),
+      address: `head/${world.ids.next("driver")}`,
+      role: "driver",
+      token: "",
+      pid: 1,
+      transport: world.network.at(machine),
+    });
+  }
+
+  /** Registers the job, and again whenever the head turns out to be another one. */
+  async open(): Promise<void> {
+    if (this.#head && !this.#head.closed) return;
+    const head = this.#endpoint.connect({ to: "head/head", url: HEAD_URL, purpose: "control", restarts: true });
+    this.#head = head;
+    const { jobId, machine } = this;
+    const request = { jobId, namespace: "sim", pid: 1, hostname: machine, entrypoint: "simulation" };
+    head.onReset(() => void head.invoke(jobOpen, request).catch(() => {})); // the next reset or `open` tries again
+    await head.invoke(jobOpen, request);
+  }
+
+  /** Asks until there is an answer, or `limitMs` has passed. @throws what the head answered. */
+  async ask<Request, Reply>(method: Method<Request, Reply>, request: Request, limitMs = 60_000): Promise<Reply> {
+    const endMs = this.#clock.now() + limitMs;
+    for (;;) {
+      try {
+        await this.open();
+        return await this.#head!.invoke(method, request, { timeoutMs: Math.max(1, endMs - this.#clock.now()) });
+      } catch (thrown) {
+        const error = asWhiprayError(thrown);
+        if (!ASK_AGAIN.has(error.code) || this.#clock.now() >= endMs) throw error;
+      }
+      await delay(this.#clock, ASK_PAUSE_MS);
+    }
+  }
+
+  /** Asks for a group. Settles when the head has journalled it. */
+  async createGroup(
+    bundles: readonly Readonly<Record<string, number>>[],
+    more: Partial<GroupCreate> = {},
+  ): Promise<string> {
+    const request: GroupCreate = {
+      ...{ pgId: this.#world.ids.next("pg"), jobId: this.jobId, namespace: "sim", strategy: "PACK", detached: false },
+      bundles: bundles.map((bundle, index) => ({ ...toUnits(bundle, `bundle ${index}`) })),
+      ...more,
+    };
+    const asked = { request, created: "unknown" as const, ended: undefined };
+    this.#world.history.groups.set(request.pgId, asked);
+    await this.#note(asked, "created", this.ask(groupCreate, request));
+    return request.pgId;
+  }
+
+  /** Waits until it is CREATED. */
+  async ready(pgId: string, timeoutMs = 60_000): Promise<GroupRow> {
+    const { ready, group } = await this.ask(groupWait, { pgId, timeoutMs }, timeoutMs + 5_000);
+    if (ready) return group;
+    const why = group.reasons.map((reason) => reason.text).join("; ");
+    throw new WhiprayError({ code: "TIMEOUT", message: `${pgId} is ${group.state}: ${why}` });
+  }
+
+  async group(pgId: string): Promise<GroupRow | undefined> {
+    return (await this.ask(groupTable, { pgId })).groups[0];
+  }
+
+  async removeGroup(pgId: string): Promise<void> {
+    const asked = this.#world.history.groups.get(pgId);
+    await this.#note(asked, "ended", this.ask(groupRemove, { pgId }));
+  }
+
+  /** Asks for an actor. Settles when the head has journalled it. `resources` is held and needed to be placed. */
+  async createActor(resources: Readonly<Record<string, number>>, more: Partial<ActorSpec> = {}): Promise<string> {
+    const units = { ...toUnits(resources, "resources of the actor") };
+    const spec: ActorSpec = {
+      ...{ actorId: this.#world.ids.next("actor"), jobId: this.jobId, namespace: "sim", detached: false },
+      ...{ className: "Sim", module: "file:///sim.ts", exportName: "Sim", args: [], units, placementUnits: units },
+      ...{ bundleIndex: -1, captureChildTasks: false, maxRestarts: 0, maxTaskRetries: 0, maxConcurrency: 1 },
+      ...{ maxPendingCalls: -1, env: {}, isolation: "env", graceMs: 0 },
+      ...more,
+    };
+    const asked = { request: spec, created: "unknown" as const, ended: undefined };
+    this.#world.history.actors.set(spec.actorId, asked);
+    await this.#note(asked, "created", this.ask(actorCreate, { spec, getIfExists: false }));
+    return spec.actorId;
+  }
+
+  /** Waits until its constructor is done in an epoch above `afterEpoch`, or until it is dead. */
+  async settled(actorId: string, afterEpoch = 0, timeoutMs = 60_000): Promise<ActorRow> {
+    const request = { actorId, wait: true, afterEpoch, timeoutMs };
+    return (await this.ask(actorResolve, request, timeoutMs + 5_000)).actor;
+  }
+
+  async actor(actorId: string): Promise<ActorRow> {
+    return (await this.ask(actorResolve, { actorId, wait: false })).actor;
+  }
+
+  async killActor(actorId: string, noRestart = true): Promise<void> {
+    const asked = noRestart ? this.#world.history.actors.get(actorId) : undefined;
+    await this.#note(asked, "ended", this.ask(actorKill, { actorId, noRestart }));
+  }
+
+  /** One call, sent at most once. `ms` is how long its method takes. @throws what became of it. */
+  async call(
+    actorId: string,
+    method: "run" | "crash" = "run",
+    { ms = 0, timeoutMs = CALL_LIMIT_MS }: { ms?: number; timeoutMs?: number } = {},
+  ): Promise<CallAnswer> {
+    const { history } = this.#world;
+    const startedMs = this.#clock.now();
+    const token = `${this.machine}#${++this.#tokens}`;
+    const boundAtMs = startedMs + timeoutMs + BOUND_SLACK_MS;
+    const record = { token, actorId, boundAtMs, endedAtMs: undefined, outcome: undefined };
+    history.calls.push(record);
+    let outcome = "ok";
+    try {
+      const row = await this.settled(actorId, 0, Math.ceil(timeoutMs / 2));
+      if (row.state !== "ALIVE") throw new WhiprayError({ code: "ACTOR_DIED", message: `${actorId} is ${row.state}` });
+      const url = row.url ?? HEAD_URL;
+      const peer = this.#endpoint.connect({ to: row.address!, url, purpose: "data" });
+      const lane = this.#lane(peer);
+      const parts = encodeValues([token, lane.name, lane.next++, ms]);
+      const leftMs = Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now()));
+      const reply = await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs });
+      return decodeValues(reply) as CallAnswer;
+    } catch (error) {
+      outcome = asWhiprayError(error).code;
+      throw error;
+    } finally {
+      Object.assign(record, { outcome, endedAtMs: this.#clock.now() });
+    }
+  }
+
+  #lane(peer: Peer): { name: string; next: number } {
+    const known = this.#lanes.get(peer) ?? { name: `${this.machine}:${this.#lanes.size}`, next: 0 };
+    this.#lanes.set(peer, known);
+    return known;
+  }
+
+  async #note<T>(asked: object | undefined, what: "created" | "ended", answer: Promise<T>): Promise<T> {
+    const note = (word: string): void => void (asked && Object.assign(asked, { [what]: word }));
+    note("unknown");
+    try {
+      const reply = await answer;
+      // Nothing was found to end: it may come yet, from a request that was overtaken.
+      const found = what === "created" || (reply as { found?: boolean }).found !== false;
+      note(found ? "ok" : "unknown");
+      return reply;
+    } catch (error) {
+      // Only an answer of the head is a refusal; anything else leaves open what happened.
+      const { code } = asWhiprayError(error);
+      note(ASK_AGAIN.has(code) || code === "DEADLINE_EXCEEDED" || code === "ACTOR_UNAVAILABLE" ? "unknown" : "refused");
+      throw error;
+    }
+  }
+
+  /** Says goodbye: what the job owns ends. */
+  async close(): Promise<void> {
+    await this.ask(jobClose, { jobId: this.jobId });
+    await this.#endpoint.close();
+  }
+
+  /** The driver's process dies. */
+  kill(): void {
+    this.#clock.kill();
+    this.#world.network.cut((host) => host === this.machine);
+  }
+}
