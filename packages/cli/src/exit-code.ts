@@ -23,6 +23,7 @@ const CODES: Readonly<Record<string, number>> = {
   TIMEOUT: EXIT.timedOut,
   DEADLINE_EXCEEDED: EXIT.timedOut,
   USAGE: EXIT.usage,
+  AMBIGUOUS: EXIT.usage,
   INSECURE_BIND: EXIT.usage,
   TLS_NOT_YET: EXIT.usage,
 };

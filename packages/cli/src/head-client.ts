@@ -6,6 +6,8 @@ export interface HeadClient extends AsyncDisposable {
   ask<Request, Reply>(method: Method<Request, Reply>, request: Request): Promise<Reply>;
   /** Asks a raylet, through the head. */
   askRaylet<Request, Reply>(nodeId: string, method: Method<Request, Reply>, request: Request): Promise<Reply>;
+  /** A raylet, through the head: for streams, and calls in their order. */
+  raylet(nodeId: string): Peer;
 }
 
 export interface HeadClientOptions {
@@ -31,6 +33,7 @@ export async function connectHead({ url, token, pid, timeoutMs }: HeadClientOpti
   return {
     ask: (method, request) => peer("head/head", "control").invoke(method, request, { timeoutMs }),
     askRaylet: (nodeId, method, request) => peer(`${nodeId}/raylet`, "data").invoke(method, request, { timeoutMs }),
+    raylet: (nodeId) => peer(`${nodeId}/raylet`, "data"),
     [Symbol.asyncDispose]: () => endpoint.close(),
   };
 }

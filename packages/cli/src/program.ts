@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from "commander";
+import { type AttachFlags, attachCommand } from "./commands/attach-command.ts";
 import type { AskFlags, CommandContext } from "./commands/command-context.ts";
 import { LISTED, type Listed, listCommand } from "./commands/list-command.ts";
 import { type LogsFlags, logsCommand } from "./commands/logs-command.ts";
@@ -19,11 +20,14 @@ function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: 
 const json = (): Option => flag("--json", "one JSON object on stdout");
 
 function asking(command: Command): Command {
+  return reaching(command).addOption(json());
+}
+
+function reaching(command: Command): Command {
   return command
     .addOption(flag("--address <host:port>", "the head; default: the one started here"))
     .addOption(flag("--token-file <path>", "the driver's token").env("WHIPRAY_TOKEN_PATH"))
-    .addOption(flag("--timeout-seconds <n>", "how long the head may take", secondsOf).default(10))
-    .addOption(json());
+    .addOption(flag("--timeout-seconds <n>", "how long the head may take", secondsOf).default(10));
 }
 
 /** All commands of `whipray`. */
@@ -79,6 +83,12 @@ export function makeProgram(context: CommandContext): Command {
     .argument("<process|actor>", "id of a worker or an engine, or id or name of an actor")
     .addOption(flag("--lines <n>", "how many", linesOf).default(100))
     .action((subject: string, flags: LogsFlags) => logsCommand(subject, flags, context));
+  reaching(program.command("attach"))
+    .description("the terminal of a running rank; its log where it has none. ctrl-] detaches")
+    .argument("<rank|actor|process>", "actor/0 of a scheduler, id or name of an actor, id of an engine")
+    .addOption(flag("--watch", "do not type"))
+    .addOption(flag("--steal", "take the keyboard from whoever has it"))
+    .action((subject: string, flags: AttachFlags) => attachCommand(subject, flags, context));
   asking(program.command("list"))
     .description("all rows of one kind, ended ones too")
     .addArgument(new Argument("<what>", "what to list").choices(LISTED))

@@ -1,5 +1,5 @@
 import type { MessagePort } from "node:worker_threads";
-import { type Clock, type Logger, type RandomSource, silentLogger } from "@whipray/core";
+import { type Clock, type Logger, type RandomSource, silentLogger, type Timer } from "@whipray/core";
 import type { Endpoint } from "@whipray/rpc";
 import { BeatLoop } from "./beat-loop.ts";
 import type { BeatTerms } from "./beats.ts";
@@ -39,6 +39,7 @@ export function runBeatThread(port: MessagePort, parts: BeatThreadParts): void {
   const say = (news: BeatNews): void => port.postMessage(news);
   let guards: MessagePort | undefined;
   let closed = false;
+  let telling: Timer | undefined;
   loop.listen({
     onTurn(turn) {
       if (turn.fence === "all") guards?.postMessage({ to: "killAll" } satisfies GuardCommand);
@@ -49,7 +50,7 @@ export function runBeatThread(port: MessagePort, parts: BeatThreadParts): void {
   function tell(): void {
     if (closed) return;
     say({ news: "renewals", answer: loop.answer() });
-    clock.after(TELL_MS, tell, { keepAlive: true });
+    telling = clock.after(TELL_MS, tell, { keepAlive: true });
   }
   port.on("message", (command: BeatCommand) => {
     if (command.to === "registered") {
@@ -59,6 +60,7 @@ export function runBeatThread(port: MessagePort, parts: BeatThreadParts): void {
       guards = command.port;
     } else {
       closed = true;
+      telling?.cancel();
       guards?.close();
       void Promise.all([loop.close(), endpoint.close()]).then(() => port.close());
     }

@@ -91,12 +91,19 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
   const opening = openRuntimeDirectory(directory, owner, processes, logger);
+  // The thread of the guards starts while we look at the machine.
+  const threadStarts = opening.then(() => threadedGuardLink(directory.guardSocket));
+  threadStarts.catch(() => {}); // awaited below
   const [swept, facts] = await Promise.all([opening, readHostFacts(options.ip)]);
   const name = options.name ?? facts.hostname;
   const { CPU: cpus, memory: memoryBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
   const probe = systemProbe({ environment: env });
-  const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
+  const looking = detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
+  const found = await looking.catch(async (error: unknown) => {
+    await (await threadStarts).close();
+    throw error;
+  });
   const devices = found.devices.map((device): NodeDevice => {
     const {
       uuid,
@@ -135,7 +142,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     scalars: nodeScalars(facts, types, { cpus, memoryBytes, custom }),
     devices,
   };
-  const guardLink = await threadedGuardLink(directory.guardSocket);
+  const guardLink = await threadStarts;
   const raylet = incarnation;
   const guards = new EngineGuards({
     ...{ link: guardLink, processes, directory, clock, logger, cluster, nodeId, raylet, python, guardFile },

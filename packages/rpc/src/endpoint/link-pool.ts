@@ -1,4 +1,4 @@
-import type { Clock, Logger } from "@whipray/core";
+import { type Clock, type Logger, WhiprayError } from "@whipray/core";
 import type { Purpose } from "../call.ts";
 import type { Introduction, LinkIdentity } from "../link/handshake.ts";
 import { Link, type LinkEvents } from "../link/link.ts";
@@ -22,6 +22,7 @@ export class LinkPool {
   readonly #dialed = new Map<string, Promise<Link>>();
   readonly #accepted = new Map<string, Link>();
   readonly #all = new Set<Link>();
+  #closed = false;
 
   constructor(options: LinkPoolOptions) {
     this.#options = options;
@@ -41,6 +42,10 @@ export class LinkPool {
   async #connect(url: string, purpose: Purpose, key: string): Promise<Link> {
     const { self, transport, clock, logger, events } = this.#options;
     const channel = await transport.dial(url, { token: self.token });
+    if (this.#closed) {
+      channel.destroy();
+      throw new WhiprayError({ code: "GOODBYE", message: "The process closed its endpoint" });
+    }
     const link = Link.dialed(
       { channel, self, clock, logger, events: this.#watched(events, () => this.#dialed.delete(key)) },
       purpose,
@@ -81,6 +86,7 @@ export class LinkPool {
 
   /** Every link: tells the other side goodbye, sends what is queued, closes. Settles when all are closed. */
   async close(): Promise<void> {
+    this.#closed = true;
     const gone = [...this.#all].map((link) => {
       link.goodbye();
       return link.gone;

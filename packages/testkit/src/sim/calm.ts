@@ -1,7 +1,7 @@
 import type { NodeSnapshot, Snapshot } from "./invariants.ts";
 
 /** Reasons of a wait that is for room, not for an event that was lost. */
-const GROUP_WAITS = /^needs |^held back for /;
+const GROUP_WAITS = /^needs |^held back for |^STRICT_/;
 const ACTOR_WAITS = /^busy: |^placement group .* bundle \d+ has no place|could hold it is in use/;
 
 /** What differs between head and raylets, and who is stuck, once nothing has gone wrong for a while. Pure. */

@@ -60,7 +60,7 @@ export class SimDriver {
       role: "driver",
       token: "",
       pid: 1,
-      transport: world.network.at(machine),
+      transport: world.network.at(machine, this.#clock),
     });
   }
 

@@ -43,7 +43,7 @@ export class SimHead {
       token: "",
       cluster: clusterId,
       pid: 1,
-      transport: network.at("head"),
+      transport: network.at("head", clock),
       admit: () => {},
       route: (to) => {
         const node = to.slice(0, to.indexOf("/"));

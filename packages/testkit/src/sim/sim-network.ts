@@ -1,5 +1,6 @@
 import type { Clock, RandomSource } from "@whipray/core";
 import { type Channel, type Listener, MemoryNetwork, type Transport } from "@whipray/rpc";
+import type { ProcessClock } from "./process-clock.ts";
 
 /** What the network of a simulation does to every frame, by chance. Times in milliseconds. */
 export interface SimFaults {
@@ -10,6 +11,7 @@ export interface SimFaults {
   readonly cutProbability?: number;
 }
 
+/** What a frame inside a machine takes at most. */
 export const LOCAL_DELAY_MS = 0.1;
 
 /** The machine of a host. A host is one process, `machine` or `machine/process`. */
@@ -21,6 +23,7 @@ export function machineOf(host: string): string {
 /** The network of a simulated cluster: machines that can be parted, and processes that can be stopped or killed. */
 export class SimNetwork {
   readonly #memory: MemoryNetwork;
+  #quiet = false;
   readonly #lost = new Set<string>();
   readonly #dark = new Set<string>();
   readonly #stopped = new Set<string>();
@@ -32,12 +35,22 @@ export class SimNetwork {
         machineOf(from) === machineOf(to)
           ? random.next() * LOCAL_DELAY_MS
           : minDelayMs + random.next() * (maxDelayMs - minDelayMs),
-      cut: (from, to) => cutProbability > 0 && machineOf(from) !== machineOf(to) && random.next() < cutProbability,
+      cut: (from, to) =>
+        cutProbability > 0 && !this.#quiet && machineOf(from) !== machineOf(to) && random.next() < cutProbability,
     });
   }
 
-  at(host: string): Transport {
-    return this.#memory.at(host);
+  /** The transport of a process. A connection that is ready after its death was never made. */
+  at(host: string, clock: ProcessClock): Transport {
+    const transport = this.#memory.at(host);
+    return {
+      dial: async (url, options) => {
+        const channel = await transport.dial(url, options);
+        if (!clock.killed) return channel;
+        channel.destroy();
+        return new Promise<never>(() => {});
+      },
+    };
   }
 
   listen(name: string, host: string, onChannel: (channel: Channel) => void): Listener {
@@ -60,6 +73,12 @@ export class SimNetwork {
   heal(machine?: string): void {
     for (const way of this.#lost) if (machine === undefined || way.split(">").includes(machine)) this.#lost.delete(way);
     this.#apply();
+  }
+
+  /** No connection breaks by chance any more. */
+  quieten(): void {
+    this.#quiet = true;
+    this.heal();
   }
 
   /** A machine without power or cable: nobody hears of it, nothing is refused. */

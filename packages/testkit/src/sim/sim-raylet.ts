@@ -87,7 +87,7 @@ export class SimRaylet {
     const { machine, nodeId } = this;
     const clock = new ProcessClock(this.#world.clock);
     const services = this.#world.services(this.machine, clock);
-    const transport = network.at(machine);
+    const transport = network.at(machine, clock);
     const link = { role: "raylet", token: "", cluster: clusterId, pid: 1, transport } as const;
     const endpoint = new WireEndpoint({
       ...services,

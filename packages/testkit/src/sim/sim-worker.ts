@@ -52,7 +52,7 @@ export class SimWorker {
       role: "worker",
       token: "",
       pid: child.pid,
-      transport: world.network.at(this.#host),
+      transport: world.network.at(this.#host, this.#clock),
       admit: () => {},
     });
     this.#listener = world.network.listen(env["WHIPRAY_SOCKET"]!, this.#host, (channel) =>

@@ -146,7 +146,7 @@ class Schedule {
   /** Nothing goes wrong any more: head, raylets and processes agree in the end, and nobody is stuck. */
   async calm(): Promise<void> {
     const cluster = this.#cluster;
-    cluster.network.heal();
+    cluster.network.quieten();
     for (const raylet of cluster.raylets) if (!raylet.alive) this.#let(raylet.start());
     await cluster.run(CALM_MS);
     cluster.fail(disagreements(cluster.snapshot()));
