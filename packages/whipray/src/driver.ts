@@ -24,24 +24,23 @@ const HEAD_CALL_TRIES = 20;
 /** This process as a member of the cluster: its job, the head, and the ways to other processes. */
 export class Driver {
   readonly connection: Connection;
-  readonly head: Peer;
   readonly objects: ObjectStore;
   jobId: string;
   namespace = "";
   cluster = "";
   readonly #relayed = new Set<string>();
   #opened = false;
+  #head: Peer;
 
   constructor(connection: Connection, objects: ObjectStore, jobId?: string) {
     this.connection = connection;
     this.objects = objects;
     this.jobId = jobId ?? connection.ids.next("job");
-    this.head = connection.endpoint.connect({
-      to: "head/head",
-      url: connection.headUrl,
-      purpose: "control",
-      restarts: true,
-    });
+    this.#head = this.#toHead("control");
+  }
+
+  get head(): Peer {
+    return this.#head;
   }
 
   /** Registers this process as a job. @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`. */
@@ -58,17 +57,30 @@ export class Driver {
     this.cluster = opened.cluster;
     this.#opened = true;
     // What others ask of this process, the values of its refs above all, comes over a data link of its own.
-    this.connection.endpoint.connect({
-      to: "head/head",
-      url: this.connection.headUrl,
-      purpose: "data",
-      restarts: true,
-    });
-    this.head.onReset(() => {
+    this.#stay("data", this.#toHead("data"), () => {});
+    this.#stay("control", this.#head, (head) => {
+      this.#head = head;
       // A restarted head learns again that this job lives; its session is the proof.
-      this.head.invoke(jobOpen, { ...request, namespace: this.namespace }).catch((error: unknown) => {
+      head.invoke(jobOpen, { ...request, namespace: this.namespace }).catch((error: unknown) => {
         this.connection.logger.warn("the job could not be registered again", { error: String(error) });
       });
+    });
+  }
+
+  #toHead(purpose: "control" | "data"): Peer {
+    const { endpoint, headUrl } = this.connection;
+    return endpoint.connect({ to: "head/head", url: headUrl, purpose, restarts: true });
+  }
+
+  /** Calls `again` for each other head, or other session with it: an outage of the head may last longer than a session. */
+  #stay(purpose: "control" | "data", head: Peer, again: (head: Peer) => void): void {
+    head.onReset(() => again(head));
+    head.onClose(({ code }) => {
+      // Anything else than silence is an answer.
+      if (code !== "UNREACHABLE") return;
+      const next = this.#toHead(purpose);
+      this.#stay(purpose, next, again);
+      again(next);
     });
   }
 
@@ -76,6 +88,9 @@ export class Driver {
   join(namespace: string, cluster: string): void {
     this.namespace = namespace;
     this.cluster = cluster;
+    this.#stay("control", this.#head, (head) => {
+      this.#head = head;
+    });
   }
 
   /**

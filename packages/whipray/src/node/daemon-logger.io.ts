@@ -1,5 +1,5 @@
 import { type LogFields, type Logger, redact } from "@whipray/core";
-import { destination, pino, type Logger as Pino } from "pino";
+import { destination, type Logger as Pino, pino } from "pino";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
 

@@ -1,0 +1,99 @@
+import { GetTimeoutError, SimulatedClock } from "@whipray/core";
+import { describe, expect, test } from "vitest";
+import { getRefs, waitRefs } from "../src/get-wait.ts";
+import { ObjectRef, type RefSource } from "../src/object-ref.ts";
+
+/** A ref that is settled by the test. */
+function open(id: string): { ref: ObjectRef<number>; resolve(value: number): void; reject(error: Error): void } {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  let isSettled = false;
+  const settled = promise.then(
+    () => {},
+    () => {},
+  );
+  void settled.then(() => {
+    isSettled = true;
+  });
+  const source: RefSource = {
+    value: () => promise,
+    settled: () => settled,
+    get isSettled() {
+      return isSettled;
+    },
+    release: () => {},
+  };
+  return { ref: new ObjectRef<number>(`obj_${id}`, "head/driver_a", "inc_a", source), resolve, reject };
+}
+
+describe("get", () => {
+  test("values in the order of the refs; the first failure raises", async () => {
+    const [a, b] = [open("a"), open("b")];
+    b.resolve(2);
+    a.resolve(1);
+    expect(await getRefs(new SimulatedClock(), [a.ref, b.ref])).toEqual([1, 2]);
+    expect(await getRefs(new SimulatedClock(), a.ref)).toBe(1);
+    const bad = open("c");
+    bad.reject(new RangeError("no"));
+    await expect(getRefs(new SimulatedClock(), [a.ref, bad.ref])).rejects.toThrow("no");
+  });
+
+  test("a timeout is a GetTimeoutError that says how many are missing", async () => {
+    const clock = new SimulatedClock();
+    const [a, b] = [open("a"), open("b")];
+    a.resolve(1);
+    await clock.run(0);
+    const late = getRefs(clock, [a.ref, b.ref], { timeoutMs: 100 });
+    late.catch(() => {});
+    await clock.run(100);
+    await expect(late).rejects.toBeInstanceOf(GetTimeoutError);
+    await expect(late).rejects.toThrow("1 of 2 objects");
+  });
+
+  test("what is no ref is refused", async () => {
+    await expect(getRefs(new SimulatedClock(), 5 as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
+describe("ray 8.54: wait", () => {
+  test("ready and pending, both in the order of the input; failed ones are ready", async () => {
+    const clock = new SimulatedClock();
+    const refs = ["a", "b", "c"].map(open);
+    refs[2]!.resolve(3);
+    refs[0]!.reject(new Error("failed"));
+    await clock.run(0);
+    const [ready, pending] = await waitRefs(
+      clock,
+      refs.map(({ ref }) => ref),
+      { numReturns: 2 },
+    );
+    expect(ready.map(({ id }) => id)).toEqual(["obj_a", "obj_c"]);
+    expect(pending.map(({ id }) => id)).toEqual(["obj_b"]);
+    expect(await waitRefs(clock, [])).toEqual([[], []]);
+  });
+
+  test("ray 8.55: after the timeout it answers with what is there", async () => {
+    const clock = new SimulatedClock();
+    const a = open("a");
+    const waiting = waitRefs(clock, [a.ref], { timeoutMs: 200 });
+    await clock.run(200);
+    expect(await waiting).toEqual([[], [a.ref]]);
+  });
+
+  test.each([
+    ["a ref twice", (a: ObjectRef) => waitRefs(new SimulatedClock(), [a, a])],
+    ["numReturns 0", (a: ObjectRef) => waitRefs(new SimulatedClock(), [a], { numReturns: 0 })],
+    ["numReturns above the number of refs", (a: ObjectRef) => waitRefs(new SimulatedClock(), [a], { numReturns: 2 })],
+    ["a negative timeout", (a: ObjectRef) => waitRefs(new SimulatedClock(), [a], { timeoutMs: -1 })],
+    ["no list", (a: ObjectRef) => waitRefs(new SimulatedClock(), a as never)],
+    ["numbers", () => waitRefs(new SimulatedClock(), [1, 2] as never)],
+  ])("%s is refused", async (_, act) => {
+    await expect(act(open("a").ref)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("an aborted signal ends the wait with its reason", async () => {
+    const abort = new AbortController();
+    const waiting = waitRefs(new SimulatedClock(), [open("a").ref], { signal: abort.signal });
+    abort.abort(new Error("enough"));
+    await expect(waiting).rejects.toThrow("enough");
+  });
+});
