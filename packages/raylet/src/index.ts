@@ -43,7 +43,7 @@ export { MemoryPortStore, type PortProbe, type PortStore, Ports } from "./ports.
 export type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./processes.ts";
 export { Raylet, type RayletOptions, type RayletParts } from "./raylet.ts";
 export { nodeDirectory, openNode, type RealNode, type RealNodeOptions } from "./real-node.io.ts";
-export { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport } from "./runtime-directory.io.ts";
+export { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport, sweepDead } from "./runtime-directory.io.ts";
 export { type RuntimeDirectory, runtimeDirectory, runtimeRoot, SOCKET_PATH_LIMIT_BYTES } from "./runtime-directory.ts";
 export type { Terminal } from "./terminal.ts";
 export { threadedBeats } from "./threaded-beats.io.ts";

@@ -75,7 +75,8 @@ async function makePrivate(root: string): Promise<void> {
   if ((found.mode & 0o077) !== 0) await chmod(root, 0o700);
 }
 
-async function sweepDead(root: string, processes: Processes, logger: Logger): Promise<SweepReport> {
+/** Ends what raylets left that are dead, and removes their folders. Living ones are not touched. */
+export async function sweepDead(root: string, processes: Processes, logger: Logger): Promise<SweepReport> {
   const nodes: string[] = [];
   const stuck: string[] = [];
   let killed = 0;

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { delay, systemClock, WhiprayError } from "@whipray/core";
 import { daemons } from "whipray";
 import type { CommandContext } from "./command-context.ts";
@@ -32,6 +33,9 @@ export async function stopCommand(flags: StopFlags, { places, output }: CommandC
     for (const { path } of ours) daemons.removeFile(path);
     for (const { state } of ours) if (kind === "head") forgetAddress(places.address, state.url);
   }
+  // A raylet that was killed, by us or before, could not clean up after itself.
+  const { stuck } = await daemons.sweepRuntime(dirname(places.daemons));
+  for (const nodeId of stuck) output.say(`processes of ${nodeId} are still there (in D state?); look at them with ps`);
   if (flags.json) output.json({ stopped });
   else if (stopped.length === 0) output.say(`Nothing runs here (looked in ${places.daemons}).`);
   for (const { kind, pid, killed } of stopped) output.say(`${kind} ${pid} ${killed ? "was killed" : "has left"}`);

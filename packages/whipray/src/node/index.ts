@@ -16,4 +16,5 @@ export {
 } from "./daemon-state.io.ts";
 export { type JoinString, parseJoinString, showJoinString } from "./join-string.ts";
 export { isLoopback, requireSafe } from "./safe-bind.ts";
+export { sweepRuntime } from "./sweep-runtime.io.ts";
 export { readToken, tokenPath, writeToken } from "./token-file.io.ts";
