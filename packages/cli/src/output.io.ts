@@ -1,7 +1,11 @@
+import { screenText } from "./screen-text.ts";
+
 /** Where a command speaks: data on stdout, narration on stderr. */
 export interface Output {
   /** One line of data. */
   data(line: string): void;
+  /** One line that another process wrote: a terminal shows its escapes and does not obey them (reliability B31). */
+  log(line: string): void;
   /** One JSON object on one line. */
   json(value: unknown): void;
   /** For people; never parsed. */
@@ -14,6 +18,7 @@ export function terminalOutput(env: NodeJS.ProcessEnv = process.env): Output {
   const colour = process.stdout.isTTY === true && !env["NO_COLOR"];
   return {
     data: (line) => void process.stdout.write(`${line}\n`),
+    log: (line) => void process.stdout.write(`${process.stdout.isTTY ? screenText(line) : line}\n`),
     json: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
     say: (line) => void process.stderr.write(`${line}\n`),
     bold: (text) => (colour ? `\u001b[1m${text}\u001b[22m` : text),

@@ -16,11 +16,12 @@ export class ScreenText {
   push(piece: Uint8Array): string {
     const text = this.#heldReturn + this.#decoder.decode(piece, { stream: true });
     this.#heldReturn = text.endsWith("\r") ? "\r" : "";
-    return shown(this.#heldReturn === "" ? text : text.slice(0, -1));
+    return screenText(this.#heldReturn === "" ? text : text.slice(0, -1));
   }
 }
 
-function shown(text: string): string {
+/** As `ScreenText`, of a text that is whole. */
+export function screenText(text: string): string {
   return text.replaceAll(COLOURS, "").replaceAll(/\r+\n/g, "\n").replaceAll("\r", "\n").replaceAll(CONTROLS, picture);
 }
 

@@ -1,22 +1,15 @@
-import { asWhiprayError, systemClock, WhiprayError } from "@whipray/core";
+import { asWhiprayError } from "@whipray/core";
 import {
-  decodeControl,
-  encodeControl,
-  type ItemStream,
-  type Method,
-  type Parts,
-  type Peer,
   TERMINAL_CHUNK_LIMIT_BYTES,
   type TerminalItem,
   type TerminalMode,
   terminalAttach,
   terminalDetach,
-  terminalItem,
   terminalResize,
   terminalWrite,
-  viewerEnd,
 } from "@whipray/rpc";
-import { DETACH_KEY, type Screen } from "./screen.ts";
+import { DETACH_KEY } from "./screen.ts";
+import { droppedLine, type ViewOptions, viewerItems } from "./viewer-items.ts";
 
 /** Keys that wait for the cluster; what is typed beyond is refused with a line. */
 export const KEYS_WAITING_LIMIT_BYTES = 1_048_576;
@@ -24,116 +17,110 @@ const INTERRUPT_KEY = 0x03;
 /** How long a goodbye may take; the end of our connection detaches too. */
 const DETACH_TIMEOUT_MS = 1_000;
 
-export interface SessionOptions {
-  readonly raylet: Peer;
-  readonly process: string;
-  readonly screen: Screen;
-  /** A line for the user. */
-  readonly say: (line: string) => void;
-  /** Until the first answer. */
-  readonly timeoutMs: number;
+export interface TerminalSessionOptions extends ViewOptions {
+  readonly mode: TerminalMode;
+  readonly steal: boolean;
 }
 
-/** Items of a viewer's stream; ends with what the raylet says of the end, or undefined when we left. */
-export async function* viewerItems<Request>(
-  { raylet, timeoutMs, process }: SessionOptions,
-  method: Method<Request, unknown>,
-  request: Request,
-  left: Promise<undefined>,
-): AsyncGenerator<TerminalItem, string | undefined> {
-  const stream: ItemStream = raylet.stream(method.name, [encodeControl(request)]);
-  const late = Promise.withResolvers<never>();
-  late.promise.catch(() => {});
-  const timer = systemClock.after(timeoutMs, () => {
-    const message = `The node of ${process} has not answered for ${timeoutMs} ms`;
-    late.reject(new WhiprayError({ code: "TIMEOUT", message }));
-  });
-  try {
-    for (let first = true; ; first = false) {
-      const step = await Promise.race([stream.next(), left, ...(first ? [late.promise] : [])]);
-      timer.cancel();
-      if (step === undefined) return undefined;
-      if (step.done) return viewerEnd(decodeControl(bodyOf(step.value)), "end of stream").reason;
-      yield terminalItem(decodeControl(bodyOf(step.value)), "item");
-    }
-  } finally {
-    timer.cancel();
-    void stream.return?.();
+/** One viewer of a terminal: shows it, and types into it when it is the writer. */
+export class TerminalSession {
+  readonly #options: TerminalSessionOptions;
+  readonly #left = Promise.withResolvers<undefined>();
+  #mode: TerminalMode;
+  #viewer: number | undefined;
+  #waitingBytes = 0;
+  #release = (): void => {};
+
+  constructor(options: TerminalSessionOptions) {
+    this.#options = options;
+    this.#mode = options.mode;
   }
-}
 
-function bodyOf(parts: Parts | undefined): Uint8Array {
-  return parts?.[0] ?? new Uint8Array(0);
-}
-
-/**
- * Shows the terminal of a process and types into it, until ctrl-], a signal, or the process' end.
- * @throws WhiprayError what `terminal.attach` was refused with, among it `NO_TERMINAL` and `TERMINAL_BUSY`.
- */
-export async function terminalSession(options: SessionOptions & { mode: TerminalMode; steal: boolean }): Promise<void> {
-  const { raylet, process, screen, say, steal } = options;
-  const left = Promise.withResolvers<undefined>();
-  const leave = (): void => left.resolve(undefined);
-  screen.left.addEventListener("abort", leave, { once: true });
-  if (screen.left.aborted) leave();
-  let { mode } = options;
-  let viewer: number | undefined;
-  let release = (): void => {};
-  let waitingBytes = 0;
-  const trouble = (error: unknown): void => {
-    // Too late for it: somebody took the keyboard, or the process ended; the stream tells.
-    if (!["NOT_THE_WRITER", "NOT_FOUND"].includes(asWhiprayError(error).code)) left.reject(error);
-  };
-  const type = (data: Uint8Array): void => {
-    if (waitingBytes + data.length > KEYS_WAITING_LIMIT_BYTES) {
-      say(`[${data.length} bytes not typed: too many wait]`);
-      return;
+  /**
+   * Until ctrl-], a signal, or the end of the process.
+   * @throws WhiprayError what `terminal.attach` was refused with, among it `NO_TERMINAL` and `TERMINAL_BUSY`.
+   */
+  async run(): Promise<void> {
+    const { process, screen, steal, mode, say } = this.#options;
+    if (screen.left.aborted) this.#leave();
+    screen.left.addEventListener("abort", () => this.#leave(), { once: true });
+    screen.onResize(() => this.#resize());
+    const ask = { process, mode, steal, who: screen.who, ...screen.size() };
+    const items = viewerItems(this.#options, terminalAttach, ask, this.#left.promise);
+    try {
+      let step = await items.next();
+      for (; !step.done; step = await items.next()) await this.#take(step.value);
+      this.#release();
+      say(step.value === undefined ? `\n[detached; ${process} goes on]` : `\n[${step.value}]`);
+    } finally {
+      this.#release();
+      await items.return(undefined);
+      await this.#detach();
     }
-    waitingBytes += data.length;
-    const typed = raylet.invoke(terminalWrite, { viewer: viewer!, data });
-    typed.catch(trouble).finally(() => {
-      waitingBytes -= data.length;
-    });
-  };
-  const onKeys = (keys: Uint8Array): void => {
+  }
+
+  async #take({ viewer, process, mode, by, dropped, data }: TerminalItem): Promise<void> {
+    const { screen, say } = this.#options;
+    this.#mode = mode ?? this.#mode;
+    if (viewer !== undefined) {
+      this.#viewer = viewer;
+      const keys = screen.interactive ? "; ctrl-] detaches" : "";
+      say(`[${this.#mode === "write" ? "typing into" : "watching"} ${process}${keys}]`);
+      if (screen.interactive) this.#release = screen.takeKeyboard((typed) => this.#onKeys(typed));
+    }
+    if (by !== undefined) say(`\n[${by} took the keyboard; you watch]`);
+    if (dropped !== undefined) await screen.show(droppedLine(dropped));
+    if (data) await screen.show(data);
+  }
+
+  #onKeys(keys: Uint8Array): void {
     const end = keys.indexOf(DETACH_KEY);
     const typed = end < 0 ? keys : keys.subarray(0, end);
-    if (mode === "watch" && typed.includes(INTERRUPT_KEY)) leave();
-    for (let at = 0; mode === "write" && at < typed.length; at += TERMINAL_CHUNK_LIMIT_BYTES) {
-      type(typed.subarray(at, at + TERMINAL_CHUNK_LIMIT_BYTES));
+    // Who only watches means himself.
+    if (this.#mode === "watch" && typed.includes(INTERRUPT_KEY)) this.#leave();
+    for (let at = 0; this.#mode === "write" && at < typed.length; at += TERMINAL_CHUNK_LIMIT_BYTES) {
+      this.#type(typed.subarray(at, at + TERMINAL_CHUNK_LIMIT_BYTES));
     }
-    if (end >= 0) leave();
-  };
-  screen.onResize(() => {
+    if (end >= 0) this.#leave();
+  }
+
+  #type(data: Uint8Array): void {
+    if (this.#waitingBytes + data.length > KEYS_WAITING_LIMIT_BYTES) {
+      this.#options.say(`[${data.length} bytes were not typed: ${this.#waitingBytes} wait for the node]`);
+      return;
+    }
+    this.#waitingBytes += data.length;
+    const typed = this.#options.raylet.invoke(terminalWrite, { viewer: this.#viewer!, data });
+    typed
+      .catch((error: unknown) => this.#failed(error))
+      .finally(() => {
+        this.#waitingBytes -= data.length;
+      });
+  }
+
+  #resize(): void {
+    const { raylet, screen } = this.#options;
     const size = screen.size();
-    if (size && viewer !== undefined && mode === "write")
-      raylet.invoke(terminalResize, { viewer, ...size }).catch(trouble);
-  });
-  const ask = { process, mode, steal, who: screen.who, ...screen.size() };
-  const items = viewerItems(options, terminalAttach, ask, left.promise);
-  try {
-    for (;;) {
-      const { value, done } = await items.next();
-      if (done) {
-        release();
-        return say(value === undefined ? `[detached from ${process}; it goes on]` : `[${value}]`);
-      }
-      if (value.viewer !== undefined) {
-        viewer = value.viewer;
-        const keys = screen.interactive ? "; ctrl-] detaches" : "";
-        say(`[${mode === "write" ? "typing into" : "watching"} ${value.process ?? process}${keys}]`);
-        if (screen.interactive) release = screen.takeKeyboard(onKeys);
-      }
-      mode = value.mode ?? mode;
-      if (value.by !== undefined) say(`\n[${value.by} took the keyboard; you watch]`);
-      if (value.dropped !== undefined) await screen.show(`\n[${value.dropped} bytes dropped]\n`);
-      if (value.data) await screen.show(value.data);
-    }
-  } finally {
-    release();
-    await items.return(undefined);
-    if (viewer !== undefined) {
-      await raylet.invoke(terminalDetach, { viewer }, { timeoutMs: DETACH_TIMEOUT_MS }).catch(() => {}); // it may be gone
-    }
+    if (!size || this.#viewer === undefined || this.#mode === "watch") return;
+    raylet.invoke(terminalResize, { viewer: this.#viewer, ...size }).catch((error: unknown) => this.#failed(error));
+  }
+
+  #failed(error: unknown): void {
+    // Too late: somebody took the keyboard, or the process ended. The stream tells of both.
+    if (!["NOT_THE_WRITER", "NOT_FOUND"].includes(asWhiprayError(error).code)) this.#left.reject(error);
+  }
+
+  #leave(): void {
+    this.#left.resolve(undefined);
+  }
+
+  async #detach(): Promise<void> {
+    if (this.#viewer === undefined) return;
+    const goodbye = this.#options.raylet.invoke(
+      terminalDetach,
+      { viewer: this.#viewer },
+      { timeoutMs: DETACH_TIMEOUT_MS },
+    );
+    await goodbye.catch(() => {}); // the process may be gone, or the network
   }
 }

@@ -74,6 +74,9 @@ export class ActorService {
       }
       await this.end(known, { kind: "RAY_KILL", message: `replaced by epoch ${epoch}` }, 0);
     }
+    // A new head asks again for a start whose end its predecessor could not write down: an epoch lives once.
+    const ended = head.untold(spec.actorId, epoch);
+    if (ended) return { ok: false, failed: ended, view: ledger.view() };
     const { units, placementUnits, pgId, bundleIndex } = spec;
     const answer = ledger.acquire({ leaseId, units, placementUnits, devices, pgId, bundleIndex });
     if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };

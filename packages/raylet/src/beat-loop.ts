@@ -28,6 +28,9 @@ export class BeatLoop implements Beats {
   #listener: BeatListener | undefined;
   #terms: BeatTerms | undefined;
   #lease: NodeLease | undefined;
+  /** Who is asked when the head is silent. */
+  #peers: readonly BeatPeer[] = [];
+  #peersVersion: number | undefined;
   #beat = 0;
   #beatTimer: Timer | undefined;
   #judgeTimer: Timer | undefined;
@@ -47,6 +50,9 @@ export class BeatLoop implements Beats {
     const { clock } = this.#options;
     const first = this.#terms === undefined;
     this.#terms = terms;
+    this.#peers = terms.peers;
+    // Versions are those of one head; this may be another.
+    this.#peersVersion = undefined;
     if (first) {
       this.#lease = new NodeLease(clock.now());
       this.#sendBeat();
@@ -66,13 +72,20 @@ export class BeatLoop implements Beats {
     if (this.#closed || !this.#terms) return;
     const { clock, endpoint, headUrl, nodeId, logger } = this.#options;
     const { epoch, beatMs } = this.#terms;
+    const peersVersion = this.#peersVersion;
     this.#beatTimer = clock.after(beatMs, () => this.#sendBeat(), { keepAlive: true });
     const sentAtMs = clock.now();
     const head = endpoint.connect({ to: "head/head", url: headUrl, purpose: "beat", restarts: true });
     const n = ++this.#beat;
-    head.invoke(nodeBeat, { nodeId, epoch, n }, { timeoutMs: BEAT_LIMIT_MS }).then(
-      () => {
-        if (epoch === this.#terms?.epoch) this.#lease?.renewed(sentAtMs);
+    const renewedAgoMs = Math.round(this.answer().renewedAgoMs);
+    const beat = { nodeId, epoch, n, renewedAgoMs, ...(peersVersion !== undefined && { peersVersion }) };
+    head.invoke(nodeBeat, beat, { timeoutMs: BEAT_LIMIT_MS }).then(
+      ({ peers }) => {
+        if (epoch !== this.#terms?.epoch) return;
+        this.#lease?.renewed(sentAtMs);
+        if (!peers) return;
+        this.#peers = peers.nodes;
+        this.#peersVersion = peers.version;
       },
       (thrown: unknown) => {
         const { code } = asWhiprayError(thrown);
@@ -115,7 +128,7 @@ export class BeatLoop implements Beats {
 
   #somePeers(): BeatPeer[] {
     const { nodeId, random } = this.#options;
-    const peers = (this.#terms?.peers ?? []).filter((peer) => peer.url !== undefined && peer.nodeId !== nodeId);
+    const peers = this.#peers.filter((peer) => peer.url !== undefined && peer.nodeId !== nodeId);
     for (let at = peers.length - 1; at > 0; at--) {
       const other = random.below(at + 1);
       [peers[at], peers[other]] = [peers[other]!, peers[at]!];

@@ -178,6 +178,11 @@ export class HeadLink {
     void this.#tellEnds();
   }
 
+  /** Why an actor of ours ended, while the head may not know it. */
+  untold(actorId: string, epoch: number): DeathCause | undefined {
+    return this.#untold.find((one) => one.actorId === actorId && one.epoch === epoch)?.cause;
+  }
+
   async #tellEnds(): Promise<void> {
     if (this.#telling) return;
     this.#telling = true;

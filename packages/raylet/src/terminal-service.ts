@@ -9,6 +9,7 @@ import {
   terminalResize,
   terminalWrite,
 } from "@whipray/rpc";
+import { replayable } from "./replay.ts";
 import type { Terminal } from "./terminal.ts";
 import { TerminalSeats } from "./terminal-seats.ts";
 import { ViewerStream } from "./viewer-stream.ts";
@@ -83,7 +84,7 @@ export class TerminalService {
     if (deposed) this.#viewers.get(deposed.viewer)?.stream.tell({ mode: "watch", by: request.who });
     const stream = new ViewerStream(call, () => this.#viewers.get(viewer)?.leave());
     stream.tell({ viewer, process, mode: request.mode });
-    stream.show(terminal.scrollback());
+    stream.show(replayable(terminal.scrollback()));
     const unlisten = terminal.onData((data) => stream.show(data));
     const leave = (): void => {
       unlisten();

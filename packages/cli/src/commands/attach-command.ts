@@ -4,7 +4,7 @@ import { attachTarget } from "../attach-target.ts";
 import { logSession } from "../log-session.ts";
 import { nodeOfProcess } from "../process-node.ts";
 import { processScreen } from "../screen.io.ts";
-import { terminalSession } from "../terminal-session.ts";
+import { TerminalSession } from "../terminal-session.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -33,7 +33,7 @@ export async function attachCommand(subject: string, flags: AttachFlags, context
   const mode = watch || !screen.interactive ? "watch" : "write";
   const session = { raylet: head.raylet(nodeId), process, screen, say, timeoutMs: flags.timeoutSeconds * 1_000 };
   try {
-    await terminalSession({ ...session, mode, steal });
+    await new TerminalSession({ ...session, mode, steal }).run();
   } catch (error) {
     const follow = asWhiprayError(error).details["follow"];
     if (asWhiprayError(error).code !== "NO_TERMINAL" || typeof follow !== "string") throw error;

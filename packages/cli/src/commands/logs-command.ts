@@ -1,6 +1,7 @@
 import { isId, WhiprayError } from "@whipray/core";
-import { type ActorRow, actorsList, logTail, nodesList } from "@whipray/rpc";
+import { type ActorRow, actorsList, logTail } from "@whipray/rpc";
 import type { HeadClient } from "../head-client.ts";
+import { nodeOfProcess } from "../process-node.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -12,10 +13,10 @@ export interface LogsFlags extends AskFlags {
 export async function logsCommand(subject: string, flags: LogsFlags, context: CommandContext): Promise<void> {
   await using head = await askHead(flags, context);
   const { actors } = await head.ask(actorsList, {});
-  const { nodeId, process } = await find(subject, actors, head, flags.lines);
+  const { nodeId, process } = await find(subject, actors, head);
   const { lines, path } = await head.askRaylet(nodeId, logTail, { process, lines: flags.lines });
   if (flags.json) context.output.json({ process, nodeId, path, lines });
-  else for (const line of lines) context.output.data(line);
+  else for (const line of lines) context.output.log(line);
 }
 
 /** Where the log of `subject` is kept. */
@@ -23,7 +24,6 @@ async function find(
   subject: string,
   actors: readonly ActorRow[],
   head: HeadClient,
-  lines: number,
 ): Promise<{ nodeId: string; process: string }> {
   const address =
     subject.includes("/") && isId(subject.slice(0, subject.indexOf("/")), "node")
@@ -33,21 +33,7 @@ async function find(
     const at = address.indexOf("/");
     return { nodeId: address.slice(0, at), process: address.slice(at + 1) };
   }
-  // A worker or engine by its own id: its node is the one that knows it.
-  const { nodes } = await head.ask(nodesList, {});
-  const alive = nodes.filter(({ state }) => state !== "DEAD");
-  const asked = alive.map(async ({ nodeId }) => {
-    await head.askRaylet(nodeId, logTail, { process: subject, lines: Math.min(lines, 1) });
-    return { nodeId, process: subject };
-  });
-  try {
-    return await Promise.any(asked);
-  } catch {
-    throw new WhiprayError({
-      code: "NOT_FOUND",
-      message: `No actor, worker or engine ${JSON.stringify(subject.slice(0, 80))} is known to the head or to its ${alive.length} nodes`,
-    });
-  }
+  return { nodeId: await nodeOfProcess(subject, head), process: subject };
 }
 
 /** The process of an actor by id or name; of several with one name the living one. */

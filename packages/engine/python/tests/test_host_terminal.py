@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import time
 
 import pytest
@@ -39,6 +40,11 @@ def test_breakpoint_works_in_a_method_and_the_host_goes_on_answering(python):
             os.write(master, b"c\n")
             assert worker.wait(running) == 43
             assert worker.call("add", 1) == 2
+            # pdb keeps SIGINT after its `c`; in the next call Ctrl-C is the call's again.
+            running = worker.begin("interruptible")
+            worker.running("interruptible")
+            worker.process.send_signal(signal.SIGINT)
+            assert worker.fails(running)["message"] == "KeyboardInterrupt"
     finally:
         os.close(master)
         os.close(slave)

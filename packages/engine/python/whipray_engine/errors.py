@@ -57,8 +57,9 @@ class EngineFailure(HostError):
 
 
 def message_of(error):
+    """Its text; the name of its class where it has none (KeyboardInterrupt, a plain assert)."""
     try:
-        return str(error)
+        return str(error) or type(error).__name__
     except Exception:  # a user's __str__ may do anything
         return "<%s whose text cannot be made>" % type(error).__name__
 

@@ -124,6 +124,13 @@ class Runner:
             self._deliver(call, box)
         finally:
             current_call.set(None)
+            self._take_interrupts_back()
+
+    def _take_interrupts_back(self):
+        """pdb keeps SIGINT after `continue`, for a Ctrl-C that comes back to it: in the call that it was in, not in later ones."""
+        bdb = sys.modules.get("bdb")
+        if bdb and isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), bdb.Bdb):
+            signal.signal(signal.SIGINT, self._on_interrupt)
 
     def failure(self, call, error):
         """What the caller is told of an exception of user code."""

@@ -13,6 +13,8 @@ const runningBundleField = shape({ pgId: id("pg"), index: count(100_000), epoch:
 export type RunningBundle = Infer<typeof runningBundleField>;
 export type RunningActor = Infer<typeof runningActorField>;
 
+const peersField = list(shape({ nodeId: id("node"), url: optional(str(512)) }));
+
 /** raylet → head, first call on its control link; again after every reconnect. */
 export const nodeRegister = method(
   "node.register",
@@ -46,17 +48,27 @@ export const nodeRegister = method(
     /** SHA-256 (hex) of the tokens that this raylet accepts from its peers, by role. */
     peerTokens: record(str(64), 8),
     /** Nodes to ask when the head is silent. */
-    peers: list(shape({ nodeId: id("node"), url: optional(str(512)) })),
+    peers: peersField,
   }),
 );
 export type NodeRegister = Infer<(typeof nodeRegister)["request"]>;
 export type NodeRegistered = Infer<(typeof nodeRegister)["reply"]>;
 
-/** raylet → head every second, on the beat link. The reply renews the node's lease. */
+/**
+ * raylet → head every second, on the beat link. The reply renews the node's lease, and brings the nodes to ask when the head
+ * is silent unless the raylet has them in that `version`.
+ */
 export const nodeBeat = method(
   "node.beat",
-  shape({ nodeId: id("node"), epoch: count(), n: count() }),
-  shape({ n: count() }),
+  shape({
+    nodeId: id("node"),
+    epoch: count(),
+    n: count(),
+    /** How long ago the last beat was sent that came back answered: a node that hears no replies is no healthy one. */
+    renewedAgoMs: optional(count()),
+    peersVersion: optional(count()),
+  }),
+  shape({ n: count(), peers: optional(shape({ version: count(), nodes: peersField })) }),
 );
 
 /** raylet → head after each change of its ledger (coalesced to one a turn). */
