@@ -1,5 +1,6 @@
 import { demo } from "./demo.ts";
 import { examples } from "./examples.ts";
+import { packed } from "./packed.ts";
 import { pytest } from "./pytest.ts";
 import { type Stage, toolStage } from "./stage.ts";
 import { vitest } from "./vitest.ts";
@@ -18,4 +19,5 @@ export const STAGES: Stage[] = [
   pytest,
   examples,
   demo,
+  packed,
 ];

@@ -81,7 +81,9 @@ function packageOf(path: string): string | undefined {
   return /^packages\/[^/]+(?=\/|$)/.exec(path)?.[0];
 }
 
-/** The folder that a file may not leave: its package, its example, `scripts`, `benchmarks`. Root files have none. */
+/** The folder that a file may not leave: its package, its example, the packed app, `scripts`, `benchmarks`. Root files have none. */
 function homeOf(path: string): string | undefined {
-  return packageOf(path) ?? /^(?:examples\/[^/]+|benchmarks|scripts)(?=\/|$)/.exec(path)?.[0];
+  return (
+    packageOf(path) ?? /^(?:examples\/[^/]+|scripts\/pack\/fixtures\/app|benchmarks|scripts)(?=\/|$)/.exec(path)?.[0]
+  );
 }
