@@ -284,7 +284,9 @@ export class ActorTable {
         effects.push({ ...startAt(actorId, record.epoch, record.place), again: true });
       } else if (phase === "alive" && !there.has(actorId)) {
         const cause = causeOf("WORKER_DIED", `its process was gone when ${nodeId} came back`, nodeId);
-        effects.push(...this.#ended(this.#index.live.get(actorId)!, cause, nowMs));
+        // A list that was overtaken by the answer to a start does not have it: what came up so late must not stay.
+        const stop: ActorEffect = { kind: "stop", actorId, epoch: record.epoch, nodeId, cause };
+        effects.push(...this.#ended(this.#index.live.get(actorId)!, cause, nowMs), stop);
       }
     }
     return { drop, effects };

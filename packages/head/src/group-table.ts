@@ -272,7 +272,11 @@ export class GroupTable {
       const here = record.places.flatMap((place, index) => (place?.nodeId === nodeId ? [index] : []));
       const lost = here.filter((index) => !held.has(`${record.pgId} ${index}`));
       if (here.length === 0) return [];
+      // As with actors: bundles that were prepared after this list was made must not stay.
+      const late: GroupEffect[] =
+        lost.length === 0 ? [] : [{ kind: "release", pgId: record.pgId, epoch: record.epoch, nodeId, indices: lost }];
       return [
+        ...late,
         ...this.#lose(group, lost, `${nodeId} came back without it`, nowMs),
         ...this.#commit(record, nodeId),
         ...this.#whenWhole(record),

@@ -19,6 +19,8 @@ import type { NodeEffect } from "./node-table.ts";
 export class NodeService {
   readonly #ctx: HeadContext;
   readonly #actors: ActorService;
+  /** Grows when a node comes or dies. */
+  #peersVersion = 0;
 
   constructor(ctx: HeadContext, actors: ActorService) {
     this.#ctx = ctx;
@@ -28,10 +30,12 @@ export class NodeService {
   serve(): void {
     const { endpoint, nodes, clock, reschedule } = this.#ctx;
     endpoint.serve(nodeRegister, (request, call) => this.register(request, call));
-    endpoint.serve(nodeBeat, ({ nodeId, epoch, n }, call) => {
+    endpoint.serve(nodeBeat, ({ nodeId, epoch, n, renewedAgoMs, peersVersion }, call) => {
       onlyFor(call, "raylet");
-      this.run(nodes.beat(nodeId, epoch, clock.now()));
-      return { n };
+      this.run(nodes.beat(nodeId, epoch, clock.now(), renewedAgoMs));
+      const version = this.#peersVersion;
+      // The first raylet of a cluster registers before it has a peer: without this it could never find out that it is cut off.
+      return peersVersion === version ? { n } : { n, peers: { version, nodes: this.#peersOf(nodeId) } };
     });
     endpoint.serve(nodeViewChanged, ({ nodeId, epoch, view }, call) => {
       onlyFor(call, "raylet");
@@ -54,6 +58,7 @@ export class NodeService {
     const { nodes, clock, journal } = ctx;
     const { nodeId } = request;
     const { epoch, effects } = nodes.register(request, clock.now());
+    this.#peersVersion++;
     ctx.raylets.connect(nodeId, call.peer, () => this.run(nodes.linkLost(nodeId)));
     this.run(effects);
     // Before anything is awaited: a start or a prepare whose answer comes meanwhile is younger than this list, and not in it.
@@ -119,6 +124,7 @@ export class NodeService {
           break;
         case "dead":
           logger.warn("node is dead", { nodeId, reason: effect.reason });
+          this.#peersVersion++;
           if (nodes.state(nodeId) === "DEAD") raylets.disconnect(nodeId);
           this.#ctx.runGroups(groups.nodeDead(nodeId, effect.reason, clock.now()));
           this.#ctx.runActors(actors.nodeDead(nodeId, effect.reason, nodes, clock.now()));

@@ -130,9 +130,14 @@ export class NodeTable {
     }
   }
 
-  /** @throws WhiprayError `STALE_EPOCH`: the raylet must register again. */
-  beat(nodeId: string, epoch: number, nowMs: number): NodeEffect[] {
+  /**
+   * A raylet whose last answered beat is older than SUSPECT_MS does not hear us: it is about to fence itself, so its beats count
+   * for nothing until one of our answers has reached it (reliability F14).
+   * @throws WhiprayError `STALE_EPOCH`: the raylet must register again.
+   */
+  beat(nodeId: string, epoch: number, nowMs: number, renewedAgoMs = 0): NodeEffect[] {
     const node = this.#current(nodeId, epoch);
+    if (renewedAgoMs >= SUSPECT_MS) return [];
     node.renewedAtMs = nowMs;
     node.gone = 0;
     if (node.state !== "SUSPECT" || node.linkLost || node.returning) return [];

@@ -41,7 +41,10 @@ export class Waiters {
       }
     };
     const abort = (): void => reject(signal.reason);
-    const timer = this.#clock.after(Math.min(timeoutMs ?? WAIT_LIMIT_MS, WAIT_LIMIT_MS), () => resolve(look()));
+    const timer = this.#clock.after(Math.min(timeoutMs ?? WAIT_LIMIT_MS, WAIT_LIMIT_MS), () => {
+      again();
+      resolve(undefined);
+    });
     signal.addEventListener("abort", abort, { once: true });
     this.#looks.set(key, (this.#looks.get(key) ?? new Set()).add(again));
     this.#count++;

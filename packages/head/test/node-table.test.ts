@@ -38,6 +38,17 @@ function joined(beatsUntilMs = 0, more: Partial<NodeRegister> = {}): NodeTable {
   return nodes;
 }
 
+test("F14: beats of a node that hears no answers do not renew it; the first after an answer does", () => {
+  const nodes = joined(3_000);
+  for (let at = 4_000; at < 3_000 + DEAD_MS; at += 1_000) {
+    expect(nodes.beat("node_a", 1, at, Math.max(at - 3_000, SUSPECT_MS))).toEqual([]);
+    nodes.tick(at);
+  }
+  expect(nodes.state("node_a")).toBe("SUSPECT");
+  expect(kinds(nodes.beat("node_a", 1, 2_900 + DEAD_MS, 1_000))).toEqual(["alive"]);
+  expect(kinds(nodes.tick(2_900 + 2 * DEAD_MS))).toContain("dead");
+});
+
 describe("registration", () => {
   test("epochs grow with each new incarnation; the same incarnation keeps its epoch", () => {
     const nodes = joined();

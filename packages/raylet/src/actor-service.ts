@@ -62,7 +62,7 @@ export class ActorService {
   }
 
   async #start(request: ActorStart, asked: AbortSignal): Promise<ActorStarted> {
-    const { head, ledger, actors } = this.#options;
+    const { head, ledger, actors, causes } = this.#options;
     const { spec, epoch, leaseId, devices } = request;
     await head.checkEpoch(request.nodeEpoch);
     for (let known = actors.get(spec.actorId); known; known = actors.get(spec.actorId)) {
@@ -75,7 +75,7 @@ export class ActorService {
       await this.end(known, { kind: "RAY_KILL", message: `replaced by epoch ${epoch}` }, 0);
     }
     // A new head asks again for a start whose end its predecessor could not write down: an epoch lives once.
-    const ended = head.untold(spec.actorId, epoch);
+    const ended = head.untold(spec.actorId, epoch) ?? causes.get(`${spec.actorId} ${epoch}`);
     if (ended) return { ok: false, failed: ended, view: ledger.view() };
     const { units, placementUnits, pgId, bundleIndex } = spec;
     const answer = ledger.acquire({ leaseId, units, placementUnits, devices, pgId, bundleIndex });
@@ -155,7 +155,9 @@ export class ActorService {
   async #failed(actor: HostedActor, cause: DeathCause): Promise<ActorStarted> {
     if (actor.worker) await this.end(actor, cause, 0);
     else await this.#cleanUp(actor, cause);
-    return { ok: false, failed: actor.ending ?? cause, view: this.#options.ledger.view() };
+    const failed = actor.ending ?? cause;
+    this.#options.causes.put(`${actor.spec.actorId} ${actor.epoch}`, failed);
+    return { ok: false, failed, view: this.#options.ledger.view() };
   }
 
   /**

@@ -8,3 +8,5 @@ export {
   type RealRaylet,
   startCluster,
 } from "./real-cluster.io.ts";
+export { type SimCluster, simulate } from "./sim/simulate.ts";
+export { runSeed } from "./sim/workload.ts";

@@ -14,17 +14,21 @@ const one = process.env["SIM_SEED"];
 const count = Number(process.env["SIM_SEEDS"] ?? 30);
 const seeds = one === undefined ? Array.from({ length: count }, (_, at) => at + 1) : [Number(one)];
 
-test(`P4, P7, P9, P11, P16: ${seeds.length} seeded schedules of work and faults keep every promise and leave nothing`, async () => {
-  const failed: string[] = [];
-  for (const seed of seeds) {
-    try {
-      await runSeed(seed);
-    } catch (error) {
-      failed.push(`SIM_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`);
+test(
+  `P4, P7, P9, P11, P16: ${seeds.length} seeded schedules of work and faults keep every promise and leave nothing`,
+  async () => {
+    const failed: string[] = [];
+    for (const seed of seeds) {
+      try {
+        await runSeed(seed);
+      } catch (error) {
+        failed.push(`SIM_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`);
+      }
     }
-  }
-  expect(failed).toEqual([]);
-}, 60_000 + seeds.length * 5_000);
+    expect(failed).toEqual([]);
+  },
+  60_000 + seeds.length * 5_000,
+);
 
 describe("a simulated cluster", () => {
   test("is made of the classes that the daemons make", async () => {

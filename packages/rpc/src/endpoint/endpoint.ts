@@ -304,7 +304,8 @@ export class WireEndpoint implements Endpoint {
   #endOldIncarnations(open: Open): void {
     for (const peer of this.#sessions.values()) {
       if (peer.address === open.from && peer.incarnation !== "" && peer.incarnation !== open.inc) {
-        peer.end(new WhiprayError({ code: "PEER_RESTARTED", message: `${open.from} restarted` }));
+        // Not only here: should the other one be the living one after all, it must learn of it, and comes back.
+        peer.close(new WhiprayError({ code: "PEER_RESTARTED", message: `${open.from} restarted`, retryable: true }));
       }
     }
   }

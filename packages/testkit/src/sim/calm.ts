@@ -9,7 +9,12 @@ export function disagreements({ head, nodes, history }: Snapshot): string[] {
   if (!head) return ["no head listens"];
   const found: string[] = [];
   const alive = head.nodes.filter((node) => node.state === "ALIVE").map((node) => node.nodeId);
-  differ("nodes that are alive", alive, nodes.map((node) => node.nodeId), found);
+  differ(
+    "nodes that are alive",
+    alive,
+    nodes.map((node) => node.nodeId),
+    found,
+  );
   for (const node of nodes) {
     const bundles = head.groups.flatMap(({ pgId, bundles }) =>
       bundles.flatMap((one) => (one.nodeId === node.nodeId ? [`${pgId} ${one.index} committed`] : [])),
@@ -19,13 +24,19 @@ export function disagreements({ head, nodes, history }: Snapshot): string[] {
       state === "ALIVE" && nodeId === node.nodeId ? [`${actorId} ${epoch} ${address}`] : [],
     );
     differ(`actors of ${node.nodeId}`, actors, node.actors.map(showActor), found);
-    if (node.leases !== node.actors.length) found.push(`${node.nodeId} has ${node.leases} leases for ${node.actors.length} actors`);
+    if (node.leases !== node.actors.length)
+      found.push(`${node.nodeId} has ${node.leases} leases for ${node.actors.length} actors`);
   }
-  const living = head.actors.filter((actor) => actor.state === "ALIVE").map(({ actorId, epoch }) => `${actorId} ${epoch}`);
-  const processes = history.lives.filter((life) => life.to === undefined).map(({ actorId, epoch }) => `${actorId} ${epoch}`);
+  const living = head.actors
+    .filter((actor) => actor.state === "ALIVE")
+    .map(({ actorId, epoch }) => `${actorId} ${epoch}`);
+  const processes = history.lives
+    .filter((life) => life.to === undefined)
+    .map(({ actorId, epoch }) => `${actorId} ${epoch}`);
   differ("actors in processes", living, processes, found);
   for (const { pgId, state, reasons } of head.groups) {
-    if (state === "CREATED" ? reasons.length > 0 : reasons.length === 0) found.push(`${pgId} is ${state} with ${reasons.length} reasons`);
+    if (state === "CREATED" ? reasons.length > 0 : reasons.length === 0)
+      found.push(`${pgId} is ${state} with ${reasons.length} reasons`);
     for (const { text } of reasons) if (!GROUP_WAITS.test(text)) found.push(`${pgId} is ${state}: ${text}`);
     if (!["PENDING", "CREATED", "RESCHEDULING"].includes(state)) found.push(`${pgId} is ${state}`);
   }
@@ -63,7 +74,8 @@ export function leftovers({ head, nodes, history }: Snapshot): string[] {
     );
   });
   const running = history.lives.filter((life) => life.to === undefined);
-  if (running.length > 0) found.push(`${running.map((life) => `${life.actorId} in ${life.process}`).join(", ")} run still`);
+  if (running.length > 0)
+    found.push(`${running.map((life) => `${life.actorId} in ${life.process}`).join(", ")} run still`);
   if (head && head.waiters > 0) found.push(`${head.waiters} calls wait at the head`);
   if (head && head.groups.length > 0) found.push(`${head.groups.length} groups are there still`);
   return found;

@@ -41,6 +41,9 @@ export interface Asked<Request> {
   ended: Answer | undefined;
 }
 
+/** Longer than any write takes that comes to an end. */
+export const WRITTEN_AFTER_MS = 12_000;
+
 /** Everything that the invariants look at and that no process of the cluster knows: the view from outside. */
 export class History {
   readonly holds: Hold[] = [];
@@ -52,11 +55,12 @@ export class History {
   readonly runs = new Map<string, number>();
   /** What went wrong in the order of calls. */
   readonly inversions: string[] = [];
-  /** Actor → highest epoch that the head has shown. */
+  /** Actor → highest epoch in which the head has shown it ALIVE. */
   readonly epochs = new Map<string, number>();
-  /** Actors that the head has shown as DEAD. */
+  /** Actors that the head has shown as DEAD for so long that it has written it down. */
   readonly dead = new Set<string>();
   headKills = 0;
+  readonly #deadSinceMs = new Map<string, number>();
   readonly #places = new Map<string, number>();
   readonly #open = new Map<SimWorker, (Hold | Life)[]>();
   #order = 0;
@@ -93,15 +97,26 @@ export class History {
     this.#places.set(lane, place);
   }
 
-  /** The head has shown this. */
-  shown(actors: readonly ActorRow[]): void {
+  /** The head has shown this. What it shows may not be written down yet; what it has shown for `WRITTEN_AFTER_MS` is. */
+  shown(actors: readonly ActorRow[], nowMs: number): void {
     for (const { actorId, state, epoch } of actors) {
-      if (state === "DEAD") this.dead.add(actorId);
-      this.epochs.set(actorId, epoch);
+      if (state === "ALIVE") this.epochs.set(actorId, epoch);
+      if (state !== "DEAD") continue;
+      const sinceMs = this.#deadSinceMs.get(actorId) ?? nowMs;
+      this.#deadSinceMs.set(actorId, sinceMs);
+      if (nowMs - sinceMs >= WRITTEN_AFTER_MS) this.dead.add(actorId);
+    }
+  }
+
+  /** The driver of this job is about to end, and with it what it owns and is not detached. */
+  disown(jobId: string): void {
+    for (const asked of [...this.groups.values(), ...this.actors.values()]) {
+      if (asked.request.jobId === jobId && !asked.request.detached) asked.ended ??= "unknown";
     }
   }
 
   headKilled(): void {
     this.headKills++;
+    this.#deadSinceMs.clear();
   }
 }

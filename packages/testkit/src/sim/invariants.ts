@@ -47,7 +47,8 @@ export function overbooked(holds: readonly Hold[]): string[] {
   for (const hold of holds) {
     const others = holds.filter((one) => one.device === hold.device && one.from <= hold.from && endOf(one) > hold.from);
     const units = others.reduce((sum, one) => sum + one.units, 0);
-    if (units > WHOLE) found.push(`${hold.device} has ${units} units out: ${others.map((one) => one.holder).join(", ")}`);
+    if (units > WHOLE)
+      found.push(`${hold.device} has ${units} units out: ${others.map((one) => one.holder).join(", ")}`);
   }
   return found;
 }
@@ -101,9 +102,12 @@ export function halfPlaced({ groups, nodes }: Pick<HeadStatus, "groups" | "nodes
     const places = bundles.flatMap(({ nodeId }) => (nodeId === undefined ? [] : [nodeId]));
     const bad: string[] = [];
     if (state === "CREATED" && (places.length < bundles.length || places.some((nodeId) => !living.has(nodeId)))) {
-      bad.push(`${pgId} is CREATED, but its bundles are on ${places.join(", ")}, of which live ${[...living].join(", ")}`);
+      bad.push(
+        `${pgId} is CREATED, but its bundles are on ${places.join(", ")}, of which live ${[...living].join(", ")}`,
+      );
     }
-    if (state === "PENDING" && places.length > 0) bad.push(`${pgId} is PENDING and has ${places.length} bundles placed`);
+    if (state === "PENDING" && places.length > 0)
+      bad.push(`${pgId} is PENDING and has ${places.length} bundles placed`);
     const apart = new Set(places).size;
     if (strategy === "STRICT_PACK" && apart > 1) bad.push(`${pgId} is STRICT_PACK on ${apart} nodes`);
     if (strategy === "STRICT_SPREAD" && apart < places.length) bad.push(`${pgId} is STRICT_SPREAD with a node twice`);

@@ -46,6 +46,7 @@ export class SimDriver {
   readonly #endpoint: WireEndpoint;
   readonly #clock: ProcessClock;
   readonly #lanes = new Map<Peer, { name: string; next: number }>();
+  readonly #found = new Map<string, { row: ActorRow; peer: Peer }>();
   #head: Peer | undefined;
   #tokens = 0;
 
@@ -72,6 +73,8 @@ export class SimDriver {
     const { jobId, machine } = this;
     const request = { jobId, namespace: "sim", pid: 1, hostname: machine, entrypoint: "simulation" };
     head.onReset(() => void head.invoke(jobOpen, request).catch(() => {})); // the next reset or `open` tries again
+    // An outage of the head may be longer than a session lasts.
+    head.onClose(() => this.#clock.after(ASK_PAUSE_MS, () => void this.open().catch(() => {})));
     await head.invoke(jobOpen, request);
   }
 
@@ -168,10 +171,7 @@ export class SimDriver {
     history.calls.push(record);
     let outcome = "ok";
     try {
-      const row = await this.settled(actorId, 0, Math.ceil(timeoutMs / 2));
-      if (row.state !== "ALIVE") throw new WhiprayError({ code: "ACTOR_DIED", message: `${actorId} is ${row.state}` });
-      const url = row.url ?? HEAD_URL;
-      const peer = this.#endpoint.connect({ to: row.address!, url, purpose: "data" });
+      const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
       const lane = this.#lane(peer);
       const parts = encodeValues([token, lane.name, lane.next++, ms]);
       const leftMs = Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now()));
@@ -183,6 +183,18 @@ export class SimDriver {
     } finally {
       Object.assign(record, { outcome, endedAtMs: this.#clock.now() });
     }
+  }
+
+  /** The session of the last call while it stands, else where the head says that the actor is. */
+  async #find(actorId: string, timeoutMs: number): Promise<{ row: ActorRow; peer: Peer }> {
+    const known = this.#found.get(actorId);
+    if (known && !known.peer.closed) return known;
+    const row = await this.settled(actorId, 0, timeoutMs);
+    if (row.state !== "ALIVE") throw new WhiprayError({ code: "ACTOR_DIED", message: `${actorId} is ${row.state}` });
+    const peer = this.#endpoint.connect({ to: row.address!, url: row.url ?? HEAD_URL, purpose: "data" });
+    const found = { row, peer };
+    this.#found.set(actorId, found);
+    return found;
   }
 
   #lane(peer: Peer): { name: string; next: number } {

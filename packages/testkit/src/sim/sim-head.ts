@@ -1,16 +1,20 @@
-import { delay } from "@whipray/core";
+import { delay, WhiprayError } from "@whipray/core";
 import { Head, type MemoryDisk, MemoryStore, type NodeProber, type ProbeAnswer } from "@whipray/head";
 import { type Listener, WireEndpoint } from "@whipray/rpc";
 import { ProcessClock } from "./process-clock.ts";
 import type { World } from "./world.ts";
 
 export const HEAD_URL = "memory:head";
-/** What one sync of the journal takes, at most. */
-const SYNC_MS = 2;
+/** What one sync of the journal takes, at most, on a healthy disk. */
+export const SYNC_MS = 2;
 
 /** The head's process: the real `Head` on a disk in memory, wired as `startHeadNode` does it. */
 export class SimHead {
   readonly disk: MemoryDisk = new Map();
+  /** What one sync takes at most (reliability F10). */
+  syncMs = SYNC_MS;
+  /** Every write is refused (F8). */
+  diskFull = false;
   readonly #world: World;
   readonly #look: (url: string | undefined) => ProbeAnswer;
   #running: { head: Head; clock: ProcessClock; endpoint: WireEndpoint; listener: Listener | undefined } | undefined;
@@ -56,8 +60,13 @@ export class SimHead {
       },
     });
     // A kill between the two leaves what is stored and was never acknowledged.
-    const sync = (): Promise<void> => delay(clock, this.#world.random.next() * (SYNC_MS / 2));
-    const store = new MemoryStore(this.disk, { before: sync, after: sync });
+    const sync = (): Promise<void> => delay(clock, this.#world.random.next() * (this.syncMs / 2));
+    const room = async (): Promise<void> => {
+      await sync();
+      if (!this.diskFull) return;
+      throw new WhiprayError({ code: "STORAGE_FULL", message: "the simulated disk is full", retryable: true });
+    };
+    const store = new MemoryStore(this.disk, { before: room, after: sync });
     const prober: NodeProber = { probe: async ({ url }) => this.#look(url) };
     const head = new Head({ ...services, endpoint, store, options: { clusterId, prober } });
     const running = { head, clock, endpoint, listener: undefined as Listener | undefined };

@@ -42,7 +42,10 @@ export class SimCluster {
     this.clock = new SimulatedClock();
     this.world = new World({ seed, clock: this.clock, history: this.history, logger: logger(this.clock), faults });
     this.network = this.world.network;
-    this.head = new SimHead(this.world, (url) => this.raylets.find((raylet) => raylet.url === url)?.knock() ?? "unknown");
+    this.head = new SimHead(
+      this.world,
+      (url) => this.raylets.find((raylet) => raylet.url === url)?.knock() ?? "unknown",
+    );
     for (const spec of raylets) this.raylets.push(new SimRaylet(this.world, `n${this.raylets.length + 1}`, spec));
   }
 
@@ -87,7 +90,8 @@ export class SimCluster {
     await settle();
     while (!settled) {
       const nextMs = this.clock.nextAtMs();
-      if (nextMs === undefined || nextMs > endMs) throw new Error(`seed ${this.seed}: nothing came within ${limitMs} ms`);
+      if (nextMs === undefined || nextMs > endMs)
+        throw new Error(`seed ${this.seed}: nothing came within ${limitMs} ms`);
       this.clock.step();
       await settle();
       this.#checkSometimes();
@@ -123,13 +127,15 @@ export class SimCluster {
     this.#checkAtMs = this.clock.now() + CHECK_EVERY_MS;
     const snapshot = this.snapshot();
     this.fail(violations(snapshot));
-    this.history.shown(snapshot.head?.actors ?? []);
+    this.history.shown(snapshot.head?.actors ?? [], snapshot.nowMs);
   }
 
   /** @throws InvariantError unless `found` is empty. */
   fail(found: readonly string[]): void {
     if (found.length === 0) return;
-    throw new InvariantError(`seed ${this.seed}, at ${Math.round(this.clock.now())} ms: ${found.slice(0, 10).join("; ")}`);
+    throw new InvariantError(
+      `seed ${this.seed}, at ${Math.round(this.clock.now())} ms: ${found.slice(0, 10).join("; ")}`,
+    );
   }
 }
 

@@ -1,8 +1,8 @@
-import type { RandomSource } from "@whipray/core";
+import { type RandomSource, seededRandom } from "@whipray/core";
 import { STRATEGIES } from "@whipray/rpc";
-import { seededRandom } from "@whipray/core";
 import { disagreements, leftovers } from "./calm.ts";
 import type { SimDriver } from "./sim-driver.ts";
+import { SYNC_MS } from "./sim-head.ts";
 import type { SimRaylet } from "./sim-raylet.ts";
 import { type SimCluster, type SimulateOptions, simulate } from "./simulate.ts";
 
@@ -19,7 +19,6 @@ class Schedule {
   readonly #driver: SimDriver;
   readonly #groups: string[] = [];
   readonly #actors: string[] = [];
-  readonly #background: Promise<unknown>[] = [];
 
   constructor(cluster: SimCluster, driver: SimDriver) {
     this.#cluster = cluster;
@@ -37,7 +36,7 @@ class Schedule {
 
   /** What came of it is in the history; nobody waits for it here. */
   #let(promise: Promise<unknown>): void {
-    this.#background.push(promise.catch(() => undefined));
+    promise.catch(() => undefined);
   }
 
   #amounts(): Record<string, number> {
@@ -54,7 +53,7 @@ class Schedule {
     [9, () => this.#createActor()],
     [3, () => this.#let(this.#driver.removeGroup(this.#pick(this.#groups) ?? "pg_0"))],
     [3, () => this.#let(this.#driver.killActor(this.#pick(this.#actors) ?? "actor_0", this.#chance(0.5)))],
-    [10, () => this.#call()],
+    [16, () => this.#call()],
     [3, () => this.#pick(this.#living()?.liveWorkers ?? [])?.child.kill("SIGKILL")],
     [2, () => this.#nodeDies()],
     [3, () => this.#nodeReturns()],
@@ -64,6 +63,7 @@ class Schedule {
     [3, () => this.#cluster.network.cutBetween(this.#living()?.machine ?? "n1", this.#pick(["head", "d1"])!)],
     [1, () => this.#cluster.network.cutBetween("head", "d1")],
     [2, () => this.#headRestarts()],
+    [1, () => this.#diskFails()],
     [12, () => this.#cluster.run(this.#random.below(3_000))],
   ];
 
@@ -82,7 +82,8 @@ class Schedule {
     const name = this.#chance(0.2) ? `actor-${this.#random.below(3)}` : undefined;
     const GPU = this.#pick([0, 0, 0.5, 1])!;
     const resources = { CPU: 1, ...(GPU > 0 && { GPU }) };
-    const more = { actorId, maxRestarts: this.#pick([-1, -1, 0, 2])!, ...(pgId && { pgId }), ...(name && { name }) };
+    const fixed = { actorId, maxRestarts: this.#pick([-1, -1, 0, 2])!, fence: this.#chance(0.3) };
+    const more = { ...fixed, ...(pgId && { pgId }), ...(name && { name }) };
     this.#let(this.#driver.createActor(resources, more));
   }
 
@@ -114,10 +115,21 @@ class Schedule {
   #parts(): void {
     const { network } = this.#cluster;
     const machine = this.#living()?.machine ?? "n1";
-    const other = this.#pick(["head", "head", "n1", "n2"])!;
+    const other = this.#pick(["head", "head", "n1", "n2", "d1"])!;
     if (machine === other) return;
     if (this.#chance(0.7)) network.lose(machine, other);
     if (this.#chance(0.7)) network.lose(other, machine);
+  }
+
+  async #diskFails(): Promise<void> {
+    const { head } = this.#cluster;
+    if (this.#chance(0.5)) head.diskFull = true;
+    else head.syncMs = 5_000;
+    this.#createGroup();
+    this.#createActor();
+    await this.#cluster.run(this.#random.below(8_000));
+    head.diskFull = false;
+    head.syncMs = SYNC_MS;
   }
 
   async #headRestarts(): Promise<void> {

@@ -1,0 +1,151 @@
+import type { ActorRow, ActorSpec, GroupCreate, GroupRow, NodeRow } from "@whipray/rpc";
+import { describe, expect, test } from "vitest";
+import { type Asked, type CallRecord, History, type Hold, type Life, WRITTEN_AFTER_MS } from "../src/sim/history.ts";
+import {
+  doubleLives,
+  forgotten,
+  halfPlaced,
+  lateCalls,
+  type NodeSnapshot,
+  overbooked,
+  ranTwice,
+  sharedNames,
+  unconserved,
+} from "../src/sim/invariants.ts";
+
+// A checker that finds nothing proves nothing: each of these is shown the violation that it is there for.
+
+function hold(from: number, to: number | undefined, units = 10_000, device = "GPU-0"): Hold {
+  return { device, units, holder: `holder ${from}`, from, to };
+}
+
+describe("P4: a device with two owners", () => {
+  test("is found where holders overlap, by whole devices and by shares", () => {
+    expect(overbooked([hold(1, 5), hold(4, 6)])).toHaveLength(1);
+    expect(overbooked([hold(1, 9, 6_000), hold(2, 8, 4_000), hold(3, 7, 1)])).toHaveLength(1);
+  });
+
+  test("is found where nobody knows when the first one ended", () => {
+    expect(overbooked([hold(1, undefined), hold(900, 901)])).toHaveLength(1);
+  });
+
+  test("is not found where one follows the other, in shares of one, or on two devices", () => {
+    expect(overbooked([hold(1, 4), hold(4, 6)])).toEqual([]);
+    expect(overbooked([hold(1, 9, 6_000), hold(2, 8, 4_000)])).toEqual([]);
+    expect(overbooked([hold(1, 9), hold(2, 8, 10_000, "GPU-1")])).toEqual([]);
+  });
+});
+
+test("an actor that lived twice under one epoch is found, one that was restarted is not", () => {
+  const life = (epoch: number, process: string): Life => {
+    return { actorId: "actor_a", epoch, process, from: 1, fromMs: 1, to: 2, toMs: 2 };
+  };
+  expect(doubleLives([life(1, "n1/a"), life(1, "n2/b")])).toHaveLength(1);
+  expect(doubleLives([life(1, "n1/a"), life(2, "n2/b")])).toEqual([]);
+});
+
+describe("a ledger", () => {
+  const history = {
+    actors: new Map([["actor_a", asked({ units: { CPU: 10_000, GPU: 5_000 } } as unknown as ActorSpec)]]),
+    groups: new Map([["pg_a", asked({ bundles: [{ CPU: 20_000 }] } as unknown as GroupCreate)]]),
+  };
+  const node = (cpu: number, gpu: number, leases = 1): NodeSnapshot => ({
+    nodeId: "node_a",
+    total: { CPU: 40_000, GPU: 10_000 },
+    view: { version: 1, free: { CPU: cpu }, devices: { "GPU-0": gpu } },
+    bundles: [{ pgId: "pg_a", index: 0, epoch: 1, committed: true }],
+    actors: [{ actorId: "actor_a", epoch: 1, address: "node_a/w", inc: "inc_a", pid: 1 }],
+    leases,
+  });
+
+  test("that adds up is fine", () => expect(unconserved(node(10_000, 5_000), history)).toEqual([]));
+  test("that has more than there is is found", () => expect(unconserved(node(10_001, 5_000), history)).toHaveLength(1));
+  test("that has lost a share is found once nobody starts or ends", () => {
+    expect(unconserved(node(10_000, 4_999), history)).toHaveLength(1);
+    expect(unconserved(node(10_000, 4_999, 2), history)).toEqual([]);
+  });
+});
+
+describe("P16: a group", () => {
+  const group = (state: string, strategy: string, nodeIds: (string | undefined)[]): GroupRow =>
+    ({ pgId: "pg_a", state, strategy, bundles: nodeIds.map((nodeId, index) => ({ index, nodeId })) }) as GroupRow;
+  const nodes = [{ nodeId: "a", state: "ALIVE" } as NodeRow, { nodeId: "b", state: "SUSPECT" } as NodeRow];
+  const check = (...rows: GroupRow[]) => halfPlaced({ nodes, groups: rows });
+
+  test("that is CREATED without a place, or on a dead node, is found", () => {
+    expect(check(group("CREATED", "PACK", ["a", undefined]))).toHaveLength(1);
+    expect(check(group("CREATED", "PACK", ["a", "gone"]))).toHaveLength(1);
+  });
+  test("that is PENDING with some places is found", () => {
+    expect(check(group("PENDING", "PACK", ["a", undefined]))).toHaveLength(1);
+  });
+  test("that breaks its strategy is found", () => {
+    expect(check(group("CREATED", "STRICT_PACK", ["a", "b"]))).toHaveLength(1);
+    expect(check(group("CREATED", "STRICT_SPREAD", ["a", "a"]))).toHaveLength(1);
+  });
+  test("that is whole, or says RESCHEDULING, is fine", () => {
+    expect(
+      check(group("CREATED", "STRICT_SPREAD", ["a", "b"]), group("RESCHEDULING", "PACK", ["a", undefined])),
+    ).toEqual([]);
+  });
+});
+
+test("a name that two living actors have is found; that of a dead one is free", () => {
+  const actor = (state: string, namespace = "x") => ({ name: "n", namespace, state }) as ActorRow;
+  expect(sharedNames({ groups: [], actors: [actor("ALIVE"), actor("RESTARTING")] })).toHaveLength(1);
+  expect(sharedNames({ groups: [], actors: [actor("ALIVE"), actor("DEAD"), actor("ALIVE", "y")] })).toEqual([]);
+});
+
+test("P11: a call that is open after its bound, or ended after it, is found", () => {
+  const call = (endedAtMs: number | undefined): CallRecord => {
+    return { token: "t", actorId: "a", boundAtMs: 100, endedAtMs, outcome: undefined };
+  };
+  expect(lateCalls([call(undefined)], 101)).toHaveLength(1);
+  expect(lateCalls([call(101)], 500)).toHaveLength(1);
+  expect(lateCalls([call(undefined), call(100)], 100)).toEqual([]);
+});
+
+test("P9 and P10: a call that ran twice, and one that overtook another, are found", () => {
+  const history = new History();
+  history.ran("t1", "lane", 0);
+  history.ran("t3", "lane", 2);
+  history.ran("t2", "lane", 1);
+  history.ran("t1", "other lane", 0);
+  expect(ranTwice(history.runs)).toEqual(["call t1 ran 2 times"]);
+  expect(history.inversions).toHaveLength(1);
+});
+
+describe("P7: a head that", () => {
+  const head = (...actors: Partial<ActorRow>[]) => ({ groups: [], actors: actors as ActorRow[] });
+  const history = (set: Partial<Asked<unknown>>) => {
+    const known = new History();
+    known.actors.set("actor_a", { ...asked({} as ActorSpec), ...set } as Asked<ActorSpec>);
+    return known;
+  };
+
+  test("forgot an acknowledged actor or group is found", () => {
+    expect(forgotten(head(), history({}))).toHaveLength(1);
+    const groups = new History();
+    groups.groups.set("pg_a", asked({} as GroupCreate));
+    expect(forgotten(head(), groups)).toHaveLength(1);
+  });
+  test("brought back what was killed, or what was dead, is found", () => {
+    const row = { actorId: "actor_a", state: "ALIVE", epoch: 3 } as const;
+    expect(forgotten(head(row), history({ ended: "ok" }))).toHaveLength(1);
+    const dead = history({});
+    for (const atMs of [0, WRITTEN_AFTER_MS]) dead.shown([{ ...row, state: "DEAD" } as ActorRow], atMs);
+    expect(forgotten(head(row), dead)).toHaveLength(1);
+  });
+  test("went back to an older epoch is found", () => {
+    const known = history({});
+    known.shown([{ actorId: "actor_a", state: "ALIVE", epoch: 4 } as ActorRow], 0);
+    expect(forgotten(head({ actorId: "actor_a", state: "ALIVE", epoch: 3 }), known)).toHaveLength(1);
+  });
+  test("never acknowledged something may know it or not", () => {
+    expect(forgotten(head(), history({ created: "unknown" }))).toEqual([]);
+  });
+});
+
+function asked<Request>(request: Request): Asked<Request> {
+  return { request, created: "ok", ended: undefined };
+}
