@@ -147,7 +147,7 @@ export class FakePeer implements Peer {
           );
     const fail = (error: WhiprayError): void => reject(error);
     this.#pending.add(fail);
-    this.#run(method, structuredClone(request)).then(resolve, reject);
+    void this.#run(method, structuredClone(request)).then(resolve, reject);
     try {
       return await promise;
     } finally {
