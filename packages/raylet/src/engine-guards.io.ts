@@ -86,7 +86,7 @@ export class EngineGuards implements Guards {
       const child = await processes.spawn({
         command: python,
         args: ["-I", "-S", guardFile],
-        env: { ...env, [CONFIG_VARIABLE]: path, [NODE_MARK]: nodeId, [RAYLET_MARK]: raylet },
+        env: { ...env, WHIPRAY_CLUSTER: cluster, [CONFIG_VARIABLE]: path, [NODE_MARK]: nodeId, [RAYLET_MARK]: raylet },
         cwd: "/",
         log: spec.log,
         ...(spec.pty && { terminal: TERMINAL_SIZE }),

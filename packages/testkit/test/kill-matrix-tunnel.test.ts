@@ -1,0 +1,120 @@
+import { delay, systemClock } from "@whipray/core";
+import { RayScheduler } from "@whipray/scheduler";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Cluster } from "whipray";
+import { describeLeaks } from "../src/leak-check.ts";
+import type { RealCluster } from "../src/real-cluster.io.ts";
+import { until } from "./outside.ts";
+import { connectTo, PATIENCE_MS, Rank, type Stage, startStage } from "./stage.ts";
+import { Tunnel } from "./tunnel.ts";
+
+// A driver that reaches the cluster through one tunnel to the head's port; raylets have no port at all.
+const TEST_MS = 60_000;
+const CUT_MS = 3_000;
+const MIB = 2 ** 20;
+let real: RealCluster;
+let tunnel: Tunnel;
+let cluster: Cluster;
+let stage: Stage;
+
+beforeAll(async () => {
+  real = await startStage({ port: false });
+}, TEST_MS);
+
+beforeEach(async () => {
+  tunnel = await Tunnel.to(real.address);
+  cluster = await connectTo(real, tunnel.address);
+  stage = { real, cluster, scheduler: new RayScheduler({ cluster, destroyTimeoutMs: 2_000 }) };
+}, TEST_MS);
+
+afterEach(async (context) => {
+  if (context.task.result?.state === "fail") console.error(real.logs());
+  await stage.scheduler[Symbol.asyncDispose]();
+  await cluster.close();
+  await tunnel[Symbol.asyncDispose]();
+}, TEST_MS);
+
+afterAll(async () => {
+  expect(describeLeaks((await real?.stop()) ?? [])).toBe("");
+}, TEST_MS);
+
+test(
+  "through one tunnel to the head: workers on both nodes, calls, 64 MiB, a stream",
+  async () => {
+    expect((await cluster.nodes()).map(({ url }) => url)).toEqual([undefined, undefined]);
+    const ranks = [await Rank.start(stage, "near", "near"), await Rank.start(stage, "far", "far")];
+    expect(await Promise.all(ranks.map((rank) => rank.call("echo", [rank.id])))).toEqual(["near/0", "far/0"]);
+    expect(await ranks[1]!.call("size", [new Uint8Array(64 * MIB)])).toBe(64 * MIB);
+    const items: unknown[] = [];
+    for await (const item of ranks[1]!.stream("count_to", [100])) items.push(item);
+    expect(items).toEqual(Array.from({ length: 100 }, (_, index) => index));
+    expect(tunnel.open).toBeGreaterThan(0);
+  },
+  TEST_MS,
+);
+
+test(
+  "P9: the tunnel is cut for 3 s in the middle of calls and of a stream: each runs exactly once, and returns",
+  async () => {
+    const rank = await Rank.start(stage, "far", "far");
+    const streaming = await Rank.start(stage, "near", "near");
+    const items: unknown[] = [];
+    const stream = (async () => {
+      for await (const item of streaming.stream("count_to", [100, 0.02])) items.push(item);
+    })();
+    await until("the stream has begun", PATIENCE_MS, () => items.length > 2);
+    const { outcome } = await rank.running(1, "running");
+    // Some wait on the wire, some in the engine's queue, while the cut comes.
+    const before = Array.from({ length: 50 }, (_, index) => rank.call("record", [`before-${index}`]));
+    const large = rank.call("size", [new Uint8Array(16 * MIB)]);
+    await delay(systemClock, 5);
+    tunnel.cut();
+    const during = Array.from({ length: 50 }, (_, index) => rank.call("record", [`during-${index}`]));
+    await delay(systemClock, CUT_MS);
+    expect(tunnel.refused).toBeGreaterThan(0);
+    tunnel.restore();
+    const tokens = ["before", "during"].flatMap((when) => Array.from({ length: 50 }, (_, index) => `${when}-${index}`));
+    expect(await outcome).toBe("running");
+    expect(await Promise.all([...before, ...during])).toEqual(tokens);
+    expect(await large).toBe(16 * MIB);
+    await stream;
+    expect(items).toEqual(Array.from({ length: 100 }, (_, index) => index));
+    expect(await rank.call("tokens")).toEqual(["running", ...tokens]);
+  },
+  TEST_MS,
+);
+
+test(
+  "F15, P11: a call whose deadline comes while the tunnel is cut ends then; the node stays, and the next call works",
+  async () => {
+    const rank = await Rank.start(stage, "far", "far");
+    tunnel.cut();
+    const cutAt = systemClock.now();
+    const failed = await rank.call("echo", [1], { timeoutMs: 1_000 }).catch((error: unknown) => error);
+    expect(systemClock.now() - cutAt).toBeGreaterThanOrEqual(990);
+    expect(failed).toMatchObject({ name: "EngineCallError", details: { code: "DEADLINE_EXCEEDED" } });
+    tunnel.restore();
+    expect(await rank.call("echo", [2])).toBe(2);
+    expect((await cluster.nodes()).map(({ state }) => state)).toEqual(["ALIVE", "ALIVE"]);
+  },
+  TEST_MS,
+);
+
+test(
+  "a worker that is stopped while 64 MiB go to it through the tunnel does not hold up a call to another one on its node",
+  async () => {
+    const stalled = await Rank.start(stage, "stalled", "far");
+    const other = await Rank.start(stage, "other", "far");
+    process.kill(stalled.worker, "SIGSTOP");
+    let finished = false;
+    const large = stalled.call("size", [new Uint8Array(64 * MIB)]).finally(() => {
+      finished = true;
+    });
+    for (let index = 0; index < 50; index++) expect(await other.call("echo", [index])).toBe(index);
+    expect(await other.call("size", [new Uint8Array(8 * MIB)])).toBe(8 * MIB);
+    expect(finished).toBe(false);
+    process.kill(stalled.worker, "SIGCONT");
+    expect(await large).toBe(64 * MIB);
+  },
+  TEST_MS,
+);

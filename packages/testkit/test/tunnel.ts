@@ -1,0 +1,68 @@
+import { connect, createServer, type Server, type Socket } from "node:net";
+
+/** One TCP tunnel to a port, which a test can cut. */
+export class Tunnel implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #cut = false;
+  #refused = 0;
+
+  private constructor(target: number) {
+    this.#server = createServer((inner) => {
+      if (this.#cut) {
+        this.#refused++;
+        inner.destroy();
+        return;
+      }
+      const outer = connect(target, "127.0.0.1");
+      for (const [socket, twin] of [
+        [inner, outer],
+        [outer, inner],
+      ] as const) {
+        this.#sockets.add(socket);
+        socket.on("error", () => {}); // its close tells
+        socket.on("close", () => {
+          this.#sockets.delete(socket);
+          twin.destroy();
+        });
+        socket.pipe(twin);
+      }
+    });
+  }
+
+  static async to(address: string): Promise<Tunnel> {
+    const tunnel = new Tunnel(Number(new URL(`ws://${address}`).port));
+    await new Promise<void>((resolve) => tunnel.#server.listen(0, "127.0.0.1", resolve));
+    return tunnel;
+  }
+
+  get address(): string {
+    const address = this.#server.address();
+    return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  }
+
+  /** Connections that go through it. */
+  get open(): number {
+    return this.#sockets.size / 2;
+  }
+
+  /** Tries while it was cut. */
+  get refused(): number {
+    return this.#refused;
+  }
+
+  /** Resets what goes through, and whoever comes. */
+  cut(): void {
+    this.#cut = true;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  restore(): void {
+    this.#cut = false;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}
