@@ -11,7 +11,7 @@ export interface Program {
   says: RegExp;
 }
 
-const whipray = "npx --no-install whipray";
+const whipray = "npx --no-install --loglevel=error whipray";
 const OK = /^ok\n$/;
 
 /** All that must work from the installed packages, on every Node that is supported. Whoever prints more than "ok" fails. */
