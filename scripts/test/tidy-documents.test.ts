@@ -57,6 +57,8 @@ describe("promises", () => {
     expect(messages({})).toEqual([]);
     expect(messages({ P1: `\`${proof} › it"s kept\``, D2: `\`${proof} › a group › it"s kept\`` })).toEqual([]);
     expect(messages({ P2: "`packages/engine/python/tests/test_y.py › TestHost › test_z`" })).toEqual([]);
+    expect(messages({ P3: `\`${proof} › with \${x}\`` })).toEqual([]);
+    expect(messages({ P3: `\`${proof} › without \${x}\`` })).toHaveLength(1);
   });
 
   test("a named file or test that does not exist is found", () => {
