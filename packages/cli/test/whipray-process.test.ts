@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -142,3 +142,29 @@ test(
   },
   TEST_MS,
 );
+
+test(
+  "SIGKILL of the head: start --head brings it back, and the raylet of this machine goes on as the only one",
+  async () => {
+    const [before, ...others] = await livingNodes();
+    expect(others).toEqual([]);
+    process.kill(JSON.parse(readFileSync(join(run, "daemons/head.json"), "utf8")).pid, "SIGKILL");
+    await until("the head is gone", async () => (await whipray("status")).code === 5);
+    const again = await whipray("start", "--head", "--port", "0", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject({ clusterId: started.clusterId, nodeId: before?.id });
+    expect(again.stderr).toContain("goes on with what it runs");
+    await until("the raylet is back", async () => (await livingNodes()).some(({ pid }) => pid === before?.pid));
+    expect(await livingNodes()).toHaveLength(1);
+  },
+  TEST_MS,
+);
+
+async function livingNodes(): Promise<{ id: string; pid: number; state: string }[]> {
+  const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
+  return nodes.filter(({ state }: { state: string }) => state === "ALIVE");
+}
+
+async function until(what: string, holds: () => Promise<boolean>, limitMs = 20_000): Promise<void> {
+  const end = performance.now() + limitMs;
+  while (!(await holds())) if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
+}

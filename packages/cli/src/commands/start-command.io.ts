@@ -49,15 +49,20 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
   daemons.writeToken(tokens.driver, places.token);
   daemons.writeFileAtomic(places.joinToken, `${joinString}\n`);
   daemons.writeFileAtomic(places.address, `${local}\n`);
-  let raylet: daemons.LaunchedDaemon;
+  const left = livingRaylet(clusterId, context);
+  let raylet: daemons.LaunchedDaemon | undefined;
   try {
-    raylet = await startRaylet(local, { clusterId, token: tokens.raylet }, flags, context);
+    if (!left) raylet = await startRaylet(local, { clusterId, token: tokens.raylet }, flags, context);
   } catch (error) {
     head.child.kill("SIGTERM");
     throw error;
   }
   const address = new URL(local).host;
-  const nodeId = raylet.state?.nodeId;
+  const nodeId = left?.nodeId ?? raylet?.state?.nodeId;
+  if (left)
+    output.say(
+      `The raylet of this machine (pid ${left.pid}) goes on with what it runs; resource flags do not apply to it.`,
+    );
   if (flags.json) {
     output.json({ address, clusterId, nodeId, tokenFile: places.token, joinTokenFile: places.joinToken, directory });
   } else {
@@ -77,7 +82,13 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
       output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
     }
   }
-  return [raylet, head];
+  return raylet ? [raylet, head] : [head];
+}
+
+/** A raylet of this cluster that outlived its head: a second one would offer this machine's resources twice. */
+function livingRaylet(clusterId: string, { places }: CommandContext): daemons.DaemonState | undefined {
+  const known = daemons.listDaemons(places.daemons).map(({ state }) => state);
+  return known.find((state) => state.kind === "raylet" && state.clusterId === clusterId && daemons.daemonRuns(state));
 }
 
 async function joinHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
