@@ -6,6 +6,7 @@ import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
 import { until } from "./outside.ts";
 import { connectTo, PATIENCE_MS, Rank, type Stage, startStage } from "./stage.ts";
+import { stalledReceiver } from "./stalled-receiver.ts";
 import { Tunnel } from "./tunnel.ts";
 
 // A driver that reaches the cluster through one tunnel to the head's port; raylets have no port at all.
@@ -102,19 +103,6 @@ test(
 
 test(
   "a worker that is stopped while 64 MiB go to it through the tunnel does not hold up a call to another one on its node",
-  async () => {
-    const stalled = await Rank.start(stage, "stalled", "far");
-    const other = await Rank.start(stage, "other", "far");
-    process.kill(stalled.worker, "SIGSTOP");
-    let finished = false;
-    const large = stalled.call("size", [new Uint8Array(64 * MIB)]).finally(() => {
-      finished = true;
-    });
-    for (let index = 0; index < 50; index++) expect(await other.call("echo", [index])).toBe(index);
-    expect(await other.call("size", [new Uint8Array(8 * MIB)])).toBe(8 * MIB);
-    expect(finished).toBe(false);
-    process.kill(stalled.worker, "SIGCONT");
-    expect(await large).toBe(64 * MIB);
-  },
+  () => stalledReceiver(stage),
   TEST_MS,
 );
