@@ -194,4 +194,21 @@ describe("P11: every call ends", () => {
     expect(aborted).toBe(true);
     await expect(pending).rejects.toBeInstanceOf(WhiprayError);
   });
+
+  test("a second process under the same address: calls of the first one end, and it can come back", async () => {
+    const { clock, endpoint } = net();
+    const server = endpoint("head/head", "head");
+    server.onCall((call) => {
+      if (call.method === "now") call.reply(call.parts);
+    });
+    const first = endpoint("node_a/raylet", "raylet").connect({ ...to("head/head"), restarts: true });
+    await run(clock, first.call("now", text("1")));
+    const pending = first.call("never", []);
+    pending.catch(() => {});
+    await clock.run(10);
+    const second = endpoint("node_a/raylet2", "raylet", { address: "node_a/raylet" }).connect(to("head/head"));
+    expect(readText(await run(clock, second.call("now", text("2"))))).toBe("2");
+    await expect(run(clock, pending, 5_000)).rejects.toMatchObject({ code: "OUTCOME_UNKNOWN" });
+    expect(readText(await run(clock, first.call("now", text("3")), 5_000))).toBe("3");
+  });
 });
