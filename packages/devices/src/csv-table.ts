@@ -1,17 +1,10 @@
+import { byteSize } from "./byte-size.ts";
 import { decimalNumber, toolLines } from "./tool-lines.ts";
 import { quote, type WarningList } from "./warning-list.ts";
 
 /** Values that mean "the device does not tell". */
 const ABSENT = /^\[?(n\/a|not supported|not available|unknown|none|-|)\]?$/i;
 const HEADER_CELL = /^([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*)(?:\s*\[([^\]]{1,16})\])?$/;
-const BYTES_OF_UNIT: Readonly<Record<string, number>> = {
-  B: 1,
-  KiB: 1_024,
-  MiB: 1_048_576,
-  GiB: 1_073_741_824,
-  MB: 1_048_576,
-  GB: 1_073_741_824,
-};
 
 /** One row of a `--format=csv` table, read by the names of its header. */
 export class CsvRow {
@@ -40,10 +33,7 @@ export class CsvRow {
   /** A memory size; the unit stands in the cell, or with `nounits` in the header. */
   bytes(name: string): number | undefined {
     const cell = this.#cells.get(name);
-    const amount = this.number(name);
-    if (!cell || amount === undefined || amount < 0) return undefined;
-    const factor = BYTES_OF_UNIT[cell.text.split(/\s+/)[1] ?? cell.unit ?? ""];
-    return factor === undefined ? undefined : Math.round(amount * factor);
+    return cell && byteSize(this.text(name), cell.unit);
   }
 
   /** Every cell as printed. */
@@ -60,18 +50,31 @@ export interface CsvTable {
   readonly others: readonly string[];
 }
 
+export interface CsvOptions {
+  /** The last column is text with commas of its own, such as the name of a process. */
+  readonly lastTakesRest?: boolean;
+}
+
 /**
  * Reads the table that `nvidia-smi --query-gpu=… --format=csv` and the tools modelled on it print: a header of names with
  * units in brackets, then one line per device. `expected` are header names, of which one must be there (a printed name may
  * differ from the queried one: `clocks.sm` prints `clocks.current.sm [MHz]`).
  */
-export function parseCsvTable(text: string, expected: readonly string[], warnings: WarningList): CsvTable {
+export function parseCsvTable(
+  text: string,
+  expected: readonly string[],
+  warnings: WarningList,
+  { lastTakesRest = false }: CsvOptions = {},
+): CsvTable {
   let header: { name: string; unit: string | undefined }[] | undefined;
   const rows: CsvRow[] = [];
   const others: string[] = [];
   for (const line of toolLines(text, warnings)) {
     if (line.trim() === "") continue;
     const cells = line.split(",").map((cell) => cell.trim());
+    if (header && lastTakesRest && cells.length > header.length) {
+      cells.push(cells.splice(header.length - 1).join(", "));
+    }
     if (!header) {
       header = headerOf(cells, expected);
       if (!header) others.push(line.trim());

@@ -1,6 +1,7 @@
 import { DEVICE_RESOURCES, WhiprayError } from "@whipray/core";
 import { type Device, lockNameOf } from "./device.ts";
 import type { Fingerprint } from "./fingerprint.ts";
+import type { DeviceLink } from "./link.ts";
 import type { DevicePlugin } from "./plugin.ts";
 import type { Environment, Probe } from "./probe.ts";
 import { DEVICE_LIMIT } from "./tool-lines.ts";
@@ -27,6 +28,8 @@ export interface NodeDevices {
   readonly devices: readonly Device[];
   /** Devices by resource; names without devices are absent. */
   readonly counts: Readonly<Record<string, number>>;
+  /** Links between `devices`, each pair once. */
+  readonly links: readonly DeviceLink[];
   /** One for each plugin, also for those that found nothing or failed. */
   readonly fingerprints: readonly Fingerprint[];
   readonly warnings: readonly string[];
@@ -59,19 +62,25 @@ export async function detectDevices(options: DetectOptions): Promise<NodeDevices
   for (const [at, plugin] of plugins.entries()) {
     const [list, fingerprint] = [lists[at], fingerprints[at]!];
     offers.push({ plugin, fingerprint, list, devices: offered(plugin, fingerprint, environment) });
-    const said = [...warningsOf(plugin, fingerprint, list), ...replacedVariables(plugin, environment)];
-    warnings.push(...said.map((warning) => `${plugin.vendor}: ${warning}`));
+  }
+  for (const offer of offers) {
+    const said = [...warningsOf(offer, offers), ...replacedVariables(offer, environment)];
+    warnings.push(...said.map((warning) => `${offer.plugin.vendor}: ${warning}`));
   }
   const devices: Device[] = [];
   for (const resource of new Set([...plugins.map((plugin) => plugin.resource), ...Object.keys(declared)])) {
     const mine = offers.filter(({ plugin }) => plugin.resource === resource);
     const found = mine.flatMap((offer) => offer.devices);
     const count = Object.hasOwn(declared, resource) ? declared[resource] : undefined;
-    devices.push(...(count === undefined ? found : declare(resource, count, mine, nodeName, environment, warnings)));
+    devices.push(...(count === undefined ? found : declare(resource, count, mine, nodeName, warnings)));
   }
   const counts: Record<string, number> = {};
   for (const { resource } of devices) counts[resource] = (counts[resource] ?? 0) + 1;
-  return { devices, counts, fingerprints, warnings };
+  const offering = new Set(devices.map((device) => device.uuid));
+  const links = fingerprints
+    .flatMap((fingerprint) => fingerprint.links)
+    .filter(({ from, to }) => offering.has(from) && offering.has(to));
+  return { devices, counts, links, fingerprints, warnings };
 }
 
 function checkDeclared(resource: string, count: number): void {
@@ -89,38 +98,60 @@ function checkDeclared(resource: string, count: number): void {
 
 /** Where nothing was found the list cannot be checked against devices: a leftover variable on a CPU machine is harmless. */
 function offered(plugin: DevicePlugin, fingerprint: Fingerprint, environment: Environment): Device[] {
-  return fingerprint.state === "ok" ? selectVisible(plugin, fingerprint, environment) : [];
+  if (fingerprint.state !== "ok") return [];
+  plugin.checkNode?.(environment);
+  return selectVisible(plugin, fingerprint, environment);
 }
 
-function warningsOf(plugin: DevicePlugin, fingerprint: Fingerprint, list: Offer["list"]): string[] {
+function warningsOf({ plugin, fingerprint, list }: Offer, offers: readonly Offer[]): string[] {
   const { state, error, warnings } = fingerprint;
   if (state === "unknown") return [`devices are not known, since the probe failed: ${error?.message}`, ...warnings];
   if (state === "ok" || !list || list.length === 0) return [...warnings];
+  // Vendors share variables: one warning, and none where the list is another vendor's.
+  const sharing = offers.filter((other) => other.plugin.visibilityVariable === plugin.visibilityVariable);
+  if (sharing[0]!.plugin !== plugin || sharing.some((other) => other.fingerprint.state !== "none"))
+    return [...warnings];
   return [...warnings, `${plugin.visibilityVariable}=${list.join(",")} is set, but this machine has no such device`];
 }
 
 /** Variables of the node, other than the visible list, that its processes get with another value. */
-function replacedVariables(plugin: DevicePlugin, environment: Environment): string[] {
+function replacedVariables({ plugin, fingerprint }: Offer, environment: Environment): string[] {
+  if (fingerprint.state === "none") return [];
   return Object.entries(plugin.visibility({ granted: [], nodeEnvironment: environment }))
-    .filter(([name]) => name !== plugin.visibilityVariable && environment[name] !== undefined)
+    .filter(([name, value]) => name !== plugin.visibilityVariable && value !== "" && environment[name] !== undefined)
     .filter(([name, value]) => environment[name] !== value)
     .map(([name, value]) => `${name}=${environment[name]} of this node is replaced by ${value}`);
+}
+
+/**
+ * Whose devices and lists a declared count is about. Several vendors have the same resource, but a node that declares
+ * GPUs means those that it has, else those that could not be looked at, else those that it lists.
+ */
+function relevantOffers(offers: readonly Offer[]): readonly Offer[] {
+  const found = offers.filter(({ fingerprint }) => fingerprint.state === "ok");
+  if (found.length > 0) return found;
+  const failed = offers.filter(({ fingerprint }) => fingerprint.state === "unknown");
+  if (failed.length > 0) {
+    const variables = failed.map(({ plugin }) => plugin.visibilityVariable);
+    return failed.filter(({ plugin }, at) => variables.indexOf(plugin.visibilityVariable) === at);
+  }
+  return offers.filter(({ list }) => list !== undefined).slice(0, 1);
 }
 
 function declare(
   resource: string,
   count: number,
-  offers: readonly Offer[],
+  all: readonly Offer[],
   nodeName: string,
-  environment: Environment,
   warnings: string[],
 ): Device[] {
+  const offers = relevantOffers(all);
   const found = offers.flatMap((offer) => offer.devices);
   const lists = offers.filter(({ list }) => list !== undefined);
   const visible = lists.length === 0 ? undefined : lists.flatMap(({ list }) => list!);
   // A vendor without a list limits nothing by itself, but its devices count beside the listed ones.
   const unlisted = offers.filter(({ list }) => list === undefined).flatMap((offer) => offer.devices).length;
-  if (visible && count > visible.length + unlisted) throw exceeds(resource, count, lists, environment);
+  if (visible && count > visible.length + unlisted) throw exceeds(resource, count, lists);
   const healthyFirst = [...found].sort((left, right) => rank(left) - rank(right)).slice(0, count);
   const taken = found.filter((device) => healthyFirst.includes(device));
   if (taken.length === count) return taken;
@@ -147,8 +178,8 @@ function rank(device: Device): number {
   return device.health === "unhealthy" ? 1 : 0;
 }
 
-function exceeds(resource: string, count: number, lists: readonly Offer[], environment: Environment): WhiprayError {
-  const shown = lists.map(({ plugin }) => `${plugin.visibilityVariable}="${environment[plugin.visibilityVariable]}"`);
+function exceeds(resource: string, count: number, lists: readonly Offer[]): WhiprayError {
+  const shown = lists.map(({ plugin, list }) => `${plugin.visibilityVariable}="${list!.join(",")}"`);
   const visible = lists.flatMap(({ list }) => list!).length;
   return new WhiprayError({
     code: "DEVICE_COUNT_EXCEEDS_VISIBLE",

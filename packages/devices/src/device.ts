@@ -25,6 +25,8 @@ export interface Device {
   /** `dddd:bb:dd.f`, lower case. */
   readonly pciAddress?: string;
   readonly numaNode?: number;
+  /** CPUs next to the device, as Linux writes lists of them: `0-31,64-95`. */
+  readonly cpuAffinity?: string;
   readonly health: DeviceHealth;
   /** Why the health is not `ok`. */
   readonly healthReason?: string;
@@ -45,12 +47,30 @@ export interface UnusableDevice {
 export interface DeviceStats {
   readonly uuid: string;
   readonly health: DeviceHealth;
+  /** Why the health is not `ok`. */
+  readonly healthReason?: string;
   /** Busy part of the last sample period, 0 to 1. */
   readonly utilization?: number;
   readonly memoryUsedBytes?: number;
   readonly memoryTotalBytes?: number;
   readonly temperatureC?: number;
   readonly powerW?: number;
+  /** Uncorrected memory errors since the driver was loaded. Above 0 the health is `unhealthy`. */
+  readonly eccErrors?: number;
+  /** NVIDIA's error numbers of this device in the kernel's log that call for a quarantine: 48, 63, 79, 94, 95. */
+  readonly xids?: readonly number[];
+}
+
+/** A process that uses a device, as the vendor's driver counts it: it need not be one of ours. */
+export interface DeviceProcess {
+  /** Of the device. */
+  readonly uuid: string;
+  /** In the namespace of the driver's host: inside a container it may mean nothing or another process. */
+  readonly pid: number;
+  /** As the tool prints it. */
+  readonly name?: string;
+  /** Device memory of this process. */
+  readonly memoryUsedBytes?: number;
 }
 
 /** A file name may have 255 bytes; the lock's folder and ending are not ours. */

@@ -1,4 +1,5 @@
-import type { Device, DeviceStats, UnusableDevice } from "./device.ts";
+import type { Device, DeviceProcess, DeviceStats, UnusableDevice } from "./device.ts";
+import type { DeviceLink } from "./link.ts";
 
 /**
  * `ok`: the list is what this machine has. `none`: the machine surely has no device of this vendor.
@@ -8,7 +9,7 @@ export type FingerprintState = "ok" | "none" | "unknown";
 
 /** Why a probe failed. Plain data, since it is shown far from here. */
 export interface ProbeFailure {
-  /** `PROBE_TIMEOUT`, `PROBE_OUTPUT_LIMIT`, `PROBE_ABORTED`, `PROBE_STUCK`, `PROBE_FAILED`, `PROBE_MISSING`, `PROBE_UNREADABLE`. */
+  /** `PROBE_TIMEOUT`, `PROBE_OUTPUT_LIMIT`, `PROBE_ABORTED`, `PROBE_STUCK`, `PROBE_FAILED`, `PROBE_MISSING`, `PROBE_UNREADABLE`, `PROBE_UNSUPPORTED`. */
   readonly code: string;
   readonly message: string;
 }
@@ -22,6 +23,8 @@ export interface Fingerprint {
   /** Parts of split devices (MIG). Granted only where the node's own visible list names them. */
   readonly partitions: readonly Device[];
   readonly unusable: readonly UnusableDevice[];
+  /** Links between `devices`, each pair once. Empty where the tool does not tell. */
+  readonly links: readonly DeviceLink[];
   readonly warnings: readonly string[];
   /** The tool that was asked, as it was called: `nvidia-smi`. */
   readonly tool: string;
@@ -38,6 +41,18 @@ export interface Fingerprint {
 export interface StatsReport {
   readonly state: "ok" | "unknown";
   readonly stats: readonly DeviceStats[];
+  readonly warnings: readonly string[];
+  readonly elapsedMs: number;
+  readonly error?: ProbeFailure;
+}
+
+/**
+ * What `processes` found. `unknown`: this vendor's tool cannot tell, or the probe failed, and `error` says which; it never
+ * means that nobody uses the devices.
+ */
+export interface ProcessReport {
+  readonly state: "ok" | "unknown";
+  readonly processes: readonly DeviceProcess[];
   readonly warnings: readonly string[];
   readonly elapsedMs: number;
   readonly error?: ProbeFailure;
@@ -62,7 +77,14 @@ export function refreshFingerprint(previous: Fingerprint, next: Fingerprint): Fi
   const devices = withLost(previous.devices, next.devices, next.tool);
   const partitions = withLost(previous.partitions, next.partitions, next.tool);
   if (devices.length === 0 && partitions.length === 0) return next;
-  return { ...next, state: "ok", devices, partitions };
+  const now = new Map(devices.map((device) => [device.lockName, device.uuid]));
+  const renamed = new Map(next.devices.map((device) => [device.uuid, now.get(device.lockName) ?? device.uuid]));
+  const links = next.links.map(({ from, to, ...link }) => ({
+    from: renamed.get(from) ?? from,
+    to: renamed.get(to) ?? to,
+    ...link,
+  }));
+  return { ...next, state: "ok", devices, partitions, links };
 }
 
 /** The lock name tells devices apart, since it is the same also after a look that knew less of the identity (Ascend). */

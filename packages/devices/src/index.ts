@@ -1,12 +1,22 @@
 export { DECLARED_LIMIT, type DetectOptions, detectDevices, type NodeDevices } from "./detect.ts";
-export { type Device, type DeviceHealth, type DeviceStats, lockNameOf, type UnusableDevice } from "./device.ts";
+export {
+  type Device,
+  type DeviceHealth,
+  type DeviceProcess,
+  type DeviceStats,
+  lockNameOf,
+  type UnusableDevice,
+} from "./device.ts";
+export { fakeMachine, fakeMachineNames } from "./fake-machine.ts";
 export {
   type Fingerprint,
   type FingerprintState,
   type ProbeFailure,
+  type ProcessReport,
   refreshFingerprint,
   type StatsReport,
 } from "./fingerprint.ts";
+export { type DeviceLink, type LinkKind, linkScore } from "./link.ts";
 export type { DevicePlugin, VisibilityRequest } from "./plugin.ts";
 export { PROBE_KILL_GRACE_MS, type SystemProbeOptions, systemProbe } from "./probe.io.ts";
 export {

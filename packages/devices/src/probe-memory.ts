@@ -3,8 +3,12 @@ import type { DeviceFile, Listing, Probe, ProbeOutcome } from "./probe.ts";
 /** What a tool of the imagined machine does: its output after exit code 0, or an outcome of any kind. */
 export type ToolStory = string | Partial<ProbeOutcome>;
 
-/** A machine that exists in a test only. */
+/** A machine that exists in memory only. */
 export interface MemoryMachine {
+  /** Default `imagined`. */
+  readonly machine?: string;
+  /** Default false: as if it were a real machine. */
+  readonly imagined?: boolean;
   /** Tool name → what it does with these arguments. A tool that is absent is missing from the PATH. */
   readonly tools?: Readonly<Record<string, ToolStory | ((args: readonly string[]) => ToolStory)>>;
   /** Folder → its entries; plain names are character files. `null`: the folder cannot be read. */
@@ -18,10 +22,18 @@ export interface MemoryProbe extends Probe {
   readonly calls: (readonly string[])[];
 }
 
-export function memoryProbe({ tools = {}, folders = {}, files = {} }: MemoryMachine): MemoryProbe {
+export function memoryProbe({
+  machine = "imagined",
+  imagined = false,
+  tools = {},
+  folders = {},
+  files = {},
+}: MemoryMachine): MemoryProbe {
   const calls: (readonly string[])[] = [];
   return {
     calls,
+    machine,
+    imagined,
     async run(argv, signal) {
       calls.push(argv);
       const [tool, ...args] = argv;

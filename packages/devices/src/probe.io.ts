@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants, type Dirent } from "node:fs";
 import { access, open, readdir, stat } from "node:fs/promises";
+import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { type Clock, systemClock } from "@whipray/core";
 import {
@@ -23,6 +24,8 @@ const PIPE_GRACE_MS = 500;
 const STDERR_LIMIT_BYTES = 65_536;
 
 export interface SystemProbeOptions {
+  /** Default: the host's name. */
+  readonly machine?: string;
   /** Folder that stands for `/` in `list` and `read`. Default `/`. */
   readonly root?: string;
   /** What tools inherit (npu-smi needs LD_LIBRARY_PATH); its PATH is searched. Default: this process's environment. */
@@ -42,6 +45,7 @@ export function systemProbe(options: SystemProbeOptions = {}): Probe {
 }
 
 class SystemProbe implements Probe {
+  readonly machine: string;
   readonly #root: string;
   readonly #environment: Environment;
   readonly #limitMs: number;
@@ -53,6 +57,7 @@ class SystemProbe implements Probe {
   readonly #stuck = new Map<string, ChildProcess>();
 
   constructor(options: SystemProbeOptions) {
+    this.machine = options.machine ?? hostname();
     this.#root = options.root ?? "/";
     this.#environment = options.environment ?? process.env;
     this.#limitMs = options.limitMs ?? PROBE_LIMIT_MS;

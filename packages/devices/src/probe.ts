@@ -41,6 +41,10 @@ export interface Listing {
  * machine fits into a test. No method throws or rejects.
  */
 export interface Probe {
+  /** Name of the machine, part of the identity of devices that have none of their own. */
+  readonly machine: string;
+  /** The machine exists in a test or for trying out: even the locks of its devices must not meet those of real ones. */
+  readonly imagined?: boolean;
   /**
    * Runs a tool, argv only, no shell, in the C locale. It is killed at the time limit, at the output limit and when
    * `signal` aborts; the answer comes then, also when the tool cannot die.

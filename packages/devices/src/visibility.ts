@@ -48,23 +48,27 @@ export function isNoset(
 export function deviceVariables(plugins: readonly DevicePlugin[], request: VisibilityRequest): Record<string, string> {
   const variables: Record<string, string> = {};
   const granting = new Map<string, DevicePlugin>();
-  for (const plugin of plugins) {
-    const granted = request.granted.filter((device) => pluginFor(plugins, device) === plugin);
-    for (const [name, value] of Object.entries(plugin.visibility({ ...request, granted }))) {
+  const grants = plugins.map((plugin) => request.granted.filter((device) => pluginFor(plugins, device) === plugin));
+  for (const [at, plugin] of plugins.entries()) {
+    if (grants[at]!.length === 0) continue;
+    for (const [name, value] of Object.entries(plugin.visibility({ ...request, granted: grants[at]! }))) {
       const other = granting.get(name);
-      if (granted.length === 0) {
-        if (!other) variables[name] = value;
-      } else if (other && variables[name] !== value) {
+      if (other && variables[name] !== value) {
         throw new WhiprayError({
           code: "DEVICE_VARIABLE_CONFLICT",
           message: `devices of ${other.vendor} and ${plugin.vendor} cannot be granted to one process: both are shown by ${name}`,
           details: { variable: name, vendors: [other.vendor, plugin.vendor] },
         });
-      } else {
-        variables[name] = value;
-        granting.set(name, plugin);
       }
+      variables[name] = value;
+      granting.set(name, plugin);
     }
+  }
+  for (const [at, plugin] of plugins.entries()) {
+    // What hides one vendor's devices below a shared variable would hide those of the vendor that was granted, too.
+    if (grants[at]!.length > 0 || granting.has(plugin.visibilityVariable ?? "")) continue;
+    for (const [name, value] of Object.entries(plugin.visibility({ ...request, granted: [] })))
+      variables[name] ??= value;
   }
   return variables;
 }

@@ -17,7 +17,7 @@ type VisibleList = readonly string[] | undefined;
  * @throws WhiprayError `INVALID_VISIBLE_DEVICES` for empty, malformed or repeated entries (reliability B41).
  */
 export function visibleListOf(plugin: DevicePlugin, environment: Environment): VisibleList {
-  const value = environment[plugin.visibilityVariable];
+  const value = ownListOf(plugin, environment);
   if (value === undefined) return undefined;
   if (value.trim() === "") return [];
   const entries: string[] = [];
@@ -39,6 +39,11 @@ export function visibleListOf(plugin: DevicePlugin, environment: Environment): V
   return entries;
 }
 
+function ownListOf(plugin: DevicePlugin, environment: Environment): string | undefined {
+  if (plugin.ownList) return plugin.ownList(environment);
+  return plugin.visibilityVariable === undefined ? undefined : environment[plugin.visibilityVariable];
+}
+
 /** What there is to choose from. */
 interface Candidates {
   readonly devices: readonly Device[];
@@ -54,7 +59,7 @@ interface Candidates {
 export function selectVisible(plugin: DevicePlugin, found: Candidates, environment: Environment): Device[] {
   const list = visibleListOf(plugin, environment);
   if (list === undefined) return [...found.devices];
-  const value = environment[plugin.visibilityVariable]!;
+  const value = ownListOf(plugin, environment)!;
   const candidates = [...found.devices, ...found.partitions];
   const chosen: Device[] = [];
   for (const entry of list) {

@@ -3,22 +3,25 @@ import { ascend, memoryProbe, type ToolStory } from "../src/index.ts";
 import { fixture } from "./fixture.ts";
 
 const MB = 1_048_576;
+const matrix = fixture("npu-smi-info-t-topo-2x910B4.txt");
 
 interface NpuMachine {
   readonly numbers: readonly number[];
   readonly map?: ToolStory;
   readonly table?: ToolStory;
   readonly list?: ToolStory;
+  readonly topology?: ToolStory;
 }
 
 /** A machine with these device files, whose npu-smi answers as told and fails otherwise. */
-function machine({ numbers, map, table, list }: NpuMachine) {
+function machine({ numbers, map, table, list, topology = matrix }: NpuMachine) {
   const failure: ToolStory = { exitCode: 255, stdout: "dcmi model initialized failed\n" };
   return memoryProbe({
     folders: { "/dev": ["null", "davinci_manager", ...numbers.map((number) => `davinci${number}`)] },
     files: { "/sys/bus/pci/devices/0000:82:00.0/numa_node": "3\n" },
     tools: {
-      "npu-smi": (args) => ({ "info -m": map, info: table, "info -l": list })[args.join(" ")] ?? failure,
+      "npu-smi": (args) =>
+        ({ "info -m": map, info: table, "info -l": list, "info -t topo": topology })[args.join(" ")] ?? failure,
     },
   });
 }
@@ -31,7 +34,7 @@ test("NPUs are the device files, with card, chip, health, memory and NUMA node f
   expect(found).toMatchObject({ vendor: "ascend", state: "ok", version: "24.1.0", warnings: [] });
   expect(found.devices).toEqual([
     {
-      uuid: "NPU-2-0-0",
+      uuid: "NPU-2-0-0@imagined",
       index: 0,
       resource: "NPU",
       vendor: "ascend",
@@ -40,11 +43,12 @@ test("NPUs are the device files, with card, chip, health, memory and NUMA node f
       memoryBytes: 32_768 * MB,
       pciAddress: "0000:82:00.0",
       numaNode: 3,
+      cpuAffinity: "24-47",
       health: "ok",
       lockName: "NPU-davinci0",
     },
     expect.objectContaining({
-      uuid: "NPU-5-0-1",
+      uuid: "NPU-5-0-1@imagined",
       index: 1,
       health: "unhealthy",
       healthReason: "npu-smi says Health Warning",
@@ -54,23 +58,23 @@ test("NPUs are the device files, with card, chip, health, memory and NUMA node f
 
 test("in a container the device files decide: only their chips, counted from 0", async () => {
   const { devices } = await ascend.fingerprint(machine({ numbers: [1], map, table }));
-  expect(devices.map(({ uuid, index }) => [uuid, index])).toEqual([["NPU-5-0-1", 0]]);
+  expect(devices.map(({ uuid, index }) => [uuid, index])).toEqual([["NPU-5-0-1@imagined", 0]]);
 });
 
 test("a container that numbers its chips anew is matched in order when the counts are equal", async () => {
   const { devices } = await ascend.fingerprint(machine({ numbers: [4, 6], map, table }));
   expect(devices.map(({ uuid, index }) => [uuid, index])).toEqual([
-    ["NPU-2-0-4", 0],
-    ["NPU-5-0-6", 1],
+    ["NPU-2-0-4@imagined", 0],
+    ["NPU-5-0-6@imagined", 1],
   ]);
 });
 
 test("chips that cannot be matched to device files are not guessed", async () => {
   const found = await ascend.fingerprint(machine({ numbers: [4, 6, 7], map, table }));
   expect(found.devices.map(({ uuid, health }) => [uuid, health])).toEqual([
-    ["NPU-davinci4", "unknown"],
-    ["NPU-davinci6", "unknown"],
-    ["NPU-davinci7", "unknown"],
+    ["NPU-davinci4@imagined", "unknown"],
+    ["NPU-davinci6@imagined", "unknown"],
+    ["NPU-davinci7@imagined", "unknown"],
   ]);
   expect(found.warnings.join()).toContain("npu-smi lists 2 chips, /dev has davinci4 davinci6 davinci7");
 });
@@ -80,8 +84,8 @@ test("two dies of a card are two devices; without info -m the table's Phy-ID tel
     machine({ numbers: [6, 7], table: fixture("npu-smi-info-dual-die.txt") }),
   );
   expect(devices.map(({ uuid, index }) => [uuid, index])).toEqual([
-    ["NPU-3-0-6", 0],
-    ["NPU-3-1-7", 1],
+    ["NPU-3-0-6@imagined", 0],
+    ["NPU-3-1-7@imagined", 1],
   ]);
 });
 
@@ -90,8 +94,8 @@ test("with info -l alone the cards are matched in order", async () => {
     machine({ numbers: [0, 1], list: fixture("npu-smi-info-l-2x910B4.txt") }),
   );
   expect(devices.map(({ uuid, health }) => [uuid, health])).toEqual([
-    ["NPU-2-0-0", "unknown"],
-    ["NPU-5-0-1", "unknown"],
+    ["NPU-2-0-0@imagined", "unknown"],
+    ["NPU-5-0-1@imagined", "unknown"],
   ]);
 });
 
@@ -127,8 +131,8 @@ test("F35: a hanging npu-smi or an unreadable /dev means unknown", async () => {
 test("a table that hangs leaves the devices with unknown health", async () => {
   const found = await ascend.fingerprint(machine({ numbers: [0, 1], map, table: { end: "timeout" } }));
   expect(found.devices.map(({ uuid, health }) => [uuid, health])).toEqual([
-    ["NPU-2-0-0", "unknown"],
-    ["NPU-5-0-1", "unknown"],
+    ["NPU-2-0-0@imagined", "unknown"],
+    ["NPU-5-0-1@imagined", "unknown"],
   ]);
   expect(found.warnings).toHaveLength(1);
 });
@@ -138,8 +142,8 @@ test("stats come from the table, by card and chip", async () => {
   const { devices } = await ascend.fingerprint(probe);
   const { stats } = await ascend.stats(probe, devices);
   expect(stats).toMatchObject([
-    { uuid: "NPU-2-0-0", health: "ok", utilization: 0.35, memoryUsedBytes: 30_077 * MB, temperatureC: 37 },
-    { uuid: "NPU-5-0-1", health: "unhealthy", powerW: 85.6 },
+    { uuid: "NPU-2-0-0@imagined", health: "ok", utilization: 0.35, memoryUsedBytes: 30_077 * MB, temperatureC: 37 },
+    { uuid: "NPU-5-0-1@imagined", health: "unhealthy", powerW: 85.6 },
   ]);
   expect(await ascend.stats(machine({ numbers: [0] }), devices)).toMatchObject({
     state: "unknown",

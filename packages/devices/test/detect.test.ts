@@ -3,6 +3,7 @@ import {
   builtinPlugins,
   type DetectOptions,
   detectDevices,
+  deviceVariables,
   fakePlugin,
   type MemoryMachine,
   memoryProbe,
@@ -10,20 +11,23 @@ import {
 } from "../src/index.ts";
 import { fixture } from "./fixture.ts";
 
-const gpus: MemoryMachine = { tools: { "nvidia-smi": fixture("nvidia-smi-query-4xL40S.csv") } };
+const gpus: MemoryMachine = {
+  tools: {
+    "nvidia-smi": ([first]) =>
+      fixture(first === "topo" ? "nvidia-smi-topo-m-4xL40S-pairs.txt" : "nvidia-smi-query-4xL40S.csv"),
+  },
+};
 
 function detect(machine: MemoryMachine, options: Partial<DetectOptions> = {}) {
   const probe = memoryProbe(machine);
   return detectDevices({ plugins: builtinPlugins, probe, environment: {}, nodeName: "node-a", ...options });
 }
 
-test("a machine without accelerators has no devices, no warnings and two sure answers", async () => {
+test("a machine without accelerators has no devices, no warnings and a sure answer of every vendor", async () => {
   const node = await detect({});
-  expect(node).toMatchObject({ devices: [], counts: {}, warnings: [] });
-  expect(node.fingerprints.map(({ vendor, state }) => [vendor, state])).toEqual([
-    ["nvidia", "none"],
-    ["ascend", "none"],
-  ]);
+  expect(node).toMatchObject({ devices: [], counts: {}, links: [], warnings: [] });
+  expect(node.fingerprints.map(({ vendor }) => vendor)).toEqual(builtinPlugins.map(({ vendor }) => vendor));
+  expect(node.fingerprints.filter(({ state }) => state !== "none")).toEqual([]);
 });
 
 test("several families on one node are allowed (ray 4 has at most one)", async () => {
@@ -146,4 +150,53 @@ test("a fake vendor behaves as a plugin: found, counted, limited by the list, br
     [2, "ok"],
     [1, "unhealthy"],
   ]);
+});
+
+describe("vendors that share a resource or a variable", () => {
+  const metax = {
+    "mx-smi": ([first]: readonly string[]) => fixture(first === "-L" ? "mx-smi-L-2xC500.txt" : "mx-smi-2xC500.txt"),
+  };
+
+  test("a list is another vendor's where that vendor has the devices: no warning, no second count", async () => {
+    const node = await detect(gpus, { environment: { CUDA_VISIBLE_DEVICES: "0,1" }, declared: { GPU: 2 } });
+    expect(node).toMatchObject({ counts: { GPU: 2 }, warnings: [] });
+    const environment = { CUDA_VISIBLE_DEVICES: "0,1" };
+    const tooMany = detect(gpus, { environment, declared: { GPU: 3 } });
+    await expect(tooMany).rejects.toMatchObject({ code: "DEVICE_COUNT_EXCEEDS_VISIBLE", details: { visible: 2 } });
+  });
+
+  test("what a batch system sets for every vendor limits only those that are there", async () => {
+    const environment = { CUDA_VISIBLE_DEVICES: "0,1", ROCR_VISIBLE_DEVICES: "0,1", ZE_AFFINITY_MASK: "0,1" };
+    expect((await detect(gpus, { environment })).counts).toEqual({ GPU: 2 });
+    await expect(detect(gpus, { environment, declared: { GPU: 3 } })).rejects.toMatchObject({
+      code: "DEVICE_COUNT_EXCEEDS_VISIBLE",
+    });
+    await expect(detect({}, { environment, declared: { GPU: 3 } })).rejects.toMatchObject({
+      code: "DEVICE_COUNT_EXCEEDS_VISIBLE",
+    });
+  });
+
+  test("a variable that no device answers is told once", async () => {
+    const node = await detect({}, { environment: { CUDA_VISIBLE_DEVICES: "0" } });
+    expect(node.warnings).toEqual(["nvidia: CUDA_VISIBLE_DEVICES=0 is set, but this machine has no such device"]);
+  });
+
+  test("two vendors with one variable are both offered; a process gets those of one", async () => {
+    const node = await detect({ tools: { ...gpus.tools, ...metax } });
+    expect(node.counts).toEqual({ GPU: 5 });
+    const theirs = node.devices.filter(({ vendor }) => vendor === "metax");
+    const nodeEnvironment = {};
+    expect(deviceVariables(builtinPlugins, { granted: theirs, nodeEnvironment })).toMatchObject({
+      CUDA_VISIBLE_DEVICES: "0",
+    });
+    expect(() => deviceVariables(builtinPlugins, { granted: node.devices.slice(3), nodeEnvironment })).toThrow(
+      expect.objectContaining({ code: "DEVICE_VARIABLE_CONFLICT" }),
+    );
+  });
+});
+
+test("links are of offered devices only", async () => {
+  expect((await detect(gpus)).links).toHaveLength(6);
+  const { devices, links } = await detect(gpus, { environment: { CUDA_VISIBLE_DEVICES: "1,0" } });
+  expect(links).toEqual([{ from: devices[1]!.uuid, to: devices[0]!.uuid, kind: "NVLINK", lanes: 4 }]);
 });

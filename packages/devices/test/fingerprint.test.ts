@@ -8,6 +8,7 @@ const look = (state: Fingerprint["state"], indices: number[] = [], more: Partial
   devices: indices.map((index) => fakeDevice("GPU", "n", index)),
   partitions: [],
   unusable: [],
+  links: [],
   warnings: [],
   tool: "nvidia-smi",
   elapsedMs: 1,
@@ -40,6 +41,16 @@ describe("a second look", () => {
     const later = { ...device, uuid: "NPU-davinci0", health: "unknown" as const };
     const refreshed = refreshFingerprint(look("ok", [], { devices: [device] }), look("ok", [], { devices: [later] }));
     expect(refreshed.devices).toEqual([{ ...later, uuid: "NPU-2-0-0" }]);
+  });
+
+  test("links follow the uuid that a device keeps", () => {
+    const seen = fakeDevice("NPU", "n", 0);
+    const told = { ...seen, uuid: "NPU-3-0-0" };
+    const other = fakeDevice("NPU", "n", 1);
+    const links = [{ from: told.uuid, to: other.uuid, kind: "HCCS" as const }];
+    const before = { ...look("ok"), devices: [seen, other] };
+    const after = refreshFingerprint(before, { ...look("ok"), devices: [told, other], links });
+    expect(after.links).toEqual([{ from: seen.uuid, to: other.uuid, kind: "HCCS" }]);
   });
 
   test("after an unknown or empty first look the next one counts as it is", () => {

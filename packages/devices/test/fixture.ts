@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 
 const fixtures = new URL("./fixtures/", import.meta.url);
 const hardware = new URL("../../../../shared/hardware/", import.meta.url);
@@ -6,6 +7,11 @@ const hardware = new URL("../../../../shared/hardware/", import.meta.url);
 /** An own sample of a tool's output. */
 export function fixture(name: string): string {
   return readFileSync(new URL(name, fixtures), "utf8");
+}
+
+/** Where it lies, for a tool that prints it. */
+export function fixturePath(name: string): string {
+  return fileURLToPath(new URL(name, fixtures));
 }
 
 /** Names of all own samples. */

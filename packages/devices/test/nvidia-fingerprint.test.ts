@@ -4,9 +4,11 @@ import { fixture } from "./fixture.ts";
 
 const GIB = 2 ** 30;
 
-/** A machine whose nvidia-smi answers a query and a listing. */
+/** A machine whose nvidia-smi answers a query and a listing, and knows the links of four GPUs. */
 function machine(query: ToolStory, list: ToolStory = { exitCode: 1 }, more: Partial<MemoryMachine> = {}) {
-  return memoryProbe({ ...more, tools: { "nvidia-smi": ([first]) => (first === "-L" ? list : query) } });
+  const topology = fixture("nvidia-smi-topo-m-4xL40S-pairs.txt");
+  const answers: Record<string, ToolStory> = { "-L": list, topo: topology, "-q": { exitCode: 1 } };
+  return memoryProbe({ ...more, tools: { "nvidia-smi": ([first]) => answers[first!] ?? query } });
 }
 
 test("GPUs of a healthy machine are devices with identity, type, memory and NUMA node", async () => {
@@ -33,6 +35,9 @@ test("GPUs of a healthy machine are devices with identity, type, memory and NUMA
     acceleratorType: "L40S",
     memoryBytes: 46_068 * 1_048_576,
     pciAddress: "0000:21:00.0",
+    cpuAffinity: "0-15,32-47",
+    // The kernel says −1, the tool says 0.
+    numaNode: 0,
     health: "ok",
     lockName: "GPU-5a10c0de-0a01-4b1d-9c00-0000000000a0",
   });
@@ -41,7 +46,7 @@ test("GPUs of a healthy machine are devices with identity, type, memory and NUMA
     health: "unhealthy",
     healthReason: "3 uncorrected ECC errors",
   });
-  expect(probe.calls).toHaveLength(1);
+  expect(probe.calls).toHaveLength(2);
 });
 
 test("a GPU in MIG mode is no whole device; its MIG devices are partitions", async () => {

@@ -95,10 +95,37 @@ describe("NOSET flags", () => {
   });
 });
 
+describe.each(
+  builtinPlugins.filter(({ visibilityVariable }) => visibilityVariable).map((one) => [one.vendor, one] as const),
+)("%s", (vendor, plugin) => {
+  const variable = plugin.visibilityVariable!;
+  const device = { ...fakeDevice(plugin.resource, "n", 1), vendor };
+
+  test("the variable is always written: empty for zero devices, the device's own form for one", () => {
+    expect(plugin.visibility({ granted: [], nodeEnvironment: {} })[variable]).toBe("");
+    const shown = plugin.visibility({ granted: [device], nodeEnvironment: {} });
+    expect(shown[variable]).toBe(vendor === "furiosa" ? "npu:1" : "1");
+    expect(plugin.reservedVariables).toEqual(expect.arrayContaining(Object.keys(shown)));
+  });
+
+  test("it is written as the node's own list writes it", () => {
+    const nodeEnvironment = { [variable]: vendor === "furiosa" ? "npu:0,npu:1" : "0,1" };
+    const shown = plugin.visibility({ granted: [device], nodeEnvironment });
+    expect(shown[variable]).toBe(vendor === "furiosa" ? "npu:1" : "1");
+  });
+
+  test("its NOSET flags keep us from writing anything", () => {
+    expect(plugin.nosetVariables).toContain(`RAY_EXPERIMENTAL_NOSET_${variable}`);
+    for (const flag of plugin.nosetVariables) {
+      expect(plugin.visibility({ granted: [device], nodeEnvironment: { [flag]: "1" } })).toEqual({});
+    }
+  });
+});
+
 describe("device variables of all plugins together", () => {
   test("each family shows what was granted and hides the rest", () => {
     const request = { granted: [npu(3), gpu(1), npu(0)], nodeEnvironment: {} };
-    expect(deviceVariables(builtinPlugins, request)).toEqual({
+    expect(deviceVariables([nvidia, ascend], request)).toEqual({
       CUDA_VISIBLE_DEVICES: "1",
       CUDA_DEVICE_ORDER: "PCI_BUS_ID",
       ASCEND_RT_VISIBLE_DEVICES: "0,3",
@@ -138,11 +165,12 @@ describe("device variables of all plugins together", () => {
   });
 
   test("B26: reserved names are known, and an attempt to override one is found", () => {
-    expect(reservedVariables(builtinPlugins)).toEqual([
+    expect(reservedVariables([nvidia, ascend])).toEqual([
       "CUDA_VISIBLE_DEVICES",
       "CUDA_DEVICE_ORDER",
       "ASCEND_RT_VISIBLE_DEVICES",
     ]);
+    expect(new Set(reservedVariables(builtinPlugins)).size).toBe(reservedVariables(builtinPlugins).length);
     const shown = deviceVariables(builtinPlugins, { granted: [gpu(1)], nodeEnvironment: {} });
     const overridden = (user: Record<string, string>) => overriddenVariables(builtinPlugins, user, {}, shown);
     expect(overridden({ CUDA_VISIBLE_DEVICES: "0", FOO: "1" })).toEqual(["CUDA_VISIBLE_DEVICES"]);

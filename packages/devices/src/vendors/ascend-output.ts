@@ -241,11 +241,12 @@ function addOnce<Row>(rows: Map<string, Row>, key: string, row: Row, warnings: W
   else rows.set(key, row);
 }
 
-/** Device numbers of `/dev/davinciN`, ascending. `davinci_manager` is no device. */
+/** Device numbers of `/dev/davinciN`, ascending, at most 256. `davinci_manager` is no device. */
 export function davinciNumbers(names: readonly string[]): number[] {
   return names
     .map((name) => /^davinci(\d{1,4})$/.exec(name)?.[1])
     .filter((digits) => digits !== undefined)
     .map(Number)
-    .sort((left, right) => left - right);
+    .sort((left, right) => left - right)
+    .slice(0, DEVICE_LIMIT);
 }

@@ -1,11 +1,15 @@
-import { type Device, type DeviceStats, lockNameOf } from "../device.ts";
-import type { Fingerprint, StatsReport } from "../fingerprint.ts";
-import { numaNodeOf } from "../pci.ts";
+import type { Device } from "../device.ts";
+import type { Fingerprint } from "../fingerprint.ts";
+import type { DeviceLink } from "../link.ts";
+import { machineIdentity } from "../machine-identity.ts";
+import { placeOf } from "../pci.ts";
 import type { DevicePlugin } from "../plugin.ts";
 import type { Probe, ProbeOutcome } from "../probe.ts";
-import { blankFingerprint, failedStats, failureOf } from "../probe-failure.ts";
+import { blankFingerprint, failureOf } from "../probe-failure.ts";
+import { linksBetween, type MatrixPlace, parseTopologyMatrix } from "../topology-matrix.ts";
 import { isNoset, visibleEntries } from "../visibility.ts";
 import { WarningList } from "../warning-list.ts";
+import { ascendProcesses, ascendStats, npuHealthReason, usageOf } from "./ascend-activity.ts";
 import { davinciNumbers, type NpuTableRow, parseNpuList, parseNpuMap, parseNpuTable } from "./ascend-output.ts";
 
 const TOOL = "npu-smi";
@@ -38,7 +42,8 @@ export const ascend: DevicePlugin = {
     entries.sort((left, right) => Number(left) - Number(right));
     return { ASCEND_RT_VISIBLE_DEVICES: entries.join(",") };
   },
-  stats,
+  stats: ascendStats,
+  processes: ascendProcesses,
 };
 
 async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerprint> {
@@ -56,7 +61,7 @@ async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerpr
   const warnings = new WarningList();
   if (map.end === "missing") {
     warnings.add(`NPUs are known by their device files only: ${map.message}`);
-    const devices = await devicesOf(probe, numbers, undefined, []);
+    const devices = await devicesOf(probe, numbers, undefined, [], signal);
     return { ...blank, state: "ok", devices, warnings: warnings.list() };
   }
   const table = await probe.run([TOOL, "info"], signal);
@@ -64,13 +69,13 @@ async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerpr
   if (table.end !== "exited") warnings.add(`health of NPUs is not known: ${table.message}`);
   else for (const warning of tableWarnings) warnings.add(warning);
   const { chips, elapsedMs } = await chipsOf(probe, numbers, map, rows, warnings, signal);
-  const devices = await devicesOf(probe, numbers, chips, rows);
+  const known = await devicesOf(probe, numbers, chips, rows, signal);
+  // A tool that hung once would hang again, for as long.
+  const topology = await topologyOf(probe, table.end === "exited" ? numbers : [], known, warnings, signal);
   return {
-    ...blank,
-    state: "ok",
-    devices,
-    warnings: warnings.list(),
-    elapsedMs: map.elapsedMs + table.elapsedMs + elapsedMs,
+    ...{ ...blank, state: "ok", links: topology.links, warnings: warnings.list() },
+    devices: known.map((device) => ({ ...topology.places.get(device.uuid), ...device })),
+    elapsedMs: map.elapsedMs + table.elapsedMs + elapsedMs + topology.elapsedMs,
     ...(version && { version }),
   };
 }
@@ -122,58 +127,60 @@ async function devicesOf(
   numbers: readonly number[],
   chips: ReadonlyMap<number, Chip> | undefined,
   rows: readonly NpuTableRow[],
+  signal?: AbortSignal,
 ): Promise<Device[]> {
   const devices: Device[] = [];
   for (const [index, number] of numbers.entries()) {
     const chip = chips?.get(number);
     const row = chip && rows.find(({ card, chip: place }) => card === chip.card && place === chip.chip);
-    const numaNode = row?.pciAddress ? await numaNodeOf(probe, row.pciAddress) : undefined;
+    const memoryBytes = row && (row.memoryTotalBytes ?? (await usageOf(probe, row, signal)).values.memoryTotalBytes);
+    const reason = row && npuHealthReason(row);
     const model = chip?.name || row?.name || "Ascend";
     devices.push({
-      uuid: chip ? `NPU-${chip.card}-${chip.chip}-${number}` : `NPU-davinci${number}`,
+      // The lock by the kernel's number, since that is known also when the tool is not there: one device, one lock.
+      ...machineIdentity(probe, `NPU-davinci${number}`),
+      ...(chip && { uuid: machineIdentity(probe, `NPU-${chip.card}-${chip.chip}-${number}`).uuid }),
       index,
       resource: ascend.resource,
       vendor: ascend.vendor,
       model,
       acceleratorType: ascendAcceleratorType(model),
       health: row?.health ?? "unknown",
-      // The kernel's number, since it is known also when the tool is not there: one device, one lock.
-      lockName: lockNameOf(`NPU-davinci${number}`),
-      ...(row && row.health !== "ok" && { healthReason: `npu-smi says Health ${row.healthText || "nothing"}` }),
-      ...(row?.memoryTotalBytes !== undefined && { memoryBytes: row.memoryTotalBytes }),
-      ...(row?.pciAddress && { pciAddress: row.pciAddress }),
-      ...(numaNode !== undefined && { numaNode }),
+      ...(reason && { healthReason: reason }),
+      ...(memoryBytes !== undefined && { memoryBytes }),
+      ...(await placeOf(probe, row?.pciAddress)),
     });
   }
   return devices;
+}
+
+/** Links of two or more NPUs. Without them the NPUs are there all the same; older tools do not know the question. */
+async function topologyOf(
+  probe: Probe,
+  numbers: readonly number[],
+  devices: readonly Device[],
+  warnings: WarningList,
+  signal?: AbortSignal,
+): Promise<{ links: readonly DeviceLink[]; places: ReadonlyMap<string, MatrixPlace>; elapsedMs: number }> {
+  const places = new Map<string, MatrixPlace>();
+  if (numbers.length < 2) return { links: [], places, elapsedMs: 0 };
+  const { exitCode, stdout, message, elapsedMs } = await probe.run([TOOL, "info", "-t", "topo"], signal);
+  if (exitCode !== 0) warnings.add(`links between NPUs are not known: ${message}`);
+  const matrix = exitCode === 0 ? parseTopologyMatrix(stdout, /^(NPU|Phy-ID)\d{1,4}$/, warnings) : undefined;
+  const names = new Map<string, string>(
+    numbers.flatMap((number, index) =>
+      ["NPU", "Phy-ID"].map((word) => [`${word}${number}`, devices[index]!.uuid] as const),
+    ),
+  );
+  for (const [name, place] of matrix?.places ?? []) {
+    const uuid = names.get(name);
+    if (uuid !== undefined) places.set(uuid, place);
+  }
+  return { links: linksBetween(matrix, names), places, elapsedMs };
 }
 
 /** Name as CANN's `get_soc_name` writes it: `Ascend 910B3` and `910B3` → `Ascend910B3`. */
 export function ascendAcceleratorType(name: string): string {
   const compact = name.replace(/[^A-Za-z0-9._-]+/g, "").slice(0, 57);
   return /^\d/.test(compact) ? `Ascend${compact}` : compact || "Ascend";
-}
-
-async function stats(probe: Probe, devices: readonly Device[], signal?: AbortSignal): Promise<StatsReport> {
-  const outcome = await probe.run([TOOL, "info"], signal);
-  const found = outcome.end === "exited" ? parseNpuTable(outcome.stdout) : undefined;
-  if (!found || found.rows.length === 0) return failedStats(outcome);
-  const rows = devices.flatMap((device) => {
-    const row = found.rows.find(({ card, chip }) => device.uuid.startsWith(`NPU-${card}-${chip}-`));
-    return row ? [statsOf(device.uuid, row)] : [];
-  });
-  return { state: "ok", stats: rows, warnings: found.warnings, elapsedMs: outcome.elapsedMs };
-}
-
-function statsOf(uuid: string, row: NpuTableRow): DeviceStats {
-  const { health, utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW } = row;
-  return {
-    uuid,
-    health,
-    ...(utilization !== undefined && { utilization }),
-    ...(memoryUsedBytes !== undefined && { memoryUsedBytes }),
-    ...(memoryTotalBytes !== undefined && { memoryTotalBytes }),
-    ...(temperatureC !== undefined && { temperatureC }),
-    ...(powerW !== undefined && { powerW }),
-  };
 }

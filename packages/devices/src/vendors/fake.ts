@@ -46,6 +46,9 @@ export function fakePlugin({ nodeName, count, like, health = () => "ok" }: FakeP
       const stats = devices.map(({ uuid, index }) => ({ uuid, health: health(index), utilization: 0 }));
       return { state: "ok", stats, warnings: [], elapsedMs: 0 };
     },
+    async processes() {
+      return { state: "ok", processes: [], warnings: [], elapsedMs: 0 };
+    },
   };
   return plugin;
 }

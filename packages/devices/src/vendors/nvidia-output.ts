@@ -1,6 +1,7 @@
 import { type CsvRow, parseCsvTable } from "../csv-table.ts";
 import type { UnusableDevice } from "../device.ts";
 import { pciAddressOf } from "../pci.ts";
+import type { Probe, ProbeOutcome } from "../probe.ts";
 import { DEVICE_LIMIT, toolLines, wholeNumber } from "../tool-lines.ts";
 import { quote, WarningList } from "../warning-list.ts";
 
@@ -25,6 +26,8 @@ export interface NvidiaMig {
   readonly parent: NvidiaGpu;
   /** `1g.5gb` */
   readonly profile: string;
+  /** Place on its GPU, from 0. */
+  readonly index: number;
 }
 
 export interface NvidiaOutput {
@@ -41,7 +44,7 @@ export interface NvidiaOutput {
 const GPU_UUID = /^GPU-[0-9A-Za-z][0-9A-Za-z-]{3,63}$/;
 const MIG_UUID = /^MIG-(GPU-[0-9A-Za-z-]{4,64}\/\d{1,4}\/\d{1,4}|[0-9A-Za-z][0-9A-Za-z-]{3,63})$/;
 const GPU_LINE = /^GPU (\d{1,4}): (\S.*?) \(UUID: ?([^\s()]+)\)$/;
-const MIG_LINE = /^MIG (\S+) Device \d{1,4}: \(UUID: ?([^\s()]+)\)$/;
+const MIG_LINE = /^MIG (\S+) Device (\d{1,4}): \(UUID: ?([^\s()]+)\)$/;
 const FAULT_LINE = /Unable to determine the device handle for GPU ?(?:(\d{1,3}): )?([0-9A-F]{4,8}:[0-9A-F:.]+): (.*)/i;
 const LOST_CELL = /unknown error|gpu is lost|requires reset|err!/i;
 const TABLE_COLUMNS = ["index", "uuid", "name", "memory.total"];
@@ -153,13 +156,32 @@ export function parseNvidiaList(text: string): NvidiaOutput {
       parent = known ? { uuid: uuid!, index: Number(index), name: name!, unifiedMemory: false } : undefined;
       if (parent) findings.gpus.push(parent);
     } else if (mig) {
-      const [, profile, uuid] = mig;
+      const [, profile, place, uuid] = mig;
       if (!parent) findings.warnings.add(`MIG row without a GPU above it ignored: ${quote(line)}`);
-      else if (findings.admit(uuid!, MIG_UUID)) findings.migs.push({ uuid: uuid!, parent, profile: profile! });
+      else if (findings.admit(uuid!, MIG_UUID)) {
+        findings.migs.push({ uuid: uuid!, parent, profile: profile!, index: Number(place) });
+      }
     } else {
       if (line.startsWith("GPU")) parent = undefined;
       findings.message(line);
     }
   }
   return findings.output();
+}
+
+/**
+ * Runs `nvidia-smi --query-gpu`, for a driver that does not know a field with the next shorter list.
+ * @param fields at least one list.
+ */
+export async function nvidiaTool(
+  probe: Probe,
+  fields: readonly string[],
+  signal?: AbortSignal,
+): Promise<{ outcome: ProbeOutcome; elapsedMs: number }> {
+  const [list, ...shorter] = fields;
+  const outcome = await probe.run(["nvidia-smi", `--query-gpu=${list}`, "--format=csv"], signal);
+  const unknownField = outcome.exitCode !== 0 && /not a valid field/i.test(outcome.stdout + outcome.stderr);
+  if (!unknownField || shorter.length === 0) return { outcome, elapsedMs: outcome.elapsedMs };
+  const again = await nvidiaTool(probe, shorter, signal);
+  return { ...again, elapsedMs: again.elapsedMs + outcome.elapsedMs };
 }

@@ -1,15 +1,20 @@
-import { type Device, type DeviceStats, lockNameOf, type UnusableDevice } from "../device.ts";
-import type { Fingerprint, StatsReport } from "../fingerprint.ts";
-import { numaNodeOf } from "../pci.ts";
+import { type Device, lockNameOf, type UnusableDevice } from "../device.ts";
+import type { Fingerprint } from "../fingerprint.ts";
+import type { DeviceLink } from "../link.ts";
+import { placeOf } from "../pci.ts";
 import type { DevicePlugin } from "../plugin.ts";
 import type { Probe, ProbeOutcome } from "../probe.ts";
-import { blankFingerprint, failedStats, failureOf } from "../probe-failure.ts";
+import { blankFingerprint, failureOf } from "../probe-failure.ts";
+import { linksBetween, type MatrixPlace, parseTopologyMatrix } from "../topology-matrix.ts";
 import { isNoset, visibleEntries } from "../visibility.ts";
 import { WarningList } from "../warning-list.ts";
+import { nvidiaProcesses, nvidiaStats } from "./nvidia-activity.ts";
+import { parseNvidiaXml } from "./nvidia-mig.ts";
 import {
   type NvidiaGpu,
   type NvidiaMig,
   type NvidiaOutput,
+  nvidiaTool,
   parseNvidiaList,
   parseNvidiaQuery,
 } from "./nvidia-output.ts";
@@ -17,7 +22,6 @@ import {
 const TOOL = "nvidia-smi";
 const OLD_DRIVER_QUERY = "index,uuid,name,memory.total,driver_version";
 const QUERY = `${OLD_DRIVER_QUERY},pci.bus_id,mig.mode.current,ecc.errors.uncorrected.volatile.total`;
-const STATS_QUERY = "index,uuid,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw";
 
 /**
  * NVIDIA GPUs by `nvidia-smi`. A GPU in MIG mode is no whole device; its MIG devices are partitions, used where the node's
@@ -45,17 +49,15 @@ export const nvidia: DevicePlugin = {
       CUDA_DEVICE_ORDER: "PCI_BUS_ID",
     };
   },
-  stats,
+  stats: nvidiaStats,
+  processes: nvidiaProcesses,
 };
 
 async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerprint> {
-  let outcome = await query(probe, QUERY, signal);
-  let elapsedMs = outcome.elapsedMs;
+  const asked = await nvidiaTool(probe, [QUERY, OLD_DRIVER_QUERY], signal);
+  const { outcome } = asked;
+  let { elapsedMs } = asked;
   if (outcome.end === "missing") return withoutTool(probe, outcome, blankFingerprint(nvidia.vendor, TOOL, elapsedMs));
-  if (outcome.exitCode !== 0 && /not a valid field/i.test(outcome.stdout + outcome.stderr)) {
-    outcome = await query(probe, OLD_DRIVER_QUERY, signal);
-    elapsedMs += outcome.elapsedMs;
-  }
   const blank = blankFingerprint(nvidia.vendor, TOOL, elapsedMs);
   if (outcome.end !== "exited") return { ...blank, state: "unknown", error: failureOf(outcome) };
   const found = parseNvidiaQuery(outcome.stdout);
@@ -76,13 +78,13 @@ async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerpr
     else unusable.push(splitGpu(gpu, parts, warnings));
   }
   devices.sort((left, right) => left.index - right.index);
-  const partitions = listed.migs.map(partitionOf);
-  elapsedMs += listed.elapsedMs;
-  return { ...known, state: "ok", devices, partitions, unusable, warnings: warnings.list(), elapsedMs };
-}
-
-function query(probe: Probe, fields: string, signal?: AbortSignal): Promise<ProbeOutcome> {
-  return probe.run([TOOL, `--query-gpu=${fields}`, "--format=csv"], signal);
+  const partitions = listed.migs.map((mig) => partitionOf(mig, found, listed.memoryBytes.get(mig.uuid)));
+  const topology = await topologyOf(probe, devices, warnings, signal);
+  elapsedMs += listed.elapsedMs + topology.elapsedMs;
+  return {
+    ...{ ...known, state: "ok", partitions, unusable, links: topology.links, elapsedMs, warnings: warnings.list() },
+    devices: devices.map((device) => ({ ...topology.places.get(device.uuid), ...device })),
+  };
 }
 
 /** No tool on the PATH: surely no GPU only if the driver made no device file either. */
@@ -94,23 +96,51 @@ async function withoutTool(probe: Probe, outcome: ProbeOutcome, blank: Fingerpri
   return { ...blank, state: "unknown", error: { code: "PROBE_MISSING", message: reason } };
 }
 
-/** `-L` is asked only where a GPU may be split, since it is one more run of a tool that can hang. */
+/** `-L` and `-q -x` are asked only where a GPU may be split, since each is one more run of a tool that can hang. */
 async function migDevices(
   probe: Probe,
   found: NvidiaOutput,
   warnings: WarningList,
   signal?: AbortSignal,
-): Promise<{ migs: readonly NvidiaMig[]; elapsedMs: number }> {
-  if (found.gpus.every((gpu) => gpu.migMode === false)) return { migs: [], elapsedMs: 0 };
+): Promise<{ migs: readonly NvidiaMig[]; memoryBytes: ReadonlyMap<string, number>; elapsedMs: number }> {
+  const memoryBytes = new Map<string, number>();
+  if (found.gpus.every((gpu) => gpu.migMode === false)) return { migs: [], memoryBytes, elapsedMs: 0 };
   const outcome = await probe.run([TOOL, "-L"], signal);
   const listed = outcome.end === "exited" ? parseNvidiaList(outcome.stdout) : undefined;
   if (!listed) warnings.add(`MIG devices are not known: ${failureOf(outcome).message}`);
   for (const warning of listed?.warnings ?? []) warnings.add(warning);
-  return { migs: listed?.migs ?? [], elapsedMs: outcome.elapsedMs };
+  const migs = listed?.migs ?? [];
+  if (migs.length === 0) return { migs, memoryBytes, elapsedMs: outcome.elapsedMs };
+  const details = await probe.run([TOOL, "-q", "-x"], signal);
+  const { migs: places } = parseNvidiaXml(details.exitCode === 0 ? details.stdout : "", warnings);
+  for (const { uuid, parent, index } of migs) {
+    const bytes = places.find((place) => place.gpuUuid === parent.uuid && place.index === index)?.memoryBytes;
+    if (bytes !== undefined) memoryBytes.set(uuid, bytes);
+  }
+  return { migs, memoryBytes, elapsedMs: outcome.elapsedMs + details.elapsedMs };
+}
+
+/** Links of two or more GPUs. Without them the GPUs are there all the same. */
+async function topologyOf(
+  probe: Probe,
+  devices: readonly Device[],
+  warnings: WarningList,
+  signal?: AbortSignal,
+): Promise<{ links: readonly DeviceLink[]; places: ReadonlyMap<string, MatrixPlace>; elapsedMs: number }> {
+  const places = new Map<string, MatrixPlace>();
+  if (devices.length < 2) return { links: [], places, elapsedMs: 0 };
+  const { end, exitCode, stdout, message, elapsedMs } = await probe.run([TOOL, "topo", "-m"], signal);
+  if (end !== "exited" || exitCode !== 0) warnings.add(`links between GPUs are not known: ${message}`);
+  const matrix = exitCode === 0 ? parseTopologyMatrix(stdout, /^GPU\d{1,4}$/, warnings) : undefined;
+  const names = new Map(devices.map((device) => [`GPU${device.index}`, device.uuid]));
+  for (const [name, place] of matrix?.places ?? []) {
+    const uuid = names.get(name);
+    if (uuid !== undefined) places.set(uuid, place);
+  }
+  return { links: linksBetween(matrix, names), places, elapsedMs };
 }
 
 async function deviceOf(probe: Probe, gpu: NvidiaGpu, warnings: WarningList): Promise<Device> {
-  const numaNode = gpu.pciAddress ? await numaNodeOf(probe, gpu.pciAddress) : undefined;
   const memoryBytes = gpu.memoryBytes ?? (gpu.unifiedMemory ? await hostMemoryBytes(probe) : undefined);
   if (gpu.unifiedMemory) warnings.add(`GPU ${gpu.index} reports no memory of its own: it shares the host's`);
   return {
@@ -124,12 +154,13 @@ async function deviceOf(probe: Probe, gpu: NvidiaGpu, warnings: WarningList): Pr
     lockName: lockNameOf(gpu.uuid),
     ...(gpu.fault && { healthReason: gpu.fault }),
     ...(memoryBytes !== undefined && { memoryBytes }),
-    ...(gpu.pciAddress && { pciAddress: gpu.pciAddress }),
-    ...(numaNode !== undefined && { numaNode }),
+    ...(await placeOf(probe, gpu.pciAddress)),
   };
 }
 
-function partitionOf({ uuid, parent, profile }: NvidiaMig): Device {
+/** A MIG device is as healthy as its GPU. */
+function partitionOf({ uuid, parent, profile }: NvidiaMig, found: NvidiaOutput, memoryBytes?: number): Device {
+  const fault = found.gpus.find((gpu) => gpu.uuid === parent.uuid)?.fault;
   return {
     uuid,
     index: parent.index,
@@ -137,8 +168,10 @@ function partitionOf({ uuid, parent, profile }: NvidiaMig): Device {
     vendor: nvidia.vendor,
     model: `${parent.name} MIG ${profile}`,
     acceleratorType: nvidiaAcceleratorType(parent.name),
-    health: "ok",
+    health: fault ? "unhealthy" : "ok",
     lockName: lockNameOf(uuid),
+    ...(fault && { healthReason: fault }),
+    ...(memoryBytes !== undefined && { memoryBytes }),
   };
 }
 
@@ -163,29 +196,4 @@ export function nvidiaAcceleratorType(name: string): string {
       .replace(/^-|-$/g, "")
       .slice(0, 63) || "NVIDIA"
   );
-}
-
-async function stats(probe: Probe, devices: readonly Device[], signal?: AbortSignal): Promise<StatsReport> {
-  const outcome = await query(probe, STATS_QUERY, signal);
-  const found = outcome.end === "exited" ? parseNvidiaQuery(outcome.stdout) : undefined;
-  if (!found || (found.gpus.length === 0 && !found.saysNone)) return failedStats(outcome);
-  const wanted = new Set(devices.map((device) => device.uuid));
-  const rows = found.gpus.filter((gpu) => wanted.has(gpu.uuid)).map(statsOf);
-  return { state: "ok", stats: rows, warnings: found.warnings, elapsedMs: outcome.elapsedMs };
-}
-
-function statsOf({ uuid, row, fault, memoryBytes }: NvidiaGpu): DeviceStats {
-  const percent = row?.number("utilization.gpu");
-  const memoryUsedBytes = row?.bytes("memory.used");
-  const temperatureC = row?.number("temperature.gpu");
-  const powerW = row?.number("power.draw");
-  return {
-    uuid,
-    health: fault ? "unhealthy" : "ok",
-    ...(percent !== undefined && { utilization: percent / 100 }),
-    ...(memoryUsedBytes !== undefined && { memoryUsedBytes }),
-    ...(memoryBytes !== undefined && { memoryTotalBytes: memoryBytes }),
-    ...(temperatureC !== undefined && { temperatureC }),
-    ...(powerW !== undefined && { powerW }),
-  };
 }

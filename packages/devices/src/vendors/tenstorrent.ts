@@ -1,0 +1,32 @@
+import { typeOfName } from "../accelerator-type.ts";
+import { deviceFiles, type Look, noDevices, pciOfClass, unreadable } from "../look.ts";
+import type { Probe } from "../probe.ts";
+import type { ToolRow } from "../tool-row.ts";
+import { vendorPlugin } from "../vendor-plugin.ts";
+
+/** Tenstorrent cards by `/dev/tenstorrent/N`, as in Ray; sysfs tells the place and the kind of card. */
+export const tenstorrent = vendorPlugin({
+  vendor: "tenstorrent",
+  resource: "TTNPU",
+  tool: "/dev",
+  prefix: "TT",
+  variable: "TT_VISIBLE_DEVICES",
+  wholeOnly: true,
+  acceleratorType: (name) => typeOfName(name, "Tenstorrent"),
+  look,
+});
+
+async function look(probe: Probe): Promise<Look> {
+  const numbers = await deviceFiles(probe, { folder: "/dev/tenstorrent", name: /^(\d{1,4})$/ });
+  if (!numbers) return unreadable("/dev/tenstorrent");
+  if (numbers.length === 0) return noDevices();
+  const rows = await Promise.all(
+    numbers.map(async (index): Promise<ToolRow> => {
+      const path = `/sys/class/tenstorrent/tenstorrent!${index}`;
+      const pciAddress = await pciOfClass(probe, path);
+      const card = (await probe.read(`${path}/tt_card_type`))?.trim().slice(0, 64) ?? "";
+      return { index, name: card, untold: true, ...(pciAddress && { pciAddress }) };
+    }),
+  );
+  return { rows, unusable: [], warnings: [], state: "ok", elapsedMs: 0 };
+}
