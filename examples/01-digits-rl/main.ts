@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { RayScheduler, type SchedulingSpec, type SchedulingStrategy } from "@whipray/scheduler";
+import { RayScheduler, type RTensor, type SchedulingSpec, type SchedulingStrategy } from "@whipray/scheduler";
 import { init } from "whipray";
 import { advantagesOf, average, shuffled } from "./advantages.ts";
 import { choose, type Digits, loadDigits, range } from "./digits.ts";
@@ -50,12 +50,17 @@ await each(actors, (id) => call(id, id, "create_process_group"));
 await each(actors, (id) => call(id, id, "initialize", 0));
 
 const half = (n: number, i: number): number[] => range((i * n) / 2, ((i + 1) * n) / 2);
-/** New weights to everybody who answers; the engines refuse a version that does not follow theirs. */
+/**
+ * New weights to everybody who answers, from rank 0 straight to them: here are only their names. The engines refuse a version that does not
+ * follow theirs.
+ */
 const publish = async (version: number): Promise<void> => {
-  const weights = await call(actors[0]!, actors[0]!, "weights");
+  type Weights = { version: number; arrays: Record<string, RTensor> };
+  const weights = await scheduler.callEngine<Weights>(actors[0]!, "weights", { remote: true });
   if (weights.version !== version) throw new Error(`weights ${weights.version} came where ${version} were expected`);
   await each([...rollouts, ...evals], (id) => call(id, id, "update_weights", version, weights.arrays));
   if (version === 0) await each(refs, (id, rank) => call(id, `ref/${rank}`, "update_weights", 0, weights.arrays));
+  await scheduler.clearTensors(weights.arrays);
 };
 const accuracy = async (): Promise<number> => {
   const scores = await each(evals, (id, i) => {
@@ -68,8 +73,8 @@ type Group = { question: number; answers: Int32Array; logprobs: Float64Array; ve
 /** Groups of answers of one rollout engine, taken as they come, given in the order of the questions. */
 const generate = async (id: string, { images }: Digits, version: number): Promise<Group[]> => {
   const groups: Group[] = [];
-  for await (const item of scheduler.streamEngine(id, "generate", { args: [images, GROUP] }))
-    groups.push(item as Group);
+  for await (const group of scheduler.streamEngine<Group>(id, "generate", { args: [images, GROUP] }))
+    groups.push(group);
   const stale = groups.find((group) => group.version !== version);
   if (stale) throw new Error(`${id} answered with weights ${stale.version}, not ${version}`);
   return groups.sort((a, b) => a.question - b.question);

@@ -9,8 +9,10 @@ import {
   type ItemStream,
   type Parts,
   type Peer,
+  type StoredWire,
 } from "@whipray/rpc";
 import { type DeadEngine, engineCrashed } from "./engine-death.ts";
+import { EngineObjects } from "./engine-objects.ts";
 import { startEngine } from "./engine-start.ts";
 import { forwardCall } from "./forward.ts";
 import { decodeHostValue, encodeHostRequest, HOST_METHODS } from "./host-methods.ts";
@@ -31,6 +33,7 @@ export class EngineProcess {
   readonly #identity: DeadEngine;
   readonly #graceMs: number;
   readonly #peer: Peer;
+  readonly #objects: EngineObjects | undefined;
   readonly #listeners: ((error: WorkerCrashedError) => void)[] = [];
   #lost: WhiprayError | undefined;
   #cause: DeathCause | undefined;
@@ -47,6 +50,14 @@ export class EngineProcess {
     this.#known = new Promise((resolve) => {
       this.#gotCause = resolve;
     });
+    const { objects, clock } = launcher;
+    this.#objects =
+      objects &&
+      new EngineObjects(
+        () => objects.client(),
+        (method, parts) => this.call(method, parts),
+        clock,
+      );
     peer.onClose((error) => void this.#end(error));
   }
 
@@ -90,6 +101,7 @@ export class EngineProcess {
 
   /** One reply of a host method. @throws WorkerCrashedError with the cause of death when the engine ends meanwhile. */
   async call(method: string, parts: Parts, options?: CallOptions): Promise<Parts> {
+    if (this.#death) throw this.#death;
     try {
       return await this.#peer.call(method, parts, options);
     } catch (error) {
@@ -99,11 +111,12 @@ export class EngineProcess {
 
   /** The items of a host method. */
   stream(method: string, parts: Parts, options?: CallOptions): ItemStream {
+    const dead = this.#death;
     const items = this.#peer.stream(method, parts, options);
     const stream: ItemStream = {
       next: () =>
         items.next().catch(async (error: unknown) => {
-          throw await this.#explained(error, method);
+          throw dead ?? (await this.#explained(error, method));
         }),
       return: () => items.return?.() ?? Promise.resolve({ done: true, value: undefined }),
       [Symbol.asyncIterator]: () => stream,
@@ -116,9 +129,20 @@ export class EngineProcess {
     this.#peer.notify(method, parts, options);
   }
 
-  /** Passes another process' call on to a host method, and its outcome back, without decoding. */
-  forward(incoming: IncomingCall, method: string): Promise<void> {
-    return forwardCall(incoming, this, method);
+  /** The parts that go to the engine for arguments that lie in the node's store; `forward` them once. */
+  lend(stored: StoredWire): Promise<Parts> {
+    if (this.#objects) return this.#objects.lend(stored);
+    throw new WhiprayError({ code: "INVALID_STATE", message: "This engine was launched without an object store" });
+  }
+
+  /** Passes another process' call on to a host method, and its outcome back, without decoding; `parts` go instead of its own. */
+  forward(incoming: IncomingCall, method: string, parts?: Parts): Promise<void> {
+    const objects = this.#objects;
+    if (!objects) return forwardCall(incoming, this, method, parts);
+    const stores = method === HOST_METHODS.call && !incoming.wantsStream && !incoming.oneway;
+    const finish = stores ? (reply: Parts) => objects.result(reply, incoming) : undefined;
+    const done = forwardCall(incoming, this, stores ? HOST_METHODS.callStored : method, parts, finish);
+    return parts ? done.then(() => objects.returned(parts)) : done;
   }
 
   /**
@@ -152,6 +176,7 @@ export class EngineProcess {
 
   async #end(lost: WhiprayError): Promise<void> {
     this.#lost = lost;
+    this.#objects?.end();
     this.#drain?.cancel();
     await this.#causeOr(this.#launcher.clock);
     this.#death = engineCrashed(this.#identity, this.#cause, { underlying: lost });
@@ -167,6 +192,7 @@ export class EngineProcess {
     const ours = error instanceof WhiprayError && this.#lost && (error === this.#lost || error.cause === this.#lost);
     if (!ours) return error;
     await this.#causeOr(this.#launcher.clock);
-    return engineCrashed(this.#identity, this.#cause, { during: `before ${method} had ended`, underlying: this.#lost });
+    const what = method === HOST_METHODS.call ? "the call" : method;
+    return engineCrashed(this.#identity, this.#cause, { during: `before ${what} had ended`, underlying: this.#lost });
   }
 }

@@ -1,4 +1,4 @@
-import type { CallOptions, IncomingCall, ItemStream, Parts } from "@whipray/rpc";
+import { type CallOptions, type IncomingCall, type ItemStream, type Parts, storedOf } from "@whipray/rpc";
 
 /** Where a forwarded call goes. */
 export interface Callee {
@@ -9,16 +9,26 @@ export interface Callee {
 
 /**
  * Passes a call on, and what comes back: reply, items, errors, without decoding any of it. A cancel, the deadline and the
- * end of the caller's session travel on by the call's signal. An item is taken from the callee when the caller has room for
- * it, so a slow reader slows its producer down. Starts the call before it returns: the order of calls stays.
+ * end of the caller's session travel on, since the call is the parent of the other one. An item is taken from the callee when the caller has room for
+ * it, so a slow reader slows its producer down. `parts` go instead of the call's own. Starts the call before it returns: the order of calls stays. `finish`
+ * makes the reply of one that lies elsewhere.
  */
-export async function forwardCall(incoming: IncomingCall, callee: Callee, method: string): Promise<void> {
-  const { parts, traceparent, signal } = incoming;
-  const options = { signal, ...(traceparent !== undefined && { traceparent }) };
+export async function forwardCall(
+  incoming: IncomingCall,
+  callee: Callee,
+  method: string,
+  parts: Parts = incoming.parts,
+  finish?: (reply: Parts) => Promise<Parts>,
+): Promise<void> {
+  const { traceparent } = incoming;
+  const options = { parent: incoming, ...(traceparent !== undefined && { traceparent }) };
   try {
     if (incoming.oneway) callee.notify(method, parts, options);
     else if (incoming.wantsStream) await forwardItems(incoming, callee.stream(method, parts, options));
-    else incoming.reply(await callee.call(method, parts, options));
+    else {
+      const reply = await callee.call(method, parts, options);
+      incoming.reply(finish && storedOf(reply) ? await finish(reply) : reply);
+    }
   } catch (error) {
     incoming.fail(error);
   }

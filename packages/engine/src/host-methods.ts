@@ -1,17 +1,25 @@
-import { decodeValues, encodeValues, type Parts } from "@whipray/rpc";
+import { decodeValues, encodeValues, type Parts, type Revive } from "@whipray/rpc";
 
 /**
- * Methods of the engine host (python/README.md) and what their requests hold: `health` {}, `configure` {config, role, rank},
- * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs}, `call` {engineName, method, args, kwargs, rpcMeta},
- * `destroy` {engineName?}.
+ * Methods of the engine host (python/README.md) and what their requests hold: `health` {}, `stacks` {}, `configure` {config, role, rank},
+ * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs}, `call` {engineName, method, args, kwargs, rpcMeta, remote?,
+ * local?}, `destroy` {engineName?}, `fetch_tensors` {ids}, `clear_tensors` {ids?}.
  */
 export const HOST_METHODS = {
   health: "health",
+  stacks: "stacks",
   configure: "configure",
   setEnv: "set_env",
   createEngine: "create_engine",
   call: "call",
+  /** As `call`; a large result waits for `storeResult` or `sendResult`. */
+  callStored: "call_stored",
+  storeResult: "store_result",
+  sendResult: "send_result",
+  held: "held",
   destroy: "destroy",
+  fetchTensors: "fetch_tensors",
+  clearTensors: "clear_tensors",
 } as const;
 
 /** A host method's request as parts: one map of named values. Memory of tensors is not copied. @throws `NOT_SERIALISABLE`. */
@@ -20,7 +28,7 @@ export function encodeHostRequest(request: Readonly<Record<string, unknown>>): P
   return encodeValues(given, "request");
 }
 
-/** What a host method answered. */
-export function decodeHostValue(parts: Parts): unknown {
-  return parts[0]?.length ? decodeValues(parts) : undefined;
+/** What a host method answered; `revive` makes objects of the references in it. */
+export function decodeHostValue(parts: Parts, revive?: Revive): unknown {
+  return parts[0]?.length ? decodeValues(parts, revive) : undefined;
 }

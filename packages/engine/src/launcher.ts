@@ -1,5 +1,6 @@
 import type { Clock, IdSource } from "@whipray/core";
 import type { DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
+import type { EngineStore } from "./engine-objects.ts";
 
 /** What an engine needs of the process that launches it; an actor's context has nearly all of it. */
 export interface EngineLauncher {
@@ -15,6 +16,8 @@ export interface EngineLauncher {
   readonly socket: string;
   /** Lets an engine with this token dial us; returns the undo. */
   expectEngine(engineId: string, tokenDigest: string, onLink: () => void): () => void;
+  /** For large arguments and results in shared memory; without it they go through the socket. */
+  readonly objects?: { client(): Promise<EngineStore> } | undefined;
   readonly clock: Clock;
   readonly ids: IdSource;
 }

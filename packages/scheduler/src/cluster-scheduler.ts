@@ -8,16 +8,13 @@ import {
   createEngineOn,
   streamEngineOn,
 } from "./engine-calls.ts";
-import {
-  RPCConnectionError,
-  SchedulerError,
-  WorkerConfigurationError,
-  WorkerCreationError,
-  WorkerNotFoundError,
-} from "./errors.ts";
-import { deathOf } from "./failures.ts";
+import type { ForkedHost } from "./engine-server.ts";
+import { SchedulerError, WorkerConfigurationError, WorkerCreationError, WorkerNotFoundError } from "./errors.ts";
+import { deathOf, unreachedOf } from "./failures.ts";
 import { checkEnv, type FullSpec, type Job, specsOf } from "./job.ts";
 import { MasterAddresses } from "./master-address.ts";
+import { callOverNodes } from "./multi-node-server.ts";
+import type { ClearedTensors, FetchOptions } from "./r-tensor.ts";
 import { readyWorker } from "./readiness.ts";
 import { type Member, type Role, Roles } from "./role.ts";
 import { DEFAULT_GPUS_PER_NODE, RoleBuilder } from "./role-builder.ts";
@@ -25,11 +22,15 @@ import { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts
 import { askServer } from "./server-calls.ts";
 import { type SchedulerOptions, type Settings, settingsOf } from "./settings.ts";
 import { type RoleTeardown, tearDown } from "./teardown.ts";
+import { clearTensors, localize } from "./tensors.ts";
 import type { Worker } from "./worker.ts";
+import { HEALTH_TIMEOUT_MS, type WorkerHealth, withRanks, workerHealth } from "./worker-health.ts";
 
 /** AReaL: the timeouts of /set_env and /configure. */
 const SET_ENV_TIMEOUT_MS = 30_000;
 const CONFIGURE_TIMEOUT_MS = 300_000;
+/** AReaL: the session in which a fork must be up. */
+const FORK_TIMEOUT_MS = 120_000;
 
 /** The scheduler on any cluster that has placement groups and actors. */
 export class ClusterScheduler extends Scheduler {
@@ -37,16 +38,18 @@ export class ClusterScheduler extends Scheduler {
   readonly #settings: Settings;
   readonly #roles = new Roles();
   readonly #masters = new MasterAddresses();
+  #nGpusPerNode: number;
 
   /** `open` gives the cluster; it is called when it is needed first. */
   constructor(open: () => Promise<SchedulerCluster>, options: SchedulerOptions = {}) {
     super();
     this.#open = open;
     this.#settings = settingsOf(options);
+    this.#nGpusPerNode = this.#settings.nGpusPerNode ?? DEFAULT_GPUS_PER_NODE;
   }
 
   get nGpusPerNode(): number {
-    return this.#settings.nGpusPerNode ?? DEFAULT_GPUS_PER_NODE;
+    return this.#nGpusPerNode;
   }
 
   async createWorkers(job: Job, options: WaitOptions = {}): Promise<string[]> {
@@ -117,24 +120,75 @@ export class ClusterScheduler extends Scheduler {
     const member = this.#member(workerId);
     if (Object.keys(env).length === 0) return { appliedLate: false };
     try {
-      const applied = await askServer(member.server, "setEnv", [env], SET_ENV_TIMEOUT_MS);
+      const servers = [member.server, ...member.launchers.map((launcher) => launcher.server)];
+      const [applied] = await Promise.all(
+        servers.map((server) => askServer(server, "setEnv", [env], SET_ENV_TIMEOUT_MS)),
+      );
       member.env = { ...member.env, ...env };
       return applied as { appliedLate: boolean };
     } catch (error) {
-      const died = deathOf(workerId, error);
-      if (died) throw died;
-      const failure = asWhiprayError(error);
-      if (failure.code !== "UNREACHABLE") throw failure;
-      throw new RPCConnectionError(workerId, member.slot.nodeId, 0, failure.message, { cause: failure });
+      throw deathOf(workerId, error) ?? unreachedOf(workerId, member.slot.nodeId, error) ?? asWhiprayError(error);
     }
   }
 
-  async asyncCallEngine(workerId: string, method: string, options: CallEngineOptions = {}): Promise<unknown> {
-    return callEngineOn(this.#member(workerId), method, options, this.#settings.clock);
+  async asyncCallEngine<T = unknown>(workerId: string, method: string, options: CallEngineOptions = {}): Promise<T> {
+    const member = this.#member(workerId);
+    const call = (own: CallEngineOptions) => callEngineOn(member, method, own, this.#settings.clock);
+    try {
+      const result = await (member.launchers.length > 0 ? callOverNodes(member, method, options, call) : call(options));
+      return result as T;
+    } catch (error) {
+      throw await withRanks(error, this.#roles.ranksOf(member));
+    }
   }
 
-  streamEngine(workerId: string, method: string, options: CallEngineOptions = {}): AsyncGenerator<unknown, unknown> {
-    return streamEngineOn(this.#member(workerId), method, options);
+  streamEngine<T = unknown>(
+    workerId: string,
+    method: string,
+    options: CallEngineOptions = {},
+  ): AsyncGenerator<T, unknown> {
+    return streamEngineOn(this.#member(workerId), method, options) as AsyncGenerator<T, unknown>;
+  }
+
+  /**
+   * One more engine host in a worker's own lease, with its devices and environment (AReaL: a guard's /fork): called by the option
+   * `host`, ended by `killForkedHost` or with the worker. @throws WhiprayError `ENGINE_EXISTS`, `LIMIT` above 64.
+   */
+  async forkHost(workerId: string, fork: ForkedHost): Promise<{ pid: number }> {
+    const member = this.#member(workerId);
+    member.hasEngine = true;
+    return (await askServer(member.server, "fork", [fork], FORK_TIMEOUT_MS)) as { pid: number };
+  }
+
+  /** Ends such a host and what it started. @throws WhiprayError `NOT_FOUND`, also the second time (areal 6.11). */
+  async killForkedHost(workerId: string, host: Pick<ForkedHost, "role" | "index">): Promise<void> {
+    await askServer(this.#member(workerId).server, "killForked", [host], FORK_TIMEOUT_MS);
+  }
+
+  /**
+   * The value with the tensors themselves in place of its `RTensor`s (AReaL: localize).
+   * @throws RTensorError naming those that were freed, or whose engine is gone.
+   */
+  async localize<T = unknown>(value: unknown, options?: FetchOptions): Promise<T> {
+    return (await localize(value, options)) as T;
+  }
+
+  /**
+   * Frees tensors that stayed on engines: those in `value`, or all of this scheduler's (AReaL: clear_batches, at the end of a step).
+   * An engine that is gone has none; any other failure is told.
+   */
+  async clearTensors(value?: unknown): Promise<ClearedTensors> {
+    return clearTensors(this.#roles.members(), value);
+  }
+
+  /** What each worker of a role does now, also while calls run: who is blocked. One that is gone is part of the answer. */
+  async health(role: string, timeoutMs?: number): Promise<WorkerHealth[]> {
+    return Promise.all(this.#members(role).map((member) => workerHealth(member, timeoutMs)));
+  }
+
+  /** Python stacks of a worker's engine host, also while a call runs: where it is blocked. Empty before its first engine. */
+  async stacks(workerId: string): Promise<string> {
+    return (await askServer(this.#member(workerId).server, "stacks", [], HEALTH_TIMEOUT_MS)) as string;
   }
 
   /**
@@ -185,7 +239,10 @@ export class ClusterScheduler extends Scheduler {
   async #builder(signal: AbortSignal): Promise<RoleBuilder> {
     const cluster = await this.#open();
     signal.throwIfAborted();
-    return new RoleBuilder({ cluster, roles: this.#roles, signal, ...this.#settings });
+    const onCluster = (nGpusPerNode: number): void => {
+      this.#nGpusPerNode = nGpusPerNode;
+    };
+    return new RoleBuilder({ ...this.#settings, cluster, roles: this.#roles, signal, onCluster });
   }
 
   #target(name: string): TargetRole | undefined {

@@ -43,7 +43,13 @@ export interface SchedulerCluster {
   /** Settles when the group is on record. */
   placementGroup(
     bundles: readonly ResourceAmounts[],
-    options: { strategy: Strategy; name?: string; signal?: AbortSignal | undefined },
+    options: {
+      strategy: Strategy;
+      name?: string;
+      /** Of the node of each bundle. */
+      labels?: readonly Readonly<Record<string, string>>[];
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<SchedulerGroup>;
   /** Settles when the server is on record. */
   server(placement: ServerPlacement, start: ServerStart): Promise<ServerHandle>;

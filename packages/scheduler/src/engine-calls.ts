@@ -1,10 +1,12 @@
 import { type Clock, TaskCancelledError, WhiprayError } from "@whipray/core";
 import { decodeHostValue, encodeHostRequest } from "@whipray/engine";
-import type { Parts } from "@whipray/rpc";
+import type { Parts, Revive } from "@whipray/rpc";
 import { EngineCallError, EngineCreationError, invalid } from "./errors.ts";
 import { callFailure, creationFailure } from "./failures.ts";
+import { withRTensors } from "./r-tensor.ts";
 import { nextTryMs } from "./retry.ts";
 import type { Member } from "./role.ts";
+import { reviveTensors } from "./tensors.ts";
 
 /** AReaL: http_timeout, max_retries, retry_delay. */
 export const CALL_TIMEOUT_MS = 7_200_000;
@@ -16,9 +18,16 @@ export const CREATE_TIMEOUT_MS = 300_000;
 export interface CallEngineOptions {
   /** Default: the worker's id. */
   engineName?: string;
-  /** Arrays and tensors in `args` and `kwargs` are not copied: do not change them before the promise settles. */
+  /** A host that was forked on this worker (`forkHost`): `role/index`. Default: the worker's own. */
+  host?: string;
+  /**
+   * Arrays and tensors in `args` and `kwargs` are not copied: do not change them before the promise settles. Remote ones
+   * (`RTensor`) go from their owners straight to the worker that is called.
+   */
   args?: readonly unknown[];
   kwargs?: Readonly<Record<string, unknown>>;
+  /** Tensors of the result, or of the items, stay on the engine: here come `RTensor`s. Default false. */
+  remote?: boolean;
   /** `broadcast` is for the engine; `interrupt` lets a cancel raise KeyboardInterrupt in a sync method. */
   rpcMeta?: { broadcast?: boolean; interrupt?: boolean };
   /** Longest wait of one try. Default 7 200 000. */
@@ -33,6 +42,8 @@ export interface CallEngineOptions {
 export interface CreateEngineOptions {
   /** Default: the worker's id. */
   engineName?: string;
+  /** A host that was forked on this worker (`forkHost`): `role/index`. Default: the worker's own. */
+  host?: string;
   args?: readonly unknown[];
   kwargs?: Readonly<Record<string, unknown>>;
   /** Longest wait, with the start of the interpreter. Default 300 000. */
@@ -50,13 +61,17 @@ export async function createEngineOn(member: Member, engine: unknown, options: C
       400,
     );
   }
-  const { engineName = id, args, kwargs, timeoutMs = CREATE_TIMEOUT_MS, signal } = options;
+  const { engineName = id, args, kwargs, host, timeoutMs = CREATE_TIMEOUT_MS, signal } = options;
   if (typeof engineName !== "string" || engineName === "") {
     throw new EngineCreationError(id, "engineName must be text that is not empty", 400);
   }
   member.hasEngine = true;
+  member.engines.set(engineName, engine);
   try {
-    await server.call("createEngine", encodeHostRequest({ engine, engineName, args, kwargs }), { timeoutMs, signal });
+    await server.call(onHost("createEngine", host), encodeHostRequest({ engine, engineName, args, kwargs }), {
+      timeoutMs,
+      signal,
+    });
   } catch (error) {
     throw creationFailure(id, engine, member.slot.nodeId, error);
   }
@@ -71,10 +86,10 @@ export async function callEngineOn(
 ): Promise<unknown> {
   const { maxRetries = CALL_TRIES, retryDelayMs = RETRY_DELAY_MS, timeoutMs = CALL_TIMEOUT_MS, signal } = options;
   const policy = { maxRetries, retryDelayMs };
-  const request = callRequest(member, method, options);
+  const { name, parts, revive } = callRequest(member, method, options);
   for (let attempt = 1; ; attempt++) {
     try {
-      return decodeHostValue(await member.server.call("call", request, { timeoutMs, signal }));
+      return decodeHostValue(await member.server.call(name, parts, { timeoutMs, signal }), revive);
     } catch (error) {
       const waitMs = nextTryMs(error, attempt, policy);
       if (waitMs === undefined) throw callFailure(member.id, method, error, attempt);
@@ -90,16 +105,17 @@ export async function* streamEngineOn(
   options: Omit<CallEngineOptions, "maxRetries" | "retryDelayMs">,
 ): AsyncGenerator<unknown, unknown> {
   const { timeoutMs = CALL_TIMEOUT_MS, signal } = options;
-  const items = member.server.stream("call", callRequest(member, method, options), { timeoutMs, signal });
+  const { name, parts, revive } = callRequest(member, method, options);
+  const items = member.server.stream(name, parts, { timeoutMs, signal });
   let done = false;
   try {
     for (;;) {
       const step = await items.next();
       if (step.done) {
         done = true;
-        return step.value === undefined ? undefined : decodeHostValue(step.value as Parts);
+        return step.value === undefined ? undefined : decodeHostValue(step.value as Parts, revive);
       }
-      yield decodeHostValue(step.value);
+      yield decodeHostValue(step.value, revive);
     }
   } catch (error) {
     done = true;
@@ -109,11 +125,29 @@ export async function* streamEngineOn(
   }
 }
 
-function callRequest(member: Member, method: string, options: CallEngineOptions): Parts {
-  const { engineName = member.id, args, kwargs, rpcMeta } = options;
+/** A call as it goes to the RPC server: under which name, with what, and what comes of references in its result. */
+interface CallRequest {
+  readonly name: string;
+  readonly parts: Parts;
+  readonly revive: Revive | undefined;
+}
+
+function callRequest(member: Member, method: string, options: CallEngineOptions): CallRequest {
+  const { engineName = member.id, host, args, kwargs, rpcMeta, remote } = options;
   if (typeof method !== "string" || method === "") throw invalid("method must be text that is not empty");
+  if (remote !== undefined && typeof remote !== "boolean") throw invalid("remote must be true or false");
+  const request = { engineName, method, args, kwargs, rpcMeta, ...(remote && { remote }) };
+  if (remote && host !== undefined)
+    throw invalid("tensors can stay on a worker's own engine host, not on a forked one");
+  const revive = remote ? reviveTensors(member) : undefined;
   try {
-    return encodeHostRequest({ engineName, method, args, kwargs, rpcMeta });
+    const { encoded, rTensors } = withRTensors(() => encodeHostRequest(request));
+    if (rTensors.length === 0) return { name: onHost("call", host), parts: encoded, revive };
+    const owners = Object.fromEntries(
+      rTensors.map(({ ownerAddress, owner: { workerId, serverName } }) => [ownerAddress, { workerId, serverName }]),
+    );
+    const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
+    return { name: onHost("callFetching", host), parts: encodeHostRequest({ request: given, owners }), revive };
   } catch (error) {
     // What cannot travel was never sent.
     if (error instanceof WhiprayError) {
@@ -121,6 +155,11 @@ function callRequest(member: Member, method: string, options: CallEngineOptions)
     }
     throw error;
   }
+}
+
+/** A raw method of the RPC server, for its own engine host or for a forked one. */
+function onHost(method: string, host: string | undefined): string {
+  return host === undefined ? method : `${method}@${host}`;
 }
 
 function pause(clock: Clock, waitMs: number, signal: AbortSignal | undefined): Promise<void> {

@@ -1,9 +1,12 @@
 import { WhiprayError } from "@whipray/core";
-import type { IncomingCall } from "@whipray/rpc";
+import { decodeHostValue, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
+import type { IncomingCall, Parts } from "@whipray/rpc";
 import { RAW_CALL } from "@whipray/worker";
 import { type Configuration, EngineSlot, type LaunchEngine } from "./engine-slot.ts";
-import { checkEnv, PORT_COUNT_LIMIT } from "./job.ts";
+import { invalid } from "./errors.ts";
+import { checkEnv, PORT_COUNT_LIMIT, ROLE } from "./job.ts";
 import type { ServerInfo, ServerStart, ServerStopped } from "./server-start.ts";
+import { fetchArguments } from "./tensor-fetch.ts";
 
 /** The process and node that an RPC server runs in. */
 export interface ServerPlace {
@@ -14,12 +17,21 @@ export interface ServerPlace {
   readonly launch: LaunchEngine;
   /** Ports of this node, held under `name` until this actor ends. */
   leasePorts(name: string, count: number): Promise<{ ports: number[]; ip: string }>;
+  /** Parts of a call, wherever they lie. */
+  open?(parts: Parts): Promise<Parts>;
+  /** Calls the RPC server of this name, which stands before `engine` (`node/engine`). */
+  askServer(engine: string, name: string, method: string, parts: Parts, signal: AbortSignal): Promise<Parts>;
 }
 
-/** Names a forked sibling of this server's engine host. */
-export interface ForkName {
+/** A further engine host in a worker's lease. */
+export interface ForkedHost {
+  /** Role and index are its name: `role/index`. */
   readonly role: string;
   readonly index: number;
+  /** Python module that is run instead of the engine host: `python -m <cmd>`. It must run the host itself. */
+  readonly cmd?: string;
+  /** Beside the environment of the worker's own host. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Sibling hosts that one server may have. */
@@ -28,8 +40,8 @@ export const FORKED_HOSTS_LIMIT = 64;
 const HEALTH_TIMEOUT_MS = 5_000;
 /** Separates a raw method from the forked sibling that it means: `call@proxy/0`. */
 const AT = "@";
-/** Calls that go to an engine host undecoded. */
-const RAW_METHODS: ReadonlySet<string> = new Set(["call", "createEngine"]);
+/** Takes a call that goes to an engine host undecoded. */
+type RawMethod = (slot: EngineSlot, call: IncomingCall) => void;
 
 /**
  * What AReaL's RPC server does, without its HTTP: it stands before one Python engine host, starts it lazily, passes calls on
@@ -48,16 +60,32 @@ export class EngineServer {
     this.#main = new EngineSlot(place.launch, start);
   }
 
-  /** Takes `call` and `createEngine`, also with `@role/index` of a forked sibling: they go to the engine undecoded. */
+  /** Takes the calls of engines, also with `@role/index` of a forked sibling: they go to the engine undecoded. */
   [RAW_CALL](call: IncomingCall): boolean {
     const at = call.method.indexOf(AT);
-    const method = at < 0 ? call.method : call.method.slice(0, at);
-    if (!RAW_METHODS.has(method)) return false;
+    const take = this.#raw.get(at < 0 ? call.method : call.method.slice(0, at));
+    if (!take) return false;
     const slot = at < 0 ? this.#main : this.#forks.get(call.method.slice(at + 1));
-    if (!slot) call.fail(forkNotFound(this.#start.workerId, call.method.slice(at + 1)));
-    else if (method === "call") slot.call(call);
-    else slot.create(call);
+    if (slot) take(slot, call);
+    else call.fail(forkNotFound(this.#start.workerId, call.method.slice(at + 1)));
     return true;
+  }
+
+  readonly #raw: ReadonlyMap<string, RawMethod> = new Map<string, RawMethod>([
+    ["call", (slot, call) => slot.call(call)],
+    ["createEngine", (slot, call) => slot.create(call)],
+    ["callFetching", (slot, call) => slot.callWhen(call, this.#fetch(slot, call))],
+    ["fetchTensors", (slot, call) => slot.pass(call, HOST_METHODS.fetchTensors)],
+    ["clearTensors", (slot, call) => slot.pass(call, HOST_METHODS.clearTensors)],
+  ]);
+
+  /** The remote tensors among a call's arguments, from their owners straight to here. */
+  async #fetch({ engine }: EngineSlot, { parts, signal }: IncomingCall): Promise<Parts> {
+    const self = engine && `${this.#place.nodeId}/${engine.engineId}`;
+    const opened = (await this.#place.open?.(parts)) ?? parts;
+    return fetchArguments(opened, self, (owner, server, method, request) =>
+      this.#place.askServer(owner, server, method, request, signal),
+    );
   }
 
   /** Environment of the engine (AReaL: /set_env). `appliedLate` when its interpreter runs already. */
@@ -93,9 +121,18 @@ export class EngineServer {
     return { status: "healthy", ...(host as Record<string, unknown>), forked };
   }
 
+  /** Stacks of all threads and tasks of the engine host as text, also while a call runs. */
+  async stacks(): Promise<string> {
+    const { engine } = this.#main;
+    if (!engine) return "";
+    return decodeHostValue(await engine.call(HOST_METHODS.stacks, encodeHostRequest({}))) as string;
+  }
+
   /** Starts a sibling of the engine host in this lease: same devices, this host's environment and `env` (AReaL: /fork). */
-  async fork(fork: ForkName & { cmd?: string; env?: Readonly<Record<string, string>> }): Promise<{ pid: number }> {
-    const { role, index, cmd, env = {} } = fork;
+  async fork({ role, index, cmd, env = {} }: ForkedHost): Promise<{ pid: number }> {
+    if (typeof role !== "string" || !ROLE.test(role) || !Number.isSafeInteger(index) || index < 0) {
+      throw invalid("a forked host has a role of 1 to 64 letters, digits, _ . or - and a whole number from 0 as index");
+    }
     checkEnv(env);
     const key = `${role}/${index}`;
     if (this.#forks.has(key)) {
@@ -120,7 +157,7 @@ export class EngineServer {
   }
 
   /** Ends a forked sibling (AReaL: /kill_forked_worker). @throws WhiprayError `NOT_FOUND`, also the second time. */
-  async killForked({ role, index }: ForkName): Promise<ServerStopped> {
+  async killForked({ role, index }: Pick<ForkedHost, "role" | "index">): Promise<ServerStopped> {
     const key = `${role}/${index}`;
     const slot = this.#forks.get(key);
     if (!slot) throw forkNotFound(this.#start.workerId, key);
@@ -128,9 +165,10 @@ export class EngineServer {
     return slot.stop(this.#start.graceMs);
   }
 
-  /** First phase of the end: the engines' own `destroy`, which may be collective. The process stays. */
+  /** First phase of the end: all engines' own `destroy`, which may be collective. The process stays. */
   async destroy(timeoutMs: number): Promise<unknown> {
-    return this.#main.destroy(timeoutMs);
+    const slots = [this.#main, ...this.#forks.values()];
+    return Promise.all(slots.map((slot) => slot.destroy(timeoutMs)));
   }
 
   /** Second phase: the engine host and all siblings are gone when it answers. */

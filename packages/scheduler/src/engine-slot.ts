@@ -1,13 +1,14 @@
 import { asWhiprayError, WhiprayError } from "@whipray/core";
 import { decodeHostValue, type EngineProcess, type EngineSpec, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
-import type { IncomingCall } from "@whipray/rpc";
+import { type IncomingCall, type Parts, storedOf } from "@whipray/rpc";
 import type { ServerStart, ServerStopped } from "./server-start.ts";
 
 /** An engine host as the RPC server uses it. */
 export type RunningEngine = Pick<
   EngineProcess,
   "engineId" | "pid" | "logPath" | "death" | "call" | "forward" | "health" | "stop"
->;
+> &
+  Partial<Pick<EngineProcess, "lend">>;
 export type LaunchEngine = (spec: EngineSpec) => Promise<RunningEngine>;
 
 /** AReaL's configuration hook: seeds the random sources of this rank. */
@@ -29,6 +30,8 @@ export class EngineSlot {
   #engine: RunningEngine | undefined;
   #starting: Promise<RunningEngine> | undefined;
   #stopped = false;
+  /** The last call that waits for its arguments: later ones go behind it (Ray: they keep their order). */
+  #ahead: Promise<void> | undefined;
 
   constructor(launch: LaunchEngine, start: ServerStart) {
     this.#launch = launch;
@@ -107,17 +110,35 @@ export class EngineSlot {
   /** Passes `createEngine` on, after the start of the host. */
   create(call: IncomingCall): void {
     this.start().then(
-      (engine) => engine.forward(call, HOST_METHODS.createEngine),
+      async (engine) => engine.forward(call, HOST_METHODS.createEngine, await lent(engine, call)),
       (error: unknown) => call.fail(asWhiprayError(error)),
     );
   }
 
   /** Passes a call on as it is; those that came while the host starts go behind it, in order. */
   call(call: IncomingCall): void {
-    if (this.#engine) void this.#engine.forward(call, HOST_METHODS.call);
+    const engine = this.#engine ?? this.#starting;
+    if (engine && storedOf(call.parts)) this.callWhen(call, lent(engine, call));
+    else if (this.#ahead) void this.#ahead.then(() => this.pass(call, HOST_METHODS.call));
+    else this.pass(call, HOST_METHODS.call);
+  }
+
+  /** Passes a call on when its arguments are there. */
+  callWhen(call: IncomingCall, parts: Promise<Parts | undefined>): void {
+    const turn = Promise.allSettled([parts, this.#ahead]).then(([ready]) => {
+      if (this.#ahead === turn) this.#ahead = undefined;
+      if (ready.status === "fulfilled") this.pass(call, HOST_METHODS.call, ready.value);
+      else call.fail(ready.reason);
+    });
+    this.#ahead = turn;
+  }
+
+  /** Passes a call on to a host method; `parts` go instead of its own. */
+  pass(call: IncomingCall, method: string, parts?: Parts): void {
+    if (this.#engine) void this.#engine.forward(call, method, parts);
     else if (this.#starting) {
       this.#starting.then(
-        (engine) => engine.forward(call, HOST_METHODS.call),
+        (engine) => engine.forward(call, method, parts),
         (error: unknown) => call.fail(asWhiprayError(error)),
       );
     } else {
@@ -145,6 +166,15 @@ export class EngineSlot {
     const { killed, left } = await engine.stop(graceMs);
     return { killed, left };
   }
+}
+
+/** Arguments that lie in the node's store, as the engine takes them; undefined for all others. */
+async function lent(
+  engine: RunningEngine | Promise<RunningEngine>,
+  { parts }: IncomingCall,
+): Promise<Parts | undefined> {
+  const stored = storedOf(parts);
+  return stored && (await engine).lend?.(stored);
 }
 
 function configureHost(engine: RunningEngine, configuration: Configuration): ReturnType<RunningEngine["call"]> {

@@ -46,7 +46,8 @@ export class WorkerFailedError extends SchedulerError {
   constructor(workerId: string, exitCode: number, stderr = "", extra: Extra & { reason?: string } = {}) {
     const { reason, ...rest } = extra;
     const text = `Worker '${workerId}' failed with exit code ${exitCode}${reason ? `: ${reason}` : ""}`;
-    super({ code: "WORKER_FAILED", message: stderr ? `${text}\nstderr:\n${stderr}` : text, ...rest });
+    const told = stderr === "" || reason?.includes(stderr.slice(stderr.lastIndexOf("\n") + 1));
+    super({ code: "WORKER_FAILED", message: told ? text : `${text}\nstderr:\n${stderr}`, ...rest });
     this.workerId = workerId;
     this.exitCode = exitCode;
     this.stderr = stderr;
@@ -159,18 +160,40 @@ export class GPUAllocationError extends SchedulerError {
 export class RPCConnectionError extends SchedulerError {
   static override readonly className: string = "RPCConnectionError";
   readonly workerId: string;
+  /** Its node. */
   readonly host: string;
+  /** 0: calls need no port of their own. */
   readonly port: number;
   readonly reason: string;
   constructor(workerId: string, host: string, port: number, reason: string, extra: Extra = {}) {
     super({
       code: "RPC_CONNECTION",
-      message: `Failed to connect to worker '${workerId}' at ${host}:${port}: ${reason}`,
+      message: `Failed to connect to worker '${workerId}' at ${port === 0 ? host : `${host}:${port}`}: ${reason}`,
       ...extra,
     });
     this.workerId = workerId;
     this.host = host;
     this.port = port;
+    this.reason = reason;
+  }
+}
+
+/** A tensor that was to stay on its engine is not there any more. Code `RTENSOR_LOST`; `cause` tells what became of it. */
+export class RTensorError extends SchedulerError {
+  static override readonly className: string = "RTensorError";
+  /** Worker that had it. */
+  readonly workerId: string;
+  readonly tensorIds: readonly string[];
+  readonly reason: string;
+  constructor(workerId: string, tensorIds: readonly string[], reason: string, extra: Extra = {}) {
+    const shown = tensorIds.slice(0, 8).join(", ") + (tensorIds.length > 8 ? `, … (${tensorIds.length})` : "");
+    super({
+      code: "RTENSOR_LOST",
+      message: `Tensor ${shown} of worker '${workerId}' cannot be had: ${reason}`,
+      ...extra,
+    });
+    this.workerId = workerId;
+    this.tensorIds = tensorIds;
     this.reason = reason;
   }
 }

@@ -33,6 +33,13 @@ export function deathOf(workerId: string, error: unknown): WorkerFailedError | u
   });
 }
 
+/** The worker could not be reached, though nobody says that it is dead. Undefined for any other failure. */
+export function unreachedOf(workerId: string, host: string, error: unknown): RPCConnectionError | undefined {
+  const failure = asWhiprayError(error);
+  if (!NOT_REACHED.has(failure.code)) return undefined;
+  return new RPCConnectionError(workerId, host, 0, failure.message, { cause: failure, where: failure.where });
+}
+
 /** As Python's `returncode`: minus the number of the signal; −1 when nobody knows. */
 function exitCodeOf({ where }: WhiprayError): number {
   if (where?.exitCode !== undefined) return where.exitCode;
@@ -58,7 +65,7 @@ export function callFailure(workerId: string, method: string, error: unknown, at
 export function creationFailure(
   workerId: string,
   importPath: string,
-  ip: string,
+  host: string,
   error: unknown,
 ): SchedulerError | TaskCancelledError {
   if (error instanceof TaskCancelledError) return error;
@@ -67,7 +74,8 @@ export function creationFailure(
   const died = deathOf(workerId, failure);
   if (died) return died;
   if (failure.code === "ENGINE_IMPORT") return new EngineImportError(importPath, failure.message, extra);
-  if (NOT_REACHED.has(failure.code)) return new RPCConnectionError(workerId, ip, 0, failure.message, extra);
+  const unreached = unreachedOf(workerId, host, failure);
+  if (unreached) return unreached;
   const status = failure.code === "ENGINE_CREATION" ? 500 : BAD_REQUEST.has(failure.code) ? 400 : undefined;
   return new EngineCreationError(workerId, failure.message, status, extra);
 }

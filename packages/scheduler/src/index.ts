@@ -1,6 +1,7 @@
 export type { SchedulerCluster, SchedulerGroup, ServerHandle, ServerPlacement } from "./cluster.ts";
 export { ClusterScheduler } from "./cluster-scheduler.ts";
 export type { CallEngineOptions, CreateEngineOptions } from "./engine-calls.ts";
+export type { ForkedHost } from "./engine-server.ts";
 export * from "./errors.ts";
 export type {
   Job,
@@ -9,6 +10,7 @@ export type {
   SchedulingStrategy,
 } from "./job.ts";
 export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
+export { type ClearedTensors, type FetchOptions, RTensor, type TensorOwner } from "./r-tensor.ts";
 export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
 export { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts";
 export type { ServerInfo, ServerStart } from "./server-start.ts";
@@ -16,3 +18,4 @@ export type { ExperimentConfig, SchedulerOptions } from "./settings.ts";
 export type { RoleTeardown } from "./teardown.ts";
 export { whiprayCluster } from "./whipray-cluster.ts";
 export type { Worker } from "./worker.ts";
+export type { WorkerHealth } from "./worker-health.ts";

@@ -1,5 +1,6 @@
 import type { Strategy } from "@whipray/rpc";
 import { invalid, WorkerCreationError } from "./errors.ts";
+import { SERVER_BACKENDS, type ServerBackend } from "./server-nodes.ts";
 
 /** How the bundles of a role are cut (AReaL R1), and `node`: one bundle a node (R2). */
 export const PLACEMENTS = ["shared", "separate", "deferred", "node"] as const;
@@ -27,6 +28,13 @@ export interface SchedulingSpec {
    * a role, one bundle a node.
    */
   rayPlacementStrategy?: RayPlacementStrategy;
+  /**
+   * Kind of server that `launch_server` launches on an instance over several nodes (placement `node`). Default: what the engine's import
+   * path names.
+   */
+  serverBackend?: ServerBackend;
+  /** Python module of such a server on its further nodes. Default: the back end's own. */
+  serverModule?: string;
   /** Strategy of the placement groups. Default PACK. */
   strategy?: Strategy;
   /** Python interpreter; the raylet's default when absent. */
@@ -35,6 +43,8 @@ export interface SchedulingSpec {
   cwd?: string;
   /** The engine gets a pseudo-terminal to attach to. Default false. */
   pty?: boolean;
+  /** Labels that its node must have. */
+  labels?: Readonly<Record<string, string>>;
   /** Custom resources of each worker. */
   resources?: Readonly<Record<string, number>>;
   /** Time between SIGTERM and SIGKILL of the engine. Default 5 000. */
@@ -60,8 +70,8 @@ export interface Job {
 }
 
 /** A spec with its defaults. */
-export type FullSpec = Required<Omit<SchedulingSpec, "cmd" | "python" | "cwd">> &
-  Pick<SchedulingSpec, "cmd" | "python" | "cwd">;
+type Optional = "cmd" | "python" | "cwd" | "serverBackend" | "serverModule";
+export type FullSpec = Required<Omit<SchedulingSpec, Optional>> & Pick<SchedulingSpec, Optional>;
 
 const DEFAULTS = {
   cpu: 8,
@@ -73,26 +83,38 @@ const DEFAULTS = {
   rayPlacementStrategy: "shared",
   strategy: "PACK",
   pty: false,
+  labels: {},
   resources: {},
   graceMs: 5_000,
-} as const satisfies Required<Omit<SchedulingSpec, "cmd" | "python" | "cwd">>;
+} as const satisfies Required<Omit<SchedulingSpec, Optional>>;
+
+/** Fields that a job and its parts may have. */
+const KNOWN = {
+  job: ["role", "replicas", "tasks", "schedulingStrategy"],
+  spec: [...Object.keys(DEFAULTS), "cmd", "python", "cwd", "serverBackend", "serverModule"],
+  schedulingStrategy: ["type", "target", "fork"],
+} as const;
 
 export const REPLICAS_LIMIT = 10_000;
 export const PORT_COUNT_LIMIT = 256;
-const ROLE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+/** Names of roles: parts of actors' names and of logs' file names. */
+export const ROLE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /**
  * The specs of all replicas, with defaults (areal 6.2, 6.4, 6.8).
  * @throws WorkerCreationError for a number of specs that fits no number of replicas, no replicas, a bad role.
  */
 export function specsOf(job: Job): FullSpec[] {
-  const { role, replicas, tasks } = job;
+  if (typeof job !== "object" || job === null) throw invalid("a job is a map of role, replicas and tasks");
+  const { role, replicas, tasks, schedulingStrategy } = job;
   if (typeof role !== "string" || !ROLE.test(role)) {
     throw new WorkerCreationError(
       String(role).slice(0, 64),
       "a role has 1 to 64 letters, digits, _ . or -, and no ':' or '/'",
     );
   }
+  checkFields(role, "job", job);
+  if (schedulingStrategy) checkFields(role, "schedulingStrategy", schedulingStrategy);
   if (!Number.isSafeInteger(replicas) || replicas <= 0) {
     throw new WorkerCreationError(role, `replicas must be greater than 0; got ${replicas}`);
   }
@@ -110,7 +132,20 @@ export function specsOf(job: Job): FullSpec[] {
   return specs.length === 1 ? Array.from({ length: replicas }, () => specs[0]!) : specs;
 }
 
+/** A field that nobody knows is a mistake: it would be forgotten in silence. */
+function checkFields(role: string, what: keyof typeof KNOWN, given: object): void {
+  const known: readonly string[] = KNOWN[what];
+  for (const name of Object.keys(given)) {
+    if (known.includes(name)) continue;
+    const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const meant = known.includes(camel) ? `; write ${camel}` : `; there are ${known.join(", ")}`;
+    throw new WorkerCreationError(role, `${what} has no field '${name.slice(0, 80)}'${meant}`);
+  }
+}
+
 function fullSpec(role: string, task: SchedulingSpec): FullSpec {
+  if (typeof task !== "object" || task === null) throw new WorkerCreationError(role, "each of tasks is a map");
+  checkFields(role, "spec", task);
   const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined && value !== null));
   const spec = { ...DEFAULTS, ...given } as FullSpec;
   for (const key of ["cpu", "gpu", "mem", "graceMs"] as const) {
@@ -127,21 +162,28 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
       `rayPlacementStrategy must be one of ${PLACEMENTS.join(", ")}; got ${spec.rayPlacementStrategy}`,
     );
   }
+  if (spec.serverBackend !== undefined && !SERVER_BACKENDS.includes(spec.serverBackend)) {
+    throw new WorkerCreationError(
+      role,
+      `serverBackend must be one of ${SERVER_BACKENDS.join(", ")}; got ${spec.serverBackend}`,
+    );
+  }
   if (spec.cmd !== undefined && /(^|\s)--port(=|\s|$)/.test(spec.cmd)) {
     throw new WorkerCreationError(role, "cmd should not include --port: ports are leased");
   }
   checkEnv(spec.envVars);
+  checkEnv(spec.labels, "labels");
   return spec;
 }
 
 /** @throws SchedulerError `INVALID_ARGUMENT` for anything but a map of texts (areal 6.17). Values may hold `=` and `,`. */
-export function checkEnv(env: unknown): asserts env is Readonly<Record<string, string>> {
+export function checkEnv(env: unknown, what = "env"): asserts env is Readonly<Record<string, string>> {
   if (typeof env !== "object" || env === null || Array.isArray(env)) {
-    throw invalid(`env must be a map of names to texts; got ${env === null ? "null" : typeof env}`);
+    throw invalid(`${what} must be a map of names to texts; got ${env === null ? "null" : typeof env}`);
   }
   for (const [name, value] of Object.entries(env)) {
     if (typeof value !== "string") {
-      throw invalid(`env ${JSON.stringify(name.slice(0, 80))} must be text; got ${typeof value}`, {
+      throw invalid(`${what} ${JSON.stringify(name.slice(0, 80))} must be text; got ${typeof value}`, {
         name: name.slice(0, 80),
       });
     }

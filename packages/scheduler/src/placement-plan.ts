@@ -19,6 +19,8 @@ export interface WorkerPlan {
   /** Devices of its bundle that are meant for it. */
   readonly bundleDevices: number;
   readonly captureChildTasks: boolean;
+  /** Bundles of its instance, one after another: 1 unless it spans several nodes. */
+  readonly nodes: number;
   /** Equal for workers with equal needs. */
   readonly kind: string;
 }
@@ -26,6 +28,8 @@ export interface WorkerPlan {
 /** The groups of a role, and the workers in them. */
 export interface RolePlan {
   readonly groups: readonly (readonly ResourceAmounts[])[];
+  /** Labels that each bundle's node must have. */
+  readonly labels: readonly (readonly FullSpec["labels"][])[];
   readonly strategy: Strategy;
   readonly workers: readonly WorkerPlan[];
   /** Several workers share a bundle: a fork cannot be bound to its target's device by the bundle alone. */
@@ -62,13 +66,16 @@ export function planRole(
   const own = specs.map((spec) =>
     mode === "deferred" ? splitBundles(spec, nGpusPerNode, device) : [amountsOf(spec, device)],
   );
+  const labels = own.map((bundles, index) => bundles.map(() => specs[index]!.labels));
   return {
     groups: mode === "shared" ? [own.flat()] : own,
+    labels: mode === "shared" ? [labels.flat()] : labels,
     strategy,
     workers: specs.map((spec, index) => ({
       ...(mode === "shared" ? { group: 0, bundle: index } : { group: index, bundle: 0 }),
       ...(mode === "deferred" ? NOTHING : takes(spec, mode === "shared")),
       bundleDevices: spec.gpu,
+      nodes: 1,
       kind: kindOf(spec),
     })),
     sharesBundles: false,
@@ -77,8 +84,10 @@ export function planRole(
 
 const NOTHING = { cpu: 0, devices: 0, mem: 0, resources: {}, captureChildTasks: true };
 
-function takes(spec: FullSpec, shared: boolean): Omit<WorkerPlan, "group" | "bundle" | "bundleDevices" | "kind"> {
-  const { cpu, gpu, mem, resources } = spec;
+function takes(
+  { cpu, gpu, mem, resources }: Pick<FullSpec, "cpu" | "gpu" | "mem" | "resources">,
+  shared: boolean,
+): Omit<WorkerPlan, "group" | "bundle" | "bundleDevices" | "nodes" | "kind"> {
   return { cpu, devices: shared ? sharedDevices(gpu) : gpu, mem, resources, captureChildTasks: true };
 }
 
@@ -92,17 +101,21 @@ function planByNode(
     throw new WorkerCreationError(role, "placement 'node' needs the same resources for all workers");
   }
   const plan = nodePlan(spec, specs.length, nGpusPerNode, device);
-  // The head of an instance over several nodes holds nothing itself: what it launches claims the devices.
-  const held = plan.nodesPerWorker > 1 ? NOTHING : takes(spec, true);
+  // Of an instance over several nodes the head, and each launcher beside it, takes its node's share whole.
+  const nodes = plan.nodesPerWorker;
+  const { cpu, gpu, mem, resources } = spec;
+  const held = takes({ cpu: cpu / nodes, gpu: gpu / nodes, mem: mem / nodes, resources }, true);
   return {
     groups: [plan.bundles],
+    labels: [plan.bundles.map(() => spec.labels)],
     strategy: spec.strategy,
     workers: plan.workers.flatMap((count, bundle) =>
       Array.from({ length: count }, () => ({
         group: 0,
         bundle,
         ...held,
-        bundleDevices: spec.gpu,
+        bundleDevices: gpu / nodes,
+        nodes,
         kind: kindOf(spec),
       })),
     ),
@@ -110,6 +123,6 @@ function planByNode(
   };
 }
 
-function kindOf({ cpu, gpu, mem, resources, envVars, cmd, python, cwd, pty, portCount }: FullSpec): string {
-  return JSON.stringify([cpu, gpu, mem, resources, envVars, cmd, python, cwd, pty, portCount]);
+function kindOf({ cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount }: FullSpec): string {
+  return JSON.stringify([cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount]);
 }

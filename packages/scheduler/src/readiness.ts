@@ -23,7 +23,9 @@ export async function readyWorker(
 ): Promise<Worker> {
   const { signal } = limits;
   try {
-    await member.server.ready({ timeoutMs: Math.max(1, timeoutMs), ...(signal && { signal }) });
+    const servers = [member.server, ...member.launchers.map((launcher) => launcher.server)];
+    const options = { timeoutMs: Math.max(1, timeoutMs), ...(signal && { signal }) };
+    await Promise.all(servers.map((server) => server.ready(options)));
   } catch (error) {
     const died = deathOf(member.id, error);
     if (died) throw died;

@@ -6,8 +6,9 @@ import { checkForkRoom, FORK_DEVICE_SHARE } from "./device-share.ts";
 import { SchedulerError, WorkerCreationError } from "./errors.ts";
 import type { FullSpec } from "./job.ts";
 import { planRole, type WorkerPlan } from "./placement-plan.ts";
+import { placed } from "./placing.ts";
 import { assignRanks, type PlacedSlot, placedSlot } from "./rank-order.ts";
-import type { Member, Role, Roles } from "./role.ts";
+import type { Launcher, Member, Role, Roles } from "./role.ts";
 import { serverInfo } from "./server-calls.ts";
 import type { ServerStart } from "./server-start.ts";
 
@@ -20,8 +21,11 @@ export interface BuilderOptions {
   readonly namePrefix: string;
   /** Devices of a node where the cluster has none to count. */
   readonly nGpusPerNode: number | undefined;
+  /** Told how many devices a node of the cluster has. */
+  onCluster(nGpusPerNode: number): void;
   /** Gives the role up. */
   readonly signal: AbortSignal;
+  readonly nodesMayJoin: boolean;
   readonly startupTimeoutMs: number;
   readonly engineStartTimeoutMs: number;
   readonly clock: Clock;
@@ -30,7 +34,7 @@ export interface BuilderOptions {
 
 /** AReaL's `n_gpus_per_node` when nobody says and the cluster has none. */
 export const DEFAULT_GPUS_PER_NODE = 8;
-const FORKED = { cpu: 0, mem: 0, resources: {}, captureChildTasks: true };
+const FORKED = { cpu: 0, mem: 0, resources: {}, captureChildTasks: true, nodes: 1 };
 
 /** Makes the workers of roles. All of a role or nothing: what was made before a failure is gone when the error comes. */
 export class RoleBuilder {
@@ -46,17 +50,18 @@ export class RoleBuilder {
 
   /** Workers in groups of their own. @throws WorkerCreationError with what was missing. */
   async own(role: string, specs: readonly FullSpec[]): Promise<Role> {
-    const { cluster, clock, startupTimeoutMs, namePrefix, signal } = this.#options;
+    const { cluster, clock, startupTimeoutMs, namePrefix, signal, nodesMayJoin, logger } = this.#options;
     const startedAtMs = clock.now();
     return this.#allOrNothing(role, async () => {
       const plan = planRole(role, specs, await this.#cluster());
       for (const [index, bundles] of plan.groups.entries()) {
         const name = plan.groups.length === 1 ? `${namePrefix}${role}` : `${namePrefix}${role}.${index}`;
-        this.#groups.push(await cluster.placementGroup(bundles, { strategy: plan.strategy, name }));
+        const labels = plan.labels[index]!;
+        this.#groups.push(await cluster.placementGroup(bundles, { strategy: plan.strategy, name, labels }));
         signal.throwIfAborted();
       }
-      const leftMs = Math.max(1, startupTimeoutMs - (clock.now() - startedAtMs));
-      await orAbort(Promise.all(this.#groups.map((group) => group.ready({ timeoutMs: leftMs, signal }))), signal);
+      const timeoutMs = Math.max(1, Math.ceil(startupTimeoutMs - (clock.now() - startedAtMs)));
+      await placed(this.#groups, { role, timeoutMs, signal, nodesMayJoin, clock, logger });
       const slots = await this.#ranked(plan.workers);
       const members: Member[] = [];
       for (const [index, worker] of plan.workers.entries()) {
@@ -148,7 +153,9 @@ export class RoleBuilder {
     const nodes = await this.#options.cluster.nodes();
     const device = deviceResource(nodes);
     const most = Math.max(0, ...nodes.map((node) => node.devices.filter((one) => one.resource === device).length));
-    return { device, nGpusPerNode: this.#options.nGpusPerNode ?? (most > 0 ? most : DEFAULT_GPUS_PER_NODE) };
+    const nGpusPerNode = this.#options.nGpusPerNode ?? (most > 0 ? most : DEFAULT_GPUS_PER_NODE);
+    this.#options.onCluster(nGpusPerNode);
+    return { device, nGpusPerNode };
   }
 
   async #ranked(workers: readonly WorkerPlan[]): Promise<PlacedSlot[]> {
@@ -175,9 +182,39 @@ export class RoleBuilder {
     isolation: "env" | "none",
     beside?: Member,
   ): Promise<Member> {
-    const { cluster, namePrefix, engineStartTimeoutMs, signal } = this.#options;
+    const serverName = this.#actorName(id);
+    const server = await this.#server(id, spec, { group, bundle: slot.bundle, plan, env, isolation });
+    const launchers: Launcher[] = [];
+    for (let rank = 1; rank < plan.nodes; rank++) {
+      const bundle = slot.bundle + rank;
+      const own = `${id}.node${rank}`;
+      const launcher = await this.#server(own, spec, { group, bundle, plan, env, isolation });
+      launchers.push({ id: own, server: launcher, hasEngine: false });
+    }
+    const facts = { id, spec, server, serverName, launchers, engines: new Map<string, string>(), group, slot, plan };
+    return { ...facts, env, hasEngine: false, worker: undefined, ...(beside && { beside }) };
+  }
+
+  #actorName(id: string): string {
+    return `${this.#options.namePrefix}${id.replace("/", ".")}`;
+  }
+
+  /** An RPC server in a bundle, with what a worker of this plan holds. */
+  async #server(
+    id: string,
+    spec: FullSpec,
+    at: {
+      group: SchedulerGroup;
+      bundle: number;
+      plan: WorkerPlan;
+      env: Readonly<Record<string, string>>;
+      isolation: "env" | "none";
+    },
+  ): Promise<ServerHandle> {
+    const { cluster, engineStartTimeoutMs, signal } = this.#options;
     signal.throwIfAborted();
     const { device } = await this.#cluster();
+    const { group, bundle, plan, env, isolation } = at;
     const start: ServerStart = {
       workerId: id,
       env,
@@ -190,9 +227,9 @@ export class RoleBuilder {
       startTimeoutMs: engineStartTimeoutMs,
     };
     const placement = {
-      name: `${namePrefix}${id.replace("/", ".")}`,
+      name: this.#actorName(id),
       groupId: group.id,
-      bundleIndex: slot.bundle,
+      bundleIndex: bundle,
       cpu: plan.cpu,
       devices: plan.devices,
       device,
@@ -203,7 +240,7 @@ export class RoleBuilder {
     };
     const server = await cluster.server(placement, start);
     this.#made.push(server);
-    return { id, spec, server, group, slot, plan, env, hasEngine: false, worker: undefined, ...(beside && { beside }) };
+    return server;
   }
 
   async #allOrNothing(role: string, make: () => Promise<Role>): Promise<Role> {
@@ -228,16 +265,6 @@ export class RoleBuilder {
         this.#options.logger.warn("a failed role left something", { error: String(one.reason) });
     }
   }
-}
-
-/** Whatever a cluster does with the signal, an abort ends the wait. */
-function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 function joined(envs: readonly Readonly<Record<string, string>>[]): Record<string, string> {

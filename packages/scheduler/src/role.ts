@@ -1,8 +1,19 @@
 import type { SchedulerGroup, ServerHandle } from "./cluster.ts";
 import type { FullSpec } from "./job.ts";
+import type { RunningServer } from "./multi-node-server.ts";
 import type { WorkerPlan } from "./placement-plan.ts";
+import type { TensorOwner } from "./r-tensor.ts";
 import type { PlacedSlot } from "./rank-order.ts";
 import type { Worker } from "./worker.ts";
+
+/** An RPC server on a further node of an instance that spans several: it runs processes there, no engine of the user's. */
+export interface Launcher {
+  /** `role/index.node1`. */
+  readonly id: string;
+  readonly server: ServerHandle;
+  /** Its launcher engine was asked for. */
+  hasEngine: boolean;
+}
 
 /** A worker that the scheduler started. */
 export interface Member {
@@ -10,6 +21,8 @@ export interface Member {
   readonly id: string;
   readonly spec: FullSpec;
   readonly server: ServerHandle;
+  /** Name of the server's actor. */
+  readonly serverName: string;
   readonly group: SchedulerGroup;
   readonly slot: PlacedSlot;
   readonly plan: WorkerPlan;
@@ -17,8 +30,16 @@ export interface Member {
   env: Readonly<Record<string, string>>;
   /** An engine was asked for: its host may run. */
   hasEngine: boolean;
+  /** Import paths of its engines, by name. */
+  readonly engines: Map<string, string>;
+  /** Of an instance over several nodes: those after the head, in the order of their bundles. Else empty. */
+  readonly launchers: readonly Launcher[];
+  /** Launched over these nodes. */
+  runningServer?: RunningServer | undefined;
   /** Asked for once it is ready. */
   worker: Promise<Worker> | undefined;
+  /** Set when a call left tensors on its engine. */
+  tensors?: TensorOwner;
   /** Member whose bundle and device a fork shares. */
   readonly beside?: Member | undefined;
 }
@@ -94,6 +115,11 @@ export class Roles {
     return role;
   }
 
+  /** All workers of all roles. */
+  members(): Member[] {
+    return [...this.#roles.values()].flatMap((role) => role.members);
+  }
+
   member(workerId: string): Member | undefined {
     for (const role of this.#roles.values()) {
       const found = role.members.find((member) => member.id === workerId);
@@ -102,14 +128,18 @@ export class Roles {
     return undefined;
   }
 
+  /** The workers of a member's role, itself among them. */
+  ranksOf(member: Member): readonly Member[] {
+    return [...this.#roles.values()].find((role) => role.members.includes(member))?.members ?? [member];
+  }
+
   workerIds(): string[] {
-    return [...this.#roles.values()].flatMap((role) => role.members.map((member) => member.id));
+    return this.members().map((member) => member.id);
   }
 
   /** Forks with a device beside a member. */
   forksBeside(member: Member): number {
-    const all = [...this.#roles.values()].flatMap((role) => role.members);
-    return all.filter((other) => other.beside === member && other.plan.devices > 0).length;
+    return this.members().filter((other) => other.beside === member && other.plan.devices > 0).length;
   }
 
   /**

@@ -16,6 +16,3 @@ export class RpcServer extends EngineServer {
     await this.stop(this.#graceMs);
   }
 }
-
-/** File that `cluster.actor` loads `RpcServer` from. */
-export const rpcServerModule: URL = new URL(import.meta.url);

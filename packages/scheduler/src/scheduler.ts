@@ -18,7 +18,7 @@ export interface TeardownReport {
  * calls these. Every rank must be called at the same time where a method is collective; nothing here waits for another rank.
  */
 export abstract class Scheduler implements AsyncDisposable {
-  /** Devices of one node. */
+  /** Devices of one node: as set, else as the cluster had them when a role was placed last, before that 8 (AReaL). */
   abstract get nGpusPerNode(): number;
   /** Starts the workers of a role; ids in rank order. @throws WorkerCreationError, WorkerNotFoundError, GPUAllocationError. */
   abstract createWorkers(job: Job, options?: WaitOptions): Promise<string[]>;
@@ -32,17 +32,17 @@ export abstract class Scheduler implements AsyncDisposable {
   abstract createEngine(workerId: string, engine: string, options?: CreateEngineOptions): Promise<void>;
   /** Environment of the worker's engine; `appliedLate` when its interpreter runs already. */
   abstract setWorkerEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }>;
-  /** Calls a method, at most once. @throws EngineCallError, WorkerFailedError, WorkerNotFoundError. */
-  abstract asyncCallEngine(workerId: string, method: string, options?: CallEngineOptions): Promise<unknown>;
+  /** Calls a method, at most once. `T` is what the caller knows of its result. @throws EngineCallError, WorkerFailedError, WorkerNotFoundError. */
+  abstract asyncCallEngine<T = unknown>(workerId: string, method: string, options?: CallEngineOptions): Promise<T>;
   /** AReaL's second name of the same call. */
-  callEngine(workerId: string, method: string, options?: CallEngineOptions): Promise<unknown> {
-    return this.asyncCallEngine(workerId, method, options);
+  callEngine<T = unknown>(workerId: string, method: string, options?: CallEngineOptions): Promise<T> {
+    return this.asyncCallEngine<T>(workerId, method, options);
   }
   /** The items of a generator method, as they come. */
-  abstract streamEngine(
+  abstract streamEngine<T = unknown>(
     workerId: string,
     method: string,
     options?: CallEngineOptions,
-  ): AsyncGenerator<unknown, unknown>;
+  ): AsyncGenerator<T, unknown>;
   abstract [Symbol.asyncDispose](): Promise<void>;
 }

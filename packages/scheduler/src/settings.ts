@@ -15,6 +15,11 @@ export interface SchedulerOptions {
   trialName?: string;
   /** Devices of one node. Default: the most that a node of the cluster has, else 8. */
   nGpusPerNode?: number;
+  /**
+   * Whether nodes may still join while a role waits for its place. If not, what no node can ever hold fails at once instead of with the
+   * time. Default true; never in a LocalScheduler.
+   */
+  nodesMayJoin?: boolean;
   /** Time in which a role must be placed, and the default of `getWorkers`. Default 300 000. */
   startupTimeoutMs?: number;
   /** Time in which a Python engine host must have connected. Default 60 000. */
@@ -28,6 +33,7 @@ export interface SchedulerOptions {
 export interface Settings {
   readonly namePrefix: string;
   readonly nGpusPerNode: number | undefined;
+  readonly nodesMayJoin: boolean;
   readonly startupTimeoutMs: number;
   readonly engineStartTimeoutMs: number;
   readonly destroyTimeoutMs: number;
@@ -56,6 +62,7 @@ export function settingsOf(options: SchedulerOptions): Settings {
   return {
     namePrefix: names.map((name) => `${name}.`).join(""),
     nGpusPerNode,
+    nodesMayJoin: options.nodesMayJoin ?? true,
     startupTimeoutMs: positive("startupTimeoutMs", options.startupTimeoutMs ?? 300_000),
     engineStartTimeoutMs: positive("engineStartTimeoutMs", options.engineStartTimeoutMs ?? 60_000),
     destroyTimeoutMs: positive("destroyTimeoutMs", options.destroyTimeoutMs ?? 30_000),

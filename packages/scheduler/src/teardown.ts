@@ -51,30 +51,31 @@ export async function tearDown(
     logger.warn("a part of a role could not be ended in order", { role: role.name, where, error: error.message });
     report.errors.push({ where, error });
   };
-  const members = options.reverseOrder ? [...role.members].reverse() : [...role.members];
+  for (const member of role.members) if (member.runningServer) member.runningServer.stopped = true;
+  const members = role.members.flatMap(endingsOf);
+  if (options.reverseOrder) members.reverse();
 
-  const destroy = async (member: Member): Promise<void> => {
+  const destroy = async ({ id, server, hasEngine }: Ending): Promise<void> => {
     // Without an engine nothing runs there but the server itself.
-    if (!member.hasEngine) return;
+    if (!hasEngine) return;
     try {
-      await askServer(member.server, "destroy", [options.destroyTimeoutMs], options.destroyTimeoutMs + STOP_MARGIN_MS);
-      report.destroyed.push(member.id);
+      await askServer(server, "destroy", [options.destroyTimeoutMs], options.destroyTimeoutMs + STOP_MARGIN_MS);
+      report.destroyed.push(id);
     } catch (error) {
       // Who is gone already needs no end; anybody else goes without.
       if (isGone(error)) return;
-      report.killed.push(member.id);
-      failed(member.id, error);
+      report.killed.push(id);
+      failed(id, error);
     }
   };
-  const end = async (member: Member): Promise<void> => {
-    const straggler = report.killed.includes(member.id);
-    const graceMs = straggler ? 0 : member.spec.graceMs;
+  const end = async ({ id, server, hasEngine, graceMs }: Ending): Promise<void> => {
+    const straggler = report.killed.includes(id);
     try {
-      if (member.hasEngine) leftovers += (await stop(member.server, graceMs)).left;
+      if (hasEngine) leftovers += (await stop(server, straggler ? 0 : graceMs)).left;
     } catch (error) {
-      if (!straggler && !isGone(error)) failed(member.id, error);
+      if (!straggler && !isGone(error)) failed(id, error);
     }
-    await member.server.kill().catch((error: unknown) => failed(member.id, error));
+    await server.kill().catch((error: unknown) => failed(id, error));
   };
 
   const startedAtMs = clock.now();
@@ -90,10 +91,19 @@ export async function tearDown(
   }
   logger.info("role ended", {
     role: role.name,
-    workers: members.length,
+    workers: role.members.length,
     tookMs: Math.round(clock.now() - startedAtMs),
   });
   return { ...report, leftovers, groupsRemoved };
+}
+
+/** A server that ends: a member's own, and those of its launchers. */
+type Ending = Pick<Member, "id" | "server" | "hasEngine"> & { readonly graceMs: number };
+
+function endingsOf(member: Member): Ending[] {
+  return [member, ...member.launchers].map(({ id, server, hasEngine }) => {
+    return { id, server, hasEngine, graceMs: member.spec.graceMs };
+  });
 }
 
 async function stop(server: ServerHandle, graceMs: number): Promise<ServerStopped> {

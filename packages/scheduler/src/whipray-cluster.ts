@@ -1,13 +1,22 @@
+import { sibling } from "@whipray/core";
 import { type Cluster, callRaw, streamRaw } from "whipray";
 import type { SchedulerCluster, ServerHandle, ServerPlacement } from "./cluster.ts";
-import { type RpcServer, rpcServerModule } from "./rpc-server.ts";
+import type { RpcServer } from "./rpc-server.ts";
 import type { ServerStart } from "./server-start.ts";
+
+/** File that nodes load `RpcServer` from. */
+const SERVER_MODULE = sibling("rpc-server", import.meta.url);
 
 /** A cluster of whipray as the scheduler needs it. */
 export function whiprayCluster(cluster: Cluster): SchedulerCluster {
   return {
-    placementGroup: (bundles, { strategy, name, signal }) =>
-      cluster.placementGroup(bundles, { strategy, ...(name !== undefined && { name }), ...(signal && { signal }) }),
+    placementGroup: (bundles, { strategy, name, labels, signal }) =>
+      cluster.placementGroup(bundles, {
+        strategy,
+        ...(name !== undefined && { name }),
+        ...(labels?.some((one) => Object.keys(one).length > 0) && { labels }),
+        ...(signal && { signal }),
+      }),
     server: (placement, start) => startServer(cluster, placement, start),
     nodes: () => cluster.nodes(),
   };
@@ -17,7 +26,7 @@ async function startServer(cluster: Cluster, placement: ServerPlacement, start: 
   const { name, groupId, bundleIndex, cpu, devices, device, memoryBytes, resources } = placement;
   const { captureChildTasks, graceMs } = placement;
   const handle = await cluster
-    .actor<RpcServer>(rpcServerModule, "RpcServer")
+    .actor<RpcServer>(SERVER_MODULE, "RpcServer")
     .options({
       ...(name !== undefined && { name }),
       placement: { groupId, bundleIndex },

@@ -1,6 +1,6 @@
 import { ActorAlreadyExistsError } from "@whipray/core";
 import { expect, test } from "vitest";
-import { GPUAllocationError, WorkerCreationError, WorkerNotFoundError } from "../src/index.ts";
+import { ClusterScheduler, GPUAllocationError, WorkerCreationError, WorkerNotFoundError } from "../src/index.ts";
 import { MemoryCluster } from "./memory-cluster.ts";
 
 const GPU1 = { cpu: 1, gpu: 1, mem: 1 };
@@ -40,6 +40,20 @@ test("areal 6.2: one spec serves all replicas; a number that fits neither 1 nor 
     WorkerCreationError,
   );
   expect(cluster.servers).toHaveLength(3);
+});
+
+test("areal 6.2: a field that nobody knows is refused, and AReaL's name of one is translated", async () => {
+  const scheduler = new MemoryCluster().scheduler();
+  const create = (more: object, spec: object = GPU1) =>
+    scheduler.createWorkers({ role: "a", replicas: 1, tasks: [spec], ...more });
+  await expect(create({}, { ...GPU1, env_vars: {} })).rejects.toThrow("spec has no field 'env_vars'; write envVars");
+  await expect(create({}, { ...GPU1, gpus: 1 })).rejects.toThrow(/spec has no field 'gpus'; there are cpu, gpu, mem/);
+  await expect(create({ scheduling_strategy: {} })).rejects.toThrow("write schedulingStrategy");
+  await expect(create({ schedulingStrategy: { type: "colocation", role: "b" } })).rejects.toThrow(
+    "schedulingStrategy has no field 'role'; there are type, target, fork",
+  );
+  await expect(create({}, null as never)).rejects.toThrow("each of tasks is a map");
+  await expect(scheduler.createWorkers(undefined as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
 test("areal 6.3: a role that exists, or is being created, is refused", async () => {
@@ -94,26 +108,6 @@ test("areal 6.14: more devices than a node has are a GPUAllocationError", async 
   await expect(scheduler.createWorkers(job)).rejects.toThrow(/asks for 16 devices, a node has 8/);
 });
 
-test("areal 6.19: of an instance over two nodes only the head has a worker, which holds nothing itself", async () => {
-  const nodes = ["a", "b", "c", "d"].map((name, index) => ({
-    nodeId: `node_${name}`,
-    ip: `10.0.0.${index}`,
-    cpus: 64,
-    devices: 8,
-  }));
-  const cluster = new MemoryCluster(nodes);
-  const scheduler = cluster.scheduler();
-  const spec = { cpu: 16, gpu: 16, mem: 16, rayPlacementStrategy: "node" } as const;
-  expect(await cluster.run(scheduler.createWorkers({ role: "r", replicas: 2, tasks: [spec] }))).toEqual(["r/0", "r/1"]);
-  expect(cluster.groups[0]?.bundleSpecs).toHaveLength(4);
-  expect(
-    cluster.servers.map(({ placement }) => [placement.bundleIndex, placement.devices, placement.captureChildTasks]),
-  ).toEqual([
-    [0, 0, true],
-    [2, 0, true],
-  ]);
-});
-
 test("areal 6.23: the kind of device is the cluster's; without any, workers without devices are fine and others a clear refusal", async () => {
   const npus = new MemoryCluster([{ nodeId: "node_a", ip: "10.0.0.1", cpus: 8, devices: 8, resource: "NPU" }]);
   await npus.run(npus.scheduler().createWorkers({ role: "a", replicas: 1, tasks: [GPU1] }));
@@ -127,6 +121,24 @@ test("areal 6.23: the kind of device is the cluster's; without any, workers with
   expect(await cpus.run(scheduler.createWorkers({ role: "a", replicas: 2, tasks: [{ cpu: 1, mem: 1 }] }))).toHaveLength(
     2,
   );
+});
+
+test("areal 6.23: before the first role nobody asks the cluster; afterwards nGpusPerNode is what its nodes have", async () => {
+  const cluster = new MemoryCluster([{ nodeId: "node_a", ip: "10.0.0.1", cpus: 8, devices: 4 }]);
+  let opened = 0;
+  const scheduler = new ClusterScheduler(
+    async () => {
+      opened++;
+      return cluster;
+    },
+    { clock: cluster.clock },
+  );
+  expect(scheduler.nGpusPerNode).toBe(8);
+  expect(await scheduler.deleteWorkers()).toEqual({ roles: [] });
+  expect(opened).toBe(0);
+  await cluster.run(scheduler.createWorkers({ role: "a", replicas: 1, tasks: [GPU1] }));
+  expect(scheduler.nGpusPerNode).toBe(4);
+  expect(cluster.scheduler({ nGpusPerNode: 2 }).nGpusPerNode).toBe(2);
 });
 
 test("ranks go by (node, device), wherever the group's bundles were put", async () => {
@@ -165,6 +177,22 @@ test("separate: a group a worker, whole devices; deferred: a group a worker, not
     [1, 2],
     [0, 0],
   ]);
+});
+
+test("strategy and labels of a spec are those of its groups and bundles; they must be the same kind of thing for all", async () => {
+  const cluster = new MemoryCluster();
+  const scheduler = cluster.scheduler();
+  const zone = (name: string) => ({ ...GPU1, strategy: "SPREAD" as const, labels: { zone: name } });
+  await cluster.run(scheduler.createWorkers({ role: "a", replicas: 2, tasks: [zone("x"), zone("y")] }));
+  expect(cluster.groups[0]).toMatchObject({ strategy: "SPREAD", labels: [{ zone: "x" }, { zone: "y" }] });
+  const node = { ...zone("z"), rayPlacementStrategy: "node" } as const;
+  await cluster.run(scheduler.createWorkers({ role: "b", replicas: 3, tasks: [node] }));
+  expect(cluster.groups[1]?.labels).toEqual([{ zone: "z" }]);
+  const mixed = { role: "c", replicas: 2, tasks: [zone("x"), { ...zone("x"), strategy: "PACK" as const }] };
+  await expect(scheduler.createWorkers(mixed)).rejects.toThrow("same rayPlacementStrategy and strategy");
+  await expect(
+    scheduler.createWorkers({ role: "c", replicas: 1, tasks: [{ labels: { zone: 1 } as never }] }),
+  ).rejects.toThrow('labels "zone" must be text');
 });
 
 test("a master port in a group of somebody else is held by a worker of its own, which ends with the scheduler", async () => {

@@ -110,6 +110,22 @@ describe("areal 6.15: creating engines", () => {
     await create();
   });
 
+  test("a constructor that takes too long is an EngineCreationError with its time; AReaL's default is 300 s", async () => {
+    engineClasses.set("my.Slow", () => ({}));
+    const seen: unknown[] = [];
+    server.call = async (_method, _parts, options) => {
+      seen.push(options?.timeoutMs);
+      throw new WhiprayError({ code: "DEADLINE_EXCEEDED", message: `did not end within ${options?.timeoutMs} ms` });
+    };
+    await expect(create("my.Slow")).rejects.toMatchObject({
+      name: "EngineCreationError",
+      statusCode: undefined,
+      reason: "did not end within 300000 ms",
+    });
+    await expect(create("my.Slow", { timeoutMs: 50 })).rejects.toThrow("50 ms");
+    expect(seen).toEqual([300_000, 50]);
+  });
+
   test("an unknown worker is a WorkerNotFoundError", async () => {
     await expect(scheduler.createEngine("a/9", "my.Engine")).rejects.toThrow(WorkerNotFoundError);
     await expect(scheduler.asyncCallEngine("b/0", "add")).rejects.toThrow(WorkerNotFoundError);
@@ -125,6 +141,20 @@ describe("areal 6.16: calling engines", () => {
     expect(error).toMatchObject({ workerId: "a/0", method: "boom", attempt: 1, reason: "out of memory" });
     expect((error as EngineCallError).cause).toMatchObject({ message: "out of memory" });
     expect(executions).toEqual(["boom"]);
+  });
+
+  test("AReaL's defaults: 7 200 s a try, 3 tries, 1 s before the second; both names are one call", async () => {
+    const seen: unknown[] = [];
+    server.call = async (_method, _parts, options) => {
+      seen.push(options?.timeoutMs);
+      throw new WhiprayError({ code: "BUSY", message: "queue is full", retryable: true });
+    };
+    await expect(cluster.run(scheduler.callEngine("a/0", "add"))).rejects.toMatchObject({ attempt: 3 });
+    expect(seen).toEqual([7_200_000, 7_200_000, 7_200_000]);
+    expect(cluster.clock.now()).toBe(3_000);
+    const once = { maxRetries: 1, timeoutMs: 5 };
+    await expect(calls("add", once)).rejects.toMatchObject({ attempt: 1 });
+    expect(seen.slice(3)).toEqual([5]);
   });
 
   test("a busy worker is tried again after 1 s and 2 s, and the call runs once", async () => {
@@ -207,6 +237,10 @@ describe("areal 6.16: calling engines", () => {
   test("what cannot travel is refused with its path, before anything is sent", async () => {
     await create();
     await expect(calls("add", { args: [1, () => 2] })).rejects.toThrow(/args\[1\]/);
+    class CudaPlatform {}
+    await expect(calls("add", { kwargs: { on: new CudaPlatform() } })).rejects.toThrow(
+      /kwargs\.on.*instance of CudaPlatform/,
+    );
     expect(executions).toEqual([]);
   });
 

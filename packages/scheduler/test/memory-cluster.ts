@@ -1,4 +1,4 @@
-import { GetTimeoutError, type ResourceAmounts, SimulatedClock, WhiprayError } from "@whipray/core";
+import { delay, GetTimeoutError, type ResourceAmounts, SimulatedClock, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, GroupRow, NodeRow, Strategy } from "@whipray/rpc";
 import {
   ClusterScheduler,
@@ -21,6 +21,7 @@ export interface MemoryNode {
 interface PlacedGroup extends SchedulerGroup {
   readonly name: string | undefined;
   readonly strategy: Strategy;
+  readonly labels: unknown;
   readonly places: { nodeId: string; devices: DeviceGrant[]; free: number }[];
   removed: boolean;
 }
@@ -61,7 +62,7 @@ export class MemoryCluster implements SchedulerCluster {
 
   async placementGroup(
     bundles: readonly ResourceAmounts[],
-    options: { strategy: Strategy; name?: string },
+    options: { strategy: Strategy; name?: string; labels?: unknown },
   ): Promise<SchedulerGroup> {
     const places: PlacedGroup["places"] = [];
     for (const bundle of bundles) {
@@ -85,16 +86,22 @@ export class MemoryCluster implements SchedulerCluster {
       id: `pg_${this.groups.length}`,
       name: options.name,
       strategy: options.strategy,
+      labels: options.labels,
       bundleSpecs: bundles,
       places,
       removed: false,
       ready: async ({ timeoutMs }) => {
         if (places.length === bundles.length) return;
+        await delay(this.clock, timeoutMs ?? 0);
         throw new GetTimeoutError({ message: `PENDING after ${timeoutMs} ms: bundle ${places.length}: 1 GPU short` });
       },
       table: async () => {
         const rows = places.map(({ nodeId, devices }, index) => ({ index, units: {}, nodeId, devices }));
-        return { pgId: group.id, bundles: rows } as unknown as GroupRow;
+        const reasons = bundles.slice(places.length).map((bundle, index) => {
+          const possible = this.#nodes.some((node) => node.devices >= (bundle["GPU"] ?? 0));
+          return { bundle: places.length + index, kind: possible ? "busy" : "infeasible", text: "1 GPU short" };
+        });
+        return { pgId: group.id, bundles: rows, reasons } as unknown as GroupRow;
       },
       remove: async () => this.#remove(group),
     };
@@ -117,6 +124,7 @@ export class MemoryCluster implements SchedulerCluster {
       ip: node.ip,
       devices,
       clock: this.clock,
+      find: (name) => this.servers.findLast((one) => one.placement.name === name)!,
       onEnd: () => {
         place.free += placement.devices;
       },

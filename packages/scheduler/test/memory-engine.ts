@@ -1,7 +1,8 @@
 import { WhiprayError, type WorkerCrashedError } from "@whipray/core";
 import { decodeHostValue, type EngineSpec } from "@whipray/engine";
-import { encodeValues, type IncomingCall, type Parts } from "@whipray/rpc";
+import { encodeValues, type IncomingCall, ObjectRefWire, type Parts, Tensor } from "@whipray/rpc";
 import type { RunningEngine } from "../src/engine-slot.ts";
+import { mapObjects } from "../src/tensor-tree.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: engines of tests take what they like
 type EngineClass = (args: any[], kwargs: any, host: MemoryEngine) => object;
@@ -18,6 +19,9 @@ interface HostRequest {
   kwargs?: Record<string, unknown>;
   env: Record<string, string>;
   config: { seed?: number };
+  remote?: boolean;
+  local?: boolean;
+  ids?: string[];
 }
 
 /** The Python engine host's in-memory twin: same methods, same codes. */
@@ -33,9 +37,17 @@ export class MemoryEngine implements RunningEngine {
   readonly engines = new Map<string, object>();
   /** Every host method that ran, in order. */
   readonly ran: string[] = [];
+  /** Tensors that stay here. */
+  readonly tensors = new Map<string, Tensor>();
+  /** Ids of each fetch. */
+  readonly fetched: string[][] = [];
+  #made = 0;
 
-  constructor(spec: EngineSpec, pid: number) {
+  readonly nodeId: string;
+
+  constructor(spec: EngineSpec, pid: number, nodeId: string) {
     this.spec = spec;
+    this.nodeId = nodeId;
     this.engineId = `engine_${pid}`;
     this.pid = pid;
     this.env = { ...spec.env };
@@ -71,15 +83,17 @@ export class MemoryEngine implements RunningEngine {
     }
   }
 
-  async forward(call: IncomingCall, method: string): Promise<void> {
+  async forward(call: IncomingCall, method: string, parts: Parts = call.parts): Promise<void> {
     try {
       if (this.death) throw this.death;
       this.ran.push(method);
-      const request = decodeHostValue(call.parts) as HostRequest;
-      if (method === "create_engine") {
+      const request = decodeHostValue(parts) as HostRequest;
+      if (method === "fetch_tensors") call.reply(encodeValues(this.#fetch(request.ids ?? [])));
+      else if (method === "clear_tensors") call.reply(encodeValues(this.#clear(request.ids)));
+      else if (method === "create_engine") {
         this.#create(request);
         call.reply(encodeValues(null));
-      } else await answer(call, await this.#run(request));
+      } else await answer(call, await this.#run(request), (value) => (request.remote ? this.#keep(value) : value));
     } catch (error) {
       call.fail(error);
     }
@@ -105,7 +119,38 @@ export class MemoryEngine implements RunningEngine {
     }
   }
 
-  #run({ engineName, method, args = [], kwargs }: HostRequest): unknown {
+  #keep(value: unknown): unknown {
+    return mapObjects(value, (object) => {
+      if (!(object instanceof Tensor)) return object;
+      const id = `rtensor_${this.pid}_${++this.#made}:${object.dtype}:${object.shape.join("x")}`;
+      this.tensors.set(id, object);
+      return new ObjectRefWire(id, `${this.nodeId}/${this.engineId}`, "inc", object.bytes.length);
+    });
+  }
+
+  #fetch(ids: string[]): Tensor[] {
+    this.fetched.push(ids);
+    const missing = ids.filter((id) => !this.tensors.has(id));
+    if (missing.length > 0) {
+      const message = `no tensor ${missing.join(", ")}: it was freed`;
+      throw new WhiprayError({ code: "RTENSOR_NOT_FOUND", message, details: { missing } });
+    }
+    return ids.map((id) => this.tensors.get(id)!);
+  }
+
+  #clear(ids = [...this.tensors.keys()]): { cleared: number; bytes: number } {
+    let bytes = 0;
+    const gone = ids.filter((id) => {
+      bytes += this.tensors.get(id)?.bytes.length ?? 0;
+      return this.tensors.delete(id);
+    });
+    return { cleared: gone.length, bytes };
+  }
+
+  #run({ engineName, method, args: given = [], kwargs, local }: HostRequest): unknown {
+    const own = (object: object): unknown =>
+      local && object instanceof ObjectRefWire ? this.tensors.get(object.id) : object;
+    const args = mapObjects(given, own) as unknown[];
     const engine = this.engines.get(engineName) as Record<string, Method> | undefined;
     if (!engine) throw coded("ENGINE_NOT_FOUND", `no engine '${engineName}'`);
     const found = engine[method];
@@ -114,18 +159,18 @@ export class MemoryEngine implements RunningEngine {
   }
 }
 
-async function answer(call: IncomingCall, result: unknown): Promise<void> {
+async function answer(call: IncomingCall, result: unknown, keep: (value: unknown) => unknown): Promise<void> {
   const iterator = result as Iterator<unknown> | undefined;
   if (typeof iterator?.next !== "function") {
-    call.reply(encodeValues(result));
+    call.reply(encodeValues(keep(result)));
     return;
   }
   for (let step = iterator.next(); ; step = iterator.next()) {
     if (step.done) {
-      call.end(encodeValues(step.value));
+      call.end(encodeValues(keep(step.value)));
       return;
     }
-    await call.item(encodeValues(step.value));
+    await call.item(encodeValues(keep(step.value)));
   }
 }
 

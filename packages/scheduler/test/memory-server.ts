@@ -15,6 +15,7 @@ import { EngineServer } from "../src/engine-server.ts";
 import type { ServerStart } from "../src/server-start.ts";
 import { MemoryEngine } from "./memory-engine.ts";
 
+const RAW = /^(call|createEngine|callFetching|fetchTensors|clearTensors)(@|$)/;
 let pids = 1_000;
 let ports = 20_000;
 
@@ -23,6 +24,8 @@ export interface ServerSite {
   readonly ip: string;
   readonly devices: readonly DeviceGrant[];
   readonly clock: Clock;
+  /** Another server by the name of its actor. */
+  find(name: string): MemoryServer;
   onEnd(): void;
 }
 
@@ -34,6 +37,8 @@ export class MemoryServer implements ServerHandle {
   readonly engines: MemoryEngine[] = [];
   /** Server methods that were called, in order. */
   readonly asked: string[] = [];
+  /** What this server asked of others. */
+  readonly askedOthers: string[] = [];
   /** Errors for the next raw calls, given before they reach the engine. */
   readonly refusals: WhiprayError[] = [];
   /** Time until it is ready. */
@@ -61,9 +66,13 @@ export class MemoryServer implements ServerHandle {
           site.devices.length > 0 ? { CUDA_VISIBLE_DEVICES: site.devices.map((one) => one.uuid).join(",") } : {},
         launch: async (spec) => {
           if (this.launchError) throw this.launchError;
-          const engine = new MemoryEngine(spec, pids++);
+          const engine = new MemoryEngine(spec, pids++, site.nodeId);
           this.engines.push(engine);
           return engine;
+        },
+        askServer: (_engine, name, method, parts, signal) => {
+          this.askedOthers.push(`${method} ${name}`);
+          return site.find(name).call(method, parts, { signal });
         },
         leasePorts: async (_name, count) => ({ ports: Array.from({ length: count }, () => ports++), ip: site.ip }),
       },
@@ -135,8 +144,7 @@ export class MemoryServer implements ServerHandle {
     items: Parts[] | undefined,
   ): Promise<{ value: Parts }> {
     if (this.death) throw this.death;
-    const raw = method === "call" || method.startsWith("createEngine") || method.includes("@");
-    if (!raw) {
+    if (!RAW.test(method)) {
       this.asked.push(method);
       if (this.hangs && method === "destroy") await this.#late(options, new Promise(() => {}));
       const member = (this.#server as unknown as Record<string, (...args: unknown[]) => unknown>)[method];

@@ -92,6 +92,20 @@ def test_a_stalled_stream_fails_and_the_queue_goes_on():
         assert worker.call("facts")["log"] == ["closed", 1]
 
 
+def test_after_a_stalled_stream_a_collective_of_all_ranks_goes_through():
+    """The rank whose stream nobody reads comes late to the collective, which waits for it; no rank is lost."""
+    env = {"WHIPRAY_STREAM_BUFFER_BYTES": "100000", "WHIPRAY_STREAM_STALL_MS": "400"}
+    with Worker(BARE, env) as first, Worker(BARE, env) as second:
+        for worker in (first, second):
+            worker.create("whipray_samples.plain.Engine")
+            worker.create("whipray_samples.collective.Rank", "rank")
+        port = first.call("listen", engine="rank")
+        stream = first.begin("endless", 10_000, stream=True)
+        met = first.begin("meet", 0, port, 10, engine="rank"), second.begin("meet", 1, port, 32, engine="rank")
+        assert first.fails(stream)["code"] == "STREAM_STALLED"
+        assert (first.wait(met[0]), second.wait(met[1])) == (42, 42)
+
+
 def test_a_stream_without_credit_stalls_too_and_its_error_comes_with_the_next_credit():
     env = {"WHIPRAY_STREAM_BUFFER_BYTES": "100000", "WHIPRAY_STREAM_STALL_MS": "300"}
     with Worker(BARE, env, grant=False) as worker:

@@ -7,6 +7,7 @@ import time
 from . import tensor, wire
 from .errors import EngineFailure, HostError, error_bytes
 from .frame import ERROR, REPLY
+from .limits import INLINE_OBJECT_BYTES
 from .message import Message
 from .stream import Stream
 
@@ -58,6 +59,8 @@ class Call:
         self.on_abort = None
         self.answered = False
         self.stream = None
+        self.rtensors = None  # where the tensors that it returns stay, for a call with `remote`
+        self.kept = []  # ids of those
         self.demand = 0
         self.timer = None
         with self.calls.lock:
@@ -67,7 +70,7 @@ class Call:
     def take_in(self, args):
         """The decoded arguments."""
         self.args = args
-        if self.method == "call" and isinstance(args.get("method"), str):
+        if self.method in ("call", "call_stored") and isinstance(args.get("method"), str):
             self.shown = args["method"][:80]
 
     def queue(self):
@@ -120,19 +123,42 @@ class Call:
         self.calls.queued -= 1
         self.calls.queued_bytes -= self.size
 
+    def encode(self, box, root="result"):
+        """`wire.encode` of what it returns or yields; tensors stay here and their references go, where the caller wants that."""
+        if self.rtensors is not None:
+            value, ids = self.rtensors.keep(box.pop(), self.engine.name, root)
+            self.kept += ids
+            box = [value]
+            del value
+        return wire.encode(box, root)
+
+    def _free_kept(self):
+        """Nobody hears of these tensors."""
+        if self.kept:
+            self.rtensors.free(self.kept)
+
     def reply(self, box):
         """Answers with the value in the list `box`, which is emptied (see `wire.encode`); a value that cannot cross fails the call."""
         try:
-            parts = wire.encode(box)
+            parts = self.encode(box)
         except HostError as error:
             self.fail(error)
             return
         except Exception as error:  # reading a user's object may do anything: a device error, no memory
             self.fail(EngineFailure("NOT_SERIALISABLE", error, {"method": self.shown}, "the result cannot be sent"))
             return
+        if self.method == "call_stored" and self.stream is None and sum(map(len, parts)) > INLINE_OBJECT_BYTES:
+            parts = self.route.host.results.keep(parts)
         if self.stream is not None:
             self.end(parts)
         elif self._settle():
+            self._send(Message(REPLY, self.sequence, {}, parts))
+        else:
+            self._free_kept()
+
+    def reply_parts(self, parts):
+        """Answers with parts that were made before."""
+        if self._settle():
             self._send(Message(REPLY, self.sequence, {}, parts))
 
     def end(self, parts):
@@ -142,6 +168,8 @@ class Call:
 
     def fail(self, error):
         """Answers with an error. Items that a stream has buffered go out before it when user code failed, else they are dropped."""
+        if self.stream is None:
+            self._free_kept()
         if self._settle():
             body = error_bytes(error, self.where, wire.pack)
             if self.stream is not None:

@@ -7,13 +7,17 @@ import zlib
 
 from . import tensor, wire
 from .call import Calls, as_map
+from .device_check import DeviceCheck
 from .engines import Engines, NeedsLoop, end_of
 from .environment import set_env
 from .errors import Cancelled, EngineFailure, HostError, message_of
 from .exits import EXIT_STUCK, leave
 from .limits import QUEUED_BYTES_LIMIT, QUEUED_CALLS_LIMIT, SHUTDOWN_GRACE_MS
 from .ports import Ports
-from .runner import Runner
+from .results import Parts, Results
+from .rtensor import RTensors
+from .runner import Runner, run_now
+from .segments import Attached
 from .stacks import stacks
 
 _SHOWN_MODULES = ("torch", "torch_npu", "numpy", "msgpack")
@@ -26,10 +30,24 @@ class Host:
         self.calls = Calls()
         self.engines = Engines()
         self.ports = Ports(settings.port_range)
+        self.devices = DeviceCheck(settings.granted)
+        self.rtensors = RTensors(settings.address, settings.incarnation, settings.rtensor_bytes)
+        self.segments = Attached()
+        self.results = Results()
         self.stopping = False
         self.seed = None
         self.seeded_numpy = False
-        self.immediate = {"health": self._health, "info": self._info, "stacks": self._stacks, "alloc_ports": self._alloc_ports}
+        self.immediate = {
+            "health": self._health,
+            "info": self._info,
+            "stacks": self._stacks,
+            "alloc_ports": self._alloc_ports,
+            "fetch_tensors": self._fetch_tensors,
+            "clear_tensors": self._clear_tensors,
+            "held": self._held,
+            "store_result": self._store_result,
+            "send_result": self._send_result,
+        }
         self.runner = Runner(
             link,
             {
@@ -37,6 +55,7 @@ class Host:
                 "set_env": self._set_env,
                 "create_engine": self._create_engine,
                 "call": self._call,
+                "call_stored": self._call,
                 "destroy": self._destroy,
                 "shutdown": self._shutdown,
             },
@@ -72,7 +91,8 @@ class Host:
     def answer(self, call):
         """Answers an immediate call."""
         try:
-            call.reply([self.immediate[call.method](as_map(wire.decode(call.assembly.take())))])
+            answer = self.immediate[call.method](as_map(wire.decode(call.assembly.take())))
+            call.reply_parts(answer.parts) if isinstance(answer, Parts) else call.reply([answer])
         except Exception as error:  # no descriptor left, no memory: the call fails, not the host
             call.fail(error)
 
@@ -81,6 +101,7 @@ class Host:
         parts = call.assembly.take()
         call.assembly = None
         try:
+            parts = self.segments.resolve(parts)
             has_extensions = wire.scan(parts[0])
             if has_extensions and not tensor.searched:
                 call.parts = parts
@@ -113,11 +134,24 @@ class Host:
         running = list(self.calls.running.items())
         queued = self.calls.queued - 1  # this call is counted too
         health = {"status": "healthy", "engines": list(self.engines.by_name), "busy": bool(running), "queued": max(0, queued)}
+        if self.rtensors.kept:
+            health["tensors"] = len(self.rtensors.kept)
+            health["tensorBytes"] = self.rtensors.bytes
         if running:
             call, since = running[0]
             health["method"] = call.shown
             health["sinceMs"] = round((time.monotonic() - since) * 1000)
         return health
+
+    def _held(self, args):
+        return {"held": self.segments.held(args.get("ids"))}
+
+    def _store_result(self, args):
+        self.results.store(args.get("token"), args.get("segment"))
+        return {}
+
+    def _send_result(self, args):
+        return self.results.send(args.get("token"))
 
     def _info(self, _args):
         return {
@@ -126,6 +160,7 @@ class Host:
             "modules": len(sys.modules),
             "envAtExec": self.settings.env_at_exec,
             "loaded": [name for name in _SHOWN_MODULES if name in sys.modules],
+            "devices": self.devices.info(),
         }
 
     def _stacks(self, _args):
@@ -133,6 +168,15 @@ class Host:
 
     def _alloc_ports(self, args):
         return self.ports.alloc(args.get("count"))
+
+    def _fetch_tensors(self, args):
+        return self.rtensors.fetch(args.get("ids"))
+
+    def _clear_tensors(self, args):
+        ids = args.get("ids")
+        if not isinstance(ids, (list, type(None))) or not all(isinstance(one, str) for one in ids or []):
+            raise HostError("INVALID_ARGUMENT", "`ids` must be a list of strings, or absent for all")
+        return self.rtensors.free(ids)
 
     # --- methods of the main thread ----------------------------------------------------------------------------------------------
 
@@ -174,10 +218,15 @@ class Host:
         wire.load_c()
         has_loop = self.runner.loop is not None
         try:
-            self.engines.create(args.get("engine"), args.get("engineName"), positional, named, has_loop, self._seed_numpy)
+            self.engines.create(args.get("engine"), args.get("engineName"), positional, named, has_loop, self._imported)
         except NeedsLoop:
             call.take_in(args)  # it will be run once more
             raise
+        self.devices.look()  # what could not be counted before the constructor has started its driver
+
+    def _imported(self):
+        self._seed_numpy()
+        self.devices.look()
 
     def _call(self, call, args):
         meta = args.get("rpcMeta")
@@ -188,6 +237,10 @@ class Host:
         engine = self.engines.find(args.get("engineName"))
         method = self.engines.method(engine, args.get("method"))
         call.engine = engine
+        if args.get("remote") is True:
+            call.rtensors = self.rtensors
+        if args.get("local") is True:  # the caller says that references of this host are among the arguments
+            positional, named = self.rtensors.resolve(positional), self.rtensors.resolve(named)
         if meta and meta.get("interrupt"):
             call.watch(lambda: self.runner.interrupt(call))
         return method(*positional, **named)
@@ -210,12 +263,13 @@ class Host:
             try:
                 end = end_of(engine)
                 value = end() if end else None
-                if self.runner.loop is not None and hasattr(value, "__await__"):
+                if self.runner.loop is not None and hasattr(type(value), "__await__"):
                     await value
                 ended.append(engine.name)
             except Exception as error:
                 failed.append((engine.name, error))
             self.runner.abandon(engine)
+            self.rtensors.free(engine_name=engine.name)
         if failed and strict:
             name, error = failed[0]
             raise EngineFailure("ENGINE_CALL", error, {"engineName": name, "destroyed": ended, "failed": [one for one, _ in failed]})
@@ -223,13 +277,7 @@ class Host:
 
     def _run(self, coroutine):
         """To its end when there is no loop, where it never waits; else the runner awaits it."""
-        if self.runner.loop is not None:
-            return coroutine
-        try:
-            coroutine.send(None)
-        except StopIteration as stop:
-            return stop.value
-        raise AssertionError("waited without a loop")
+        return run_now(coroutine) if self.runner.loop is None else coroutine
 
 
 def _arguments(args):

@@ -37,6 +37,22 @@ ERROR_TEXT_CHARS = 131_072
 ERROR_CAUSES = 8
 ENGINE_NAME_CHARS = 256
 PORTS_A_CALL = 1_024
+INLINE_OBJECT_BYTES = 102_400
+"""Results above this go into the node's object store, where the caller's side has one."""
+KEPT_RESULTS_LIMIT = 10_000
+"""Results that wait to be written there."""
+WRITER_MAPPINGS_LIMIT = 16
+"""Segments that stay mapped for writing: warm pages are three times as fast."""
+TENSORS_A_FETCH = 32
+"""Kept tensors that one `fetch_tensors` may ask for (AReaL: shards of one /data/batch request)."""
+KEPT_TENSORS_LIMIT = 100_000
+"""Tensors that stay here for others to fetch; one more fails its call."""
+KEPT_BYTES = 17_179_869_184
+"""Bytes of these tensors, unless WHIPRAY_RTENSOR_BYTES says otherwise."""
+LEAD_TICK_SECONDS = 0.002
+"""So long the main thread may run a method before the I/O thread serves the link in its place."""
+LEAD_TICKS_IDLE = 25
+"""After so many ticks without a call the I/O thread sleeps until the next one."""
 SHUTDOWN_GRACE_MS = 10_000
 MAX_TIMER_MS = 2_000_000_000
 """Longer deadlines (23 days) are as good as none."""

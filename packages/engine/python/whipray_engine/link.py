@@ -1,7 +1,7 @@
-"""The link to the worker. One I/O thread owns the socket, every route and all timers; others reach it by `call_soon`.
+"""The link to the worker. One thread at a time serves it (`lead.py`): socket, every route and all timers; others reach it by `call_soon`.
 
-Whatever touches that state holds `turn`, which the I/O thread only lets go of while it sleeps in poll. A reply of the main thread is
-written by the main thread itself when it finds `turn` free (`call_now`): that saves two switches of threads in each call.
+Whatever touches that state holds `turn`, which the thread that serves only lets go of while it sleeps in poll. A reply of the main thread
+is written by the main thread itself when it finds `turn` free (`call_now`): that saves two switches of threads in each call.
 """
 
 import os
@@ -14,6 +14,7 @@ from . import wire
 from .errors import DecodeError, HostError, ProtocolError, error_bytes
 from .exits import EXIT_DONE, EXIT_PROTOCOL, leave
 from .frame import CLOSE, GOODBYE, OPEN, OPENED, PING, PONG, frame
+from .lead import Lead
 from .limits import MAX_ROUTES_PER_LINK, MAX_TIMER_MS, OUTBOUND_BYTES_LIMIT, UNKNOWN_FRAMES_LIMIT
 from .outbox import Outbox
 from .route import Route
@@ -49,18 +50,19 @@ class Link:
         self.drained = threading.Condition()
         self.reply_bytes = 0
         sock.setblocking(False)
+        self.lead = Lead(self)
         # A forked child must not keep the link open: the worker would not see this process end.
         os.register_at_fork(after_in_child=self._forget_descriptors)
 
     # --- from any thread ---------------------------------------------------------------------------------------------------------
 
     def call_soon(self, function, *args):
-        """Calls it on the I/O thread."""
+        """Calls it on the thread that serves the link."""
         self.inbox.append((function, args))
-        self._wake()
+        self.wake()
 
     def call_now(self, function, *args):
-        """As `call_soon`, but the calling thread does what is to be done if the I/O thread sleeps. Never blocks."""
+        """As `call_soon`, but the calling thread does what is to be done if nobody is about it. Never blocks."""
         self.inbox.append((function, args))
         on_main = threading.get_ident() == self.main_thread
         if on_main:
@@ -77,9 +79,10 @@ class Link:
             if on_main:
                 self.main_in_turn = False
         if needs_poll:
-            self._wake()
+            self.wake()
 
-    def _wake(self):
+    def wake(self):
+        """Whoever serves the link looks up."""
         if self.sleeping:
             self.sleeping = False
             try:
@@ -114,50 +117,54 @@ class Link:
         self.call_soon(look)
         written.wait(seconds)
 
-    # --- the I/O thread ----------------------------------------------------------------------------------------------------------
+    # --- the thread that serves ----------------------------------------------------------------------------------------------------------
 
     def start(self, host):
         self.host = host
         threading.Thread(target=self._run, name="whipray-io", daemon=True).start()
 
     def _run(self):
+        with self.turn:
+            self._guarded(self._frames)  # what came together with WELCOME
+        self.lead.watch()
+
+    def _guarded(self, function, *args):
+        """No error of the link is the user's: it ends the process, whichever thread finds it."""
         try:
-            self.turn.acquire()
-            self._frames()  # what came together with WELCOME
-            self._loop()
+            return function(*args)
         except ProtocolError as error:
             leave(EXIT_PROTOCOL, "%s: %s" % (error.code, error))
         except BaseException:
             import traceback
 
-            leave(EXIT_PROTOCOL, "the I/O thread failed:\n%s" % traceback.format_exc())
+            leave(EXIT_PROTOCOL, "serving the link failed:\n%s" % traceback.format_exc())
 
-    def _loop(self):
-        poll = select.poll()
-        poll.register(self.wake_reader, select.POLLIN)
-        poll.register(self.sock, select.POLLIN)
-        interest = select.POLLIN
-        while True:
-            blocked = self._take_turn()
-            wait_ms = self.timers.run()
-            wanted = select.POLLIN | select.POLLOUT if blocked else select.POLLIN
-            if wanted != interest and not self.ended:
-                poll.modify(self.sock, wanted)
-                interest = wanted
-            self.sleeping = True
-            if self.inbox or self.controls or self.rotation and not blocked:
-                wait_ms = 0  # a timer, or another thread, has made something to do
-            self.turn.release()
-            ready = poll.poll(None if wait_ms is None else min(wait_ms + 1, MAX_TIMER_MS))
-            self.turn.acquire()
-            self.sleeping = False
-            for descriptor, event in ready:
-                if descriptor == self.wake_reader:
-                    os.read(self.wake_reader, 65_536)
-                elif event & ~select.POLLOUT and not self._read():
-                    self._end()
-                    self.ended = True
-                    poll.unregister(self.sock)
+    def serve(self, poller, done):
+        """Reads, writes and runs timers until `done()`. Only for the thread that has the lead."""
+        self._guarded(self._serve, poller, done)
+
+    def _serve(self, poller, done):
+        with self.turn:
+            while True:
+                blocked = self._take_turn()
+                wait_ms = self.timers.run()
+                if done():
+                    return
+                self.sleeping = True
+                if self.inbox or self.controls or self.rotation and not blocked or done():
+                    wait_ms = 0  # a timer, or another thread, has made something to do
+                self.turn.release()
+                try:
+                    ready = poller.wait(blocked, None if wait_ms is None else min(wait_ms + 1, MAX_TIMER_MS))
+                finally:
+                    self.turn.acquire()
+                self.sleeping = False
+                for descriptor, event in ready:
+                    if descriptor == self.wake_reader:
+                        os.read(self.wake_reader, 65_536)
+                    elif event & ~select.POLLOUT and not self._read():
+                        self._end()
+                        self.ended = True
 
     def _take_turn(self):
         """Does what was asked for and writes what can be written; returns whether the socket is full."""

@@ -5,7 +5,6 @@ import sys
 import threading
 from queue import Empty, SimpleQueue
 
-from . import wire
 from .call import current_call
 from .engines import NeedsLoop
 from .errors import Cancelled, EngineFailure, HostError
@@ -51,9 +50,18 @@ class Runner:
                 if self.loop is not None:
                     self.loop.run_forever()
                 else:
-                    self._take(self.queue.get())
+                    self._take(self._next_call())
             except KeyboardInterrupt:
                 pass  # Ctrl-C between two calls, by a handler that user code has installed
+
+    def _next_call(self):
+        """Waits for it, and serves the link meanwhile, unless a signal handler of the user's might raise in the middle of that."""
+        if self.queue.empty() and signal.getsignal(signal.SIGINT) == self._on_interrupt:
+            self.link.lead.serve_until(self._has_call)
+        return self.queue.get()
+
+    def _has_call(self):
+        return not self.queue.empty()
 
     def abandon(self, engine):
         """Cancels what still runs of an engine that was destroyed."""
@@ -108,7 +116,7 @@ class Runner:
                 self.interruptible = call
                 box = [self.handlers[call.method](call, call.take_args())]
                 if type(box[0]) is _GENERATOR and not self._is_async(call):
-                    self._drive(call, box.pop())
+                    run_now(self._stream(call, box.pop(), holds=True))
                     return
             finally:
                 self.interruptible = None
@@ -148,11 +156,11 @@ class Runner:
 
     def _deliver(self, call, box):
         """Answers with what the method returned, at once or when it is there."""
-        value = box[0]
+        value, kind = box[0], type(box[0])  # of the class: proxies answer for any name
         futures = sys.modules.get("concurrent.futures._base")
-        if self.loop is not None and hasattr(value, "__await__"):
+        if self.loop is not None and hasattr(kind, "__await__"):
             self._spawn(call, self._await(call, box.pop()))
-        elif self.loop is not None and (type(value) is _GENERATOR or hasattr(value, "__anext__")):
+        elif self.loop is not None and (kind is _GENERATOR or hasattr(kind, "__anext__")):
             self._spawn(call, self._stream(call, box.pop()))
         elif futures is not None and isinstance(value, futures.Future):
             box.clear()
@@ -161,36 +169,7 @@ class Runner:
             del value
             call.reply(box)
 
-    # --- sync generators and futures ---------------------------------------------------------------------------------------------
-
-    def _drive(self, call, generator):
-        """Runs a generator on this thread; a caller that takes nothing holds it, until STREAM_STALLED."""
-        stream = call.open_stream(self.settings) if call.wants_stream else None
-        items = []
-        count = 0
-        try:
-            while True:
-                try:
-                    box = [next(generator)]
-                except StopIteration as stop:
-                    value = stop.value
-                    break
-                if call.aborted is not None:
-                    raise call.aborted
-                if stream is None:
-                    items += box
-                else:
-                    stream.put(wire.encode(box, "item[%d]" % count))
-                count += 1
-        finally:
-            generator.close()
-        self._end(call, [items] if stream is None else [value])
-
-    def _end(self, call, box):
-        if call.stream is not None and box[0] is None:
-            call.end([])
-        else:
-            call.reply(box)
+    # --- futures -----------------------------------------------------------------------------------------------------------------
 
     def _follow(self, call, future):
         """Answers when the future is done, on the thread that completes it."""
@@ -245,39 +224,63 @@ class Runner:
         else:
             call.reply(box)
 
-    async def _stream(self, call, generator):
-        """Items of an async generator, or of a sync one of an async engine: only this call waits for its caller."""
+    async def _stream(self, call, generator, holds=False):
+        """Sends the items of any generator. A caller that takes nothing holds the thread (`holds`), else only this call."""
         current_call.set(call)
         stream = call.open_stream(self.settings) if call.wants_stream else None
-        items, value, count = [], None, 0
-        is_async = hasattr(generator, "__anext__")
+        items, count = [], 0
         try:
-            while True:
-                try:
-                    box = [await generator.__anext__() if is_async else next(generator)]
-                except StopAsyncIteration:
-                    break
-                except StopIteration as stop:
-                    value = stop.value
-                    break
-                if call.aborted is not None:
-                    raise call.aborted
-                if stream is None:
-                    items += box
-                else:
-                    await stream.put_async(wire.encode(box, "item[%d]" % count))
-                count += 1
-            await self._close(generator)
+            try:
+                ended, box = await _next(generator)
+                while not ended:
+                    if call.aborted is not None:
+                        raise call.aborted
+                    if stream is None:
+                        items += box
+                    elif holds:
+                        stream.put(call.encode(box, "item[%d]" % count))
+                    else:
+                        await stream.put_async(call.encode(box, "item[%d]" % count))
+                    count += 1
+                    ended, box = await _next(generator)
+            finally:
+                await _close(generator)
         except SystemExit:
             raise
         except BaseException as error:
-            await self._close(generator)
+            self.interruptible = None
             call.fail(self.failure(call, error))
         else:
-            self._end(call, [items] if stream is None else [value])
+            if stream is not None and box[0] is None:
+                call.end([])
+            else:
+                call.reply([items] if stream is None else box)
 
-    async def _close(self, generator):
-        if hasattr(generator, "aclose"):
-            await generator.aclose()
-        elif hasattr(generator, "close"):
-            generator.close()
+
+async def _next(generator):
+    """(whether it has ended, list of its next item or of its return value)."""
+    if hasattr(generator, "__anext__"):
+        try:
+            return False, [await generator.__anext__()]
+        except StopAsyncIteration:
+            return True, [None]
+    try:
+        return False, [next(generator)]
+    except StopIteration as stop:
+        return True, [stop.value]
+
+
+async def _close(generator):
+    if hasattr(generator, "aclose"):
+        await generator.aclose()
+    elif hasattr(generator, "close"):
+        generator.close()
+
+
+def run_now(coroutine):
+    """Runs to its end what never waits: where there is no loop, coroutines of this package hold the thread instead."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("waited without a loop")

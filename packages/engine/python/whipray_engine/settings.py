@@ -2,7 +2,8 @@
 
 import os
 
-from .limits import STREAM_BUFFER_BYTES, STREAM_STALL_MS
+from .device_check import granted_devices
+from .limits import KEPT_BYTES, STREAM_BUFFER_BYTES, STREAM_STALL_MS
 
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES")
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -26,6 +27,8 @@ class Settings:
         self.epoch = _number(environ, "WHIPRAY_EPOCH", None)
         self.stream_buffer_bytes = _number(environ, "WHIPRAY_STREAM_BUFFER_BYTES", STREAM_BUFFER_BYTES)
         self.stream_stall_ms = _number(environ, "WHIPRAY_STREAM_STALL_MS", STREAM_STALL_MS)
+        self.rtensor_bytes = _number(environ, "WHIPRAY_RTENSOR_BYTES", KEPT_BYTES)
+        self.granted = granted_devices(environ.get("WHIPRAY_DEVICES"))
         self.port_range = _port_range(environ.get("WHIPRAY_PORT_RANGE"))
         protected = environ.get("WHIPRAY_PROTECTED_ENV", ",".join(DEVICE_VARIABLES))
         self.protected = tuple(name.strip() for name in protected.split(",") if name.strip())

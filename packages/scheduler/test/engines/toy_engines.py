@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+from whipray_engine import Tensor
+
 
 class Toy:
     def __init__(self, scale=1):
@@ -49,3 +51,17 @@ class Toy:
 class Broken:
     def __init__(self):
         raise RuntimeError("no weights at /models")
+
+
+class Batches:
+    """Returns tensors and tells what it was given."""
+
+    def make(self, rows, columns):
+        data = bytes(i % 256 for i in range(rows * columns))
+        return {"rows": rows, "ids": Tensor("u1", [rows, columns], data)}
+
+    def total(self, *batches):
+        return [sum(bytes(memoryview(getattr(ids, "data", ids)).cast("B"))) for ids in batches]
+
+    def shape(self, ids):
+        return [getattr(ids, "shape", None) and list(ids.shape), str(ids.dtype)]

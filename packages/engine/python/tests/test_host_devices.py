@@ -1,0 +1,47 @@
+"""The host counts what the engine sees, once torch is there, and reports what differs from the grant."""
+
+import pytest
+from host_pythons import BARE
+from host_worker import Worker
+
+USES = "torch_engine.Uses"
+GPU = {"TORCH_CUDA": "12.4", "TORCH_GPUS": "8"}
+
+
+def look(env, engine=USES):
+    with Worker(BARE, env={**GPU, **env}) as worker:
+        assert "devices" in worker.ask("info")
+        worker.create(engine, "actor/0")
+        return worker.ask("info")["devices"], worker.text()
+
+
+def test_what_is_seen_is_what_was_granted():
+    devices, text = look({"WHIPRAY_DEVICES": "GPU=2", "CUDA_VISIBLE_DEVICES": "4,5"})
+    assert devices == {"granted": {"GPU": 2}, "seen": {"GPU": 2}, "mismatches": []}
+    assert "whipray:" not in text
+
+
+@pytest.mark.parametrize(
+    "granted, visible, words",
+    [("GPU=2", "4", "2 GPU were granted, but this process sees 1"), ("", "0,1", "0 GPU were granted, but this process sees 2")],
+)
+def test_a_mismatch_is_in_info_and_in_the_log(granted, visible, words):
+    devices, text = look({"WHIPRAY_DEVICES": granted, "CUDA_VISIBLE_DEVICES": visible})
+    assert devices["mismatches"] == [words]
+    assert text.count("whipray: " + words) == 1
+
+
+def test_with_isolation_none_nobody_says_what_is_granted_and_nothing_is_asked():
+    devices, _ = look({"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert devices == {"granted": None, "seen": {}, "mismatches": []}
+
+
+def test_a_driver_that_fails_is_said_and_ends_nothing():
+    devices, text = look({"WHIPRAY_DEVICES": "GPU=1", "TORCH_BROKEN": "1"})
+    assert devices["seen"] == {"GPU": None}
+    assert "cannot be counted: no driver" in text
+
+
+def test_nothing_is_counted_for_an_engine_without_torch_or_with_a_cpu_build():
+    assert look({"WHIPRAY_DEVICES": "GPU=1"}, "whipray_samples.plain.Engine")[0]["seen"] == {}
+    assert look({"WHIPRAY_DEVICES": "GPU=1", "TORCH_CUDA": ""})[0]["seen"] == {}
