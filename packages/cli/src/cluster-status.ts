@@ -1,10 +1,16 @@
 import { type ResourceUnits, toAmounts } from "@whipray/core";
-import type { ActorRow, GroupRow, NodeRow } from "@whipray/rpc";
+import { type ActorRow, type GroupRow, type NodeRow, pinIn, withoutPin } from "@whipray/rpc";
+import { daemons } from "whipray";
+import { type DeviceStatus, deviceStatus } from "./device-status.ts";
 
 /** What `status --json` prints. Keys are stable. */
 export interface ClusterStatus {
   address: string;
-  /** The head is reached over plain text beyond this machine. */
+  /** The head's port speaks TLS. */
+  tls: boolean;
+  /** The pin of the head's authority, where the address has it. */
+  pin?: string | undefined;
+  /** The head is reached over plain text beyond this machine, or a living node's port is open to such. */
   insecurePlaintext: boolean;
   nodes: NodeStatus[];
   /** Of living nodes, as people write amounts: CPU 0.5, memory in bytes. */
@@ -15,6 +21,8 @@ export interface ClusterStatus {
     state: string;
     strategy: string;
     bundles: number;
+    /** Devices of placed bundles: `bundle 0 on node_a: 4 × GPU 0-3: NV18 mesh, NUMA 0`. */
+    choices: string[];
     reasons: string[];
   }[];
   actors: {
@@ -24,6 +32,8 @@ export interface ClusterStatus {
     state: string;
     nodeId?: string | undefined;
     pid?: number | undefined;
+    /** Its devices: `2 × GPU 2-3: NV12, NUMA 0`. */
+    choice?: string | undefined;
     reason?: string | undefined;
   }[];
 }
@@ -35,9 +45,14 @@ export interface NodeStatus {
   ip: string;
   /** `direct`: peers dial its port; `relay`: everything goes through the head. */
   reach: "direct" | "relay";
+  /** Its port speaks TLS; absent where it has none. */
+  tls?: boolean | undefined;
   pid: number;
   deathReason?: string | undefined;
   resources: Record<string, { used: number; total: number }>;
+  devices: DeviceStatus[];
+  /** The last look at the devices: its age, and why the newest one failed. */
+  look?: { agoMs: number; stale?: string | undefined } | undefined;
 }
 
 /** Rows of the head as `status` shows them. Dead actors and removed groups are left out. Pure. */
@@ -47,8 +62,8 @@ export function clusterStatus(
   groups: readonly GroupRow[],
   actors: readonly ActorRow[],
 ): ClusterStatus {
-  const shown = nodes.map(nodeStatus);
-  const { protocol, hostname } = new URL(address);
+  const shown = nodes.map((node) => nodeStatus(node, groups, actors));
+  const urls = [address, ...nodes.flatMap(({ state, url }) => (url === undefined || state === "DEAD" ? [] : [url]))];
   const resources: ClusterStatus["resources"] = {};
   for (const node of shown) {
     if (node.state === "DEAD") continue;
@@ -58,8 +73,10 @@ export function clusterStatus(
     }
   }
   return {
-    address,
-    insecurePlaintext: protocol === "ws:" && !/^(127\.|\[::1\]$|localhost$)/.test(hostname),
+    address: withoutPin(address),
+    tls: address.startsWith("wss:"),
+    pin: pinIn(address),
+    insecurePlaintext: urls.some((url) => url.startsWith("ws:") && !daemons.isLoopback(new URL(url).hostname)),
     nodes: shown,
     resources,
     placementGroups: groups.filter((group) => group.state !== "REMOVED").map(groupStatus),
@@ -81,6 +98,9 @@ export function groupStatus({
     state,
     strategy,
     bundles: bundles.length,
+    choices: bundles.flatMap(({ index, nodeId, choice }) => {
+      return choice === undefined ? [] : [`bundle ${index} on ${nodeId}: ${choice}`];
+    }),
     reasons: reasons.map(({ bundle, kind, text }) => `bundle ${bundle} (${kind}): ${text}`),
   };
 }
@@ -92,23 +112,31 @@ export function actorStatus({
   state,
   nodeId,
   pid,
+  choice,
   waiting,
   death,
 }: ActorRow): ClusterStatus["actors"][number] {
-  return { id: actorId, name, className, state, nodeId, pid, reason: death?.message ?? waiting };
+  return { id: actorId, name, className, state, nodeId, pid, choice, reason: death?.message ?? waiting };
 }
 
-export function nodeStatus(node: NodeRow): NodeStatus {
-  const { nodeId, name, state, ip, url, pid, deathReason } = node;
+export function nodeStatus(
+  node: NodeRow,
+  groups: readonly GroupRow[] = [],
+  actors: readonly ActorRow[] = [],
+): NodeStatus {
+  const { nodeId, name, state, ip, url, pid, deathReason, seen } = node;
   return {
     id: nodeId,
     name,
     state,
     ip,
     reach: url === undefined ? "relay" : "direct",
+    tls: url?.startsWith("wss:"),
     pid,
     deathReason,
     resources: resourcesOf(node),
+    devices: deviceStatus(node, groups, actors),
+    look: seen && { agoMs: seen.agoMs, stale: seen.stale },
   };
 }
 

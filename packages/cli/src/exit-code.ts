@@ -15,9 +15,16 @@ const CODES: Readonly<Record<string, number>> = {
   UNAUTHENTICATED: EXIT.unauthorised,
   FORBIDDEN: EXIT.unauthorised,
   CLUSTER_FILE_UNSAFE: EXIT.unauthorised,
+  TLS_KEY_UNSAFE: EXIT.unauthorised,
+  TLS_PIN_MISMATCH: EXIT.unauthorised,
+  TLS_UNTRUSTED: EXIT.unauthorised,
+  TLS_CERT_EXPIRED: EXIT.unauthorised,
+  TLS_CERT_NOT_YET_VALID: EXIT.unauthorised,
   UNREACHABLE: EXIT.unreachable,
   NO_ADDRESS: EXIT.unreachable,
   HEAD_SILENT: EXIT.unreachable,
+  TLS_REQUIRED: EXIT.unreachable,
+  TLS_NOT_SPOKEN: EXIT.unreachable,
   NOT_FOUND: EXIT.notFound,
   NO_ROUTE: EXIT.notFound,
   TIMEOUT: EXIT.timedOut,
@@ -25,7 +32,7 @@ const CODES: Readonly<Record<string, number>> = {
   USAGE: EXIT.usage,
   AMBIGUOUS: EXIT.usage,
   INSECURE_BIND: EXIT.usage,
-  TLS_NOT_YET: EXIT.usage,
+  INSECURE_ADDRESS: EXIT.usage,
 };
 
 /** An error's exit code. Every `INVALID_…` is the user's input: usage. */

@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { WhiprayError } from "@whipray/core";
 import { runtimeRoot } from "@whipray/raylet";
-import { daemons, headUrl } from "whipray";
+import { daemons } from "whipray";
 
 /** Files and folders of this user that the CLI knows. */
 export interface Places {
@@ -14,7 +14,7 @@ export interface Places {
   /** The head's journal and identity, and the daemons' logs: stays. */
   state: string;
   token: string;
-  /** Where `start` puts the head's address. */
+  /** Where `start` puts the head's address, with its pin where it speaks TLS. */
   address: string;
   joinToken: string;
 }
@@ -28,22 +28,23 @@ export function placesOf(env: NodeJS.ProcessEnv = process.env): Places {
     daemons: daemons.daemonsFolder(root),
     state: env["WHIPRAY_STATE_DIR"] ?? join(env["XDG_STATE_HOME"] ?? join(home, ".local/state"), "whipray"),
     token: daemons.tokenPath(env),
-    address: join(config, "address"),
+    address: daemons.addressPath(env),
     joinToken: join(config, "join-token"),
   };
 }
 
 /**
  * Which head: the flag or WHIPRAY_ADDRESS (commander gives the flag precedence), else the address file.
- * @throws WhiprayError `INVALID_ADDRESS`, `NO_ADDRESS`.
+ * Given as HOST:PORT of the head that was started here, it has the file's pin.
+ * @throws WhiprayError `INVALID_ADDRESS`, `INSECURE_ADDRESS`, `NO_ADDRESS`.
  */
 export function addressOf(given: string | undefined, places: Places): string {
-  if (given !== undefined) return headUrl(given);
+  if (given !== undefined) return daemons.driverUrl(given, places.address);
   if (!existsSync(places.address)) {
     throw new WhiprayError({
       code: "NO_ADDRESS",
       message: `No cluster is known: give --address HOST:8265, or start one with "whipray start --head" (looked for ${places.address})`,
     });
   }
-  return headUrl(readFileSync(places.address, "utf8").trim());
+  return daemons.driverUrl(readFileSync(places.address, "utf8").trim());
 }

@@ -1,6 +1,8 @@
+import { fakeMachineNames } from "@whipray/devices";
 import { Argument, Command, Option } from "commander";
 import { type AttachFlags, attachCommand } from "./commands/attach-command.ts";
 import type { AskFlags, CommandContext } from "./commands/command-context.ts";
+import { type DoctorFlags, doctorCommand } from "./commands/doctor-command.io.ts";
 import { LISTED, type Listed, listCommand } from "./commands/list-command.ts";
 import { type LogsFlags, logsCommand } from "./commands/logs-command.ts";
 import { startCommand } from "./commands/start-command.io.ts";
@@ -60,10 +62,12 @@ export function makeProgram(context: CommandContext): Command {
     .addOption(flag("--num-npus <n>", "default: what the machine has", amountOf))
     .addOption(flag("--memory <bytes>", "default: what the machine has", amountOf))
     .addOption(flag("--resources <json>", 'custom resources, {"license":1}', resourcesOf))
+    .addOption(flag("--fake-devices <name>", "accelerators for trying out").choices(fakeMachineNames))
     .addOption(flag("--labels <k=v,…>", "labels of the node", labelsOf))
     .addOption(flag("--directory <path>", "the head's journal and identity"))
-    .addOption(flag("--tls", "not yet"))
+    .addOption(flag("--tls", "speak TLS, with --head; a machine that joins takes it from the join token"))
     .addOption(flag("--insecure-plaintext", "allow a --host beyond loopback without TLS"))
+    .addOption(flag("--second-raylet", "join although this machine has a raylet of the cluster; for trying out"))
     .addOption(flag("--block", "stay in the foreground; for service managers"))
     .addOption(flag("--wait-seconds <n>", "how long starting may take", secondsOf).default(30))
     .addOption(json())
@@ -78,6 +82,10 @@ export function makeProgram(context: CommandContext): Command {
   asking(program.command("status"))
     .description("nodes, resources, placement groups with reasons, actors")
     .action((flags: AskFlags) => statusCommand(flags, context));
+  asking(program.command("doctor"))
+    .description("what this machine has, how it was found, and what is wrong")
+    .addOption(flag("--fake-devices <name>", "look at a fake machine instead").choices(fakeMachineNames))
+    .action((flags: DoctorFlags) => doctorCommand(flags, context));
   asking(program.command("logs"))
     .description("last lines of a worker, an engine or an actor")
     .argument("<process|actor>", "id of a worker or an engine, or id or name of an actor")

@@ -107,7 +107,9 @@ export class TerminalSession {
 
   #failed(error: unknown): void {
     // Too late: somebody took the keyboard, or the process ended. The stream tells of both.
-    if (!["NOT_THE_WRITER", "NOT_FOUND"].includes(asWhiprayError(error).code)) this.#left.reject(error);
+    const { code, message } = asWhiprayError(error);
+    if (code === "KEYS_NOT_READ") this.#options.say(`[${message}]`);
+    else if (!["NOT_THE_WRITER", "NOT_FOUND"].includes(code)) this.#left.reject(error);
   }
 
   #leave(): void {

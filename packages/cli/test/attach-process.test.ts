@@ -71,7 +71,7 @@ async function attach(args: string[], terminal: typeof SIZE | undefined) {
   return {
     child,
     output,
-    type: (keys: string) => child.terminal!.write(keys),
+    type: (keys: string): void => void child.terminal!.write(Buffer.from(keys)),
     /** Waits until it shows this, `times` times. */
     async shows(text: string, times = 1): Promise<void> {
       const giveUpAt = systemClock.now() + 20_000;

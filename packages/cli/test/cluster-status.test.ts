@@ -64,9 +64,81 @@ test("the status says why a group waits, and plain text beyond this machine", ()
   const status = clusterStatus("ws://10.0.0.1:1", [node], [group], [actor]);
   const text = statusLines(status, (word) => word).join("\n");
   expect(text).toContain("bundle 0 (infeasible): no node has 4 GPU");
-  expect(text).toContain("insecure");
+  expect(text).toContain("Insecure");
+  expect(text).toContain("ws://10.0.0.1:1  plain text");
   expect(text).toContain("2.5/4 CPU");
   expect(text).toContain("relay");
+});
+
+test("the status says which ports speak TLS; a node's plain port that the network reaches is insecure, whatever the head's", () => {
+  const pin = "a".repeat(64);
+  const secure: NodeRow = { ...node, nodeId: "node_b", url: `wss://10.0.0.2:1#pin=${pin}` };
+  const plain: NodeRow = { ...node, nodeId: "node_c", url: "ws://127.0.0.1:2" };
+  const status = clusterStatus(`wss://10.0.0.1:1#pin=${pin}`, [node, secure, plain], [], []);
+  expect(status).toMatchObject({ address: "wss://10.0.0.1:1", tls: true, pin, insecurePlaintext: false });
+  expect(status.nodes.map(({ reach, tls }) => [reach, tls])).toEqual([
+    ["relay", undefined],
+    ["direct", true],
+    ["direct", false],
+  ]);
+  const text = statusLines(status, (word) => word).join("\n");
+  for (const part of ["wss://10.0.0.1:1  TLS", "direct, TLS", "direct, plain text"]) expect(text).toContain(part);
+  const open: NodeRow = { ...plain, url: "ws://10.0.0.3:2" };
+  expect(clusterStatus(`wss://10.0.0.1:1#pin=${pin}`, [open], [], []).insecurePlaintext).toBe(true);
+  expect(clusterStatus("ws://127.0.0.1:1", [{ ...open, state: "DEAD" }], [], []).insecurePlaintext).toBe(false);
+});
+
+test("devices with owner, memory and utilisation; what is not offered with its reason (P6, F33)", () => {
+  const gpu = (index: number) => ({ ...node.devices[0]!, uuid: `gpu-${index}`, index, model: "H100", numaNode: 0 });
+  const machine: NodeRow = {
+    ...node,
+    devices: [gpu(0), gpu(1), gpu(2), gpu(3)],
+    view: {
+      ...node.view,
+      devices: { "gpu-0": 1_000 },
+      withheld: { "gpu-3": { kind: "quarantined", reason: "2 processes of engine_a cannot be killed" } },
+    },
+    seen: {
+      agoMs: 3_000,
+      stale: "nvidia-smi did not end within 5000 ms",
+      states: [
+        {
+          uuid: "gpu-0",
+          health: "ok",
+          utilization: 0.5,
+          memoryUsedBytes: 2 ** 30,
+          memoryTotalBytes: 2 ** 36,
+          temperatureC: 61,
+        },
+      ],
+    },
+  };
+  const held = (index: number, units: number) => [{ uuid: `gpu-${index}`, index, resource: "GPU", units }];
+  const trainer: ActorRow = { ...actor, devices: held(0, 9_000), choice: "0.9 of GPU 0: NUMA 0" };
+  const placed: GroupRow = {
+    ...group,
+    state: "CREATED",
+    reasons: [],
+    bundles: [
+      { index: 0, units: { GPU: 10_000 }, nodeId: "node_a", devices: held(1, 10_000), choice: "GPU 1: NUMA 0" },
+    ],
+  };
+  const status = clusterStatus("ws://127.0.0.1:1", [machine], [placed], [trainer]);
+  expect(status.nodes[0]!.devices).toMatchObject([
+    { uuid: "gpu-0", state: "ok", used: 0.9, owners: [{ kind: "actor", name: "x", amount: 0.9 }], utilization: 0.5 },
+    { uuid: "gpu-1", used: 1, owners: [{ kind: "placementGroup", id: "pg_a", amount: 1 }] },
+    { uuid: "gpu-2", used: 0, owners: [] },
+    { uuid: "gpu-3", state: "quarantined", reason: "2 processes of engine_a cannot be killed" },
+  ]);
+  const text = statusLines(status, (word) => word).join("\n");
+  expect(text).toMatch(/a +GPU 0 +H100 +0 +ok +1\.0\/64\.0 GiB +50 % +61 °C +x \(0\.9\)/);
+  for (const part of [
+    "GPU 3 is quarantined: 2 processes of engine_a cannot be killed",
+    "of an earlier look; nvidia-smi did not end",
+    "bundle 0 on node_a: GPU 1: NUMA 0",
+    "0.9 of GPU 0: NUMA 0",
+  ])
+    expect(text).toContain(part);
 });
 
 test("the log of an actor is its process'; the living one of a name; none yet is NOT_FOUND", () => {

@@ -34,7 +34,13 @@ test.each([
   [["start", "--head", "--resources", '{"CPU":1}']],
   [["start", "--head", "--num-cpus", "-1"]],
   [["start", "--head", "--labels", "nothing"]],
-  [["start", "--head", "--tls"]],
+  [["start", "--address", "h:1", "--join", "x", "--tls"]],
+  [["start", "--address", "10.0.0.1:1", "--join", `cluster_a:${"0".repeat(64)}`]],
+  [["start", "--address", "127.0.0.1:1", "--host", "0.0.0.0", "--join", `cluster_a:${"0".repeat(64)}`]],
+  [["start", "--address", "127.0.0.1:1", "--join", `cluster_a:${"0".repeat(64)}:1234`]],
+  [["status", "--address", "127.0.0.1:1#pin=1234"]],
+  [["status", "--address", "10.0.0.1:8265"]],
+  [["status", "--address", "ws://127.0.0.1:1#pin=1234"]],
   [["start", "--head", "--host", "0.0.0.0"]],
   [["list", "dogs"]],
   [["logs"]],
@@ -60,6 +66,7 @@ test("start: --head or --address, not both; joining needs a token; beyond loopba
   expect(codeOf(() => checkStartFlags(flags({ address: "h:1" })))).toBe("USAGE");
   expect(codeOf(() => checkStartFlags(flags({ head: true, host: "0.0.0.0" })))).toBe("INSECURE_BIND");
   expect(codeOf(() => checkStartFlags(flags({ head: true, host: "0.0.0.0", insecurePlaintext: true })))).toBe("");
+  expect(codeOf(() => checkStartFlags(flags({ head: true, host: "0.0.0.0", tls: true })))).toBe("");
 });
 
 test("exit codes follow the error's code", () => {

@@ -100,18 +100,14 @@ test(
 );
 
 test(
-  "another machine's raylet joins by address and join token, and stop ends both and leaves nothing running",
+  "F32: a second raylet of one machine is refused and told of the first; one that is asked for joins, and stop ends both",
   async () => {
-    const joined = await whipray(
-      "start",
-      "--address",
-      started.address,
-      "--join-token-file",
-      started.joinTokenFile,
-      "--node-name",
-      "second",
-      "--json",
-    );
+    const joining = ["start", "--address", started.address, "--join-token-file", started.joinTokenFile];
+    const refused = await whipray(...joining);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("ALREADY_RUNNING") });
+    expect(refused.stderr).toContain(started.nodeId);
+    expect(JSON.parse((await whipray("list", "nodes", "--json")).stdout).nodes).toHaveLength(1);
+    const joined = await whipray(...joining, "--second-raylet", "--node-name", "second", "--json");
     expect(joined).toMatchObject({ code: 0 });
     const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
     expect(nodes).toHaveLength(2);

@@ -1,5 +1,18 @@
 export { type BackoffPolicy, backoffMs } from "./backoff.ts";
 export { type Clock, delay, LONGEST_TIMER_MS, systemClock, type Timer } from "./clock.ts";
+export { chooseFraction, chooseWhole, type FreeDevice, type LinkRule } from "./device-choice.ts";
+export {
+  DeviceTopology,
+  LINK_KINDS_LIMIT,
+  LINKED_DEVICES_LIMIT,
+  type LinkMatrix,
+  type LinkWord,
+  linkDomains,
+  type NamedLink,
+  packLinks,
+  type TopologyDevice,
+} from "./device-topology.ts";
+export { numaNodesOf, showDevices, showIndices, showLinks } from "./device-words.ts";
 export { ERROR_CAUSE_LIMIT, ERROR_TEXT_LIMIT, type ErrorWire, errorFromWire, errorToWire } from "./error-wire.ts";
 export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
 export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";
@@ -12,11 +25,14 @@ export {
   ActorPlacementGroupRemoved,
   ActorUnavailableError,
   ActorUnschedulableError,
+  DeviceLostError,
   ERROR_CLASSES,
   GetTimeoutError,
   NodeDiedError,
   ObjectLostError,
+  ObjectStoreFullError,
   OutcomeUnknownError,
+  OutOfDiskError,
   OwnerDiedError,
   RayActorError,
   RayError,
@@ -42,4 +58,5 @@ export {
   UNITS_PER_ONE,
   type Units,
 } from "./resources.ts";
+export { sibling } from "./sibling.ts";
 export { SimulatedClock, settle } from "./simulated-clock.ts";

@@ -33,6 +33,14 @@ export class ActorDiedError extends RayActorError {
   }
 }
 
+/** A device of the actor is gone or unhealthy (reliability F34); the message names it and the reason. */
+export class DeviceLostError extends ActorDiedError {
+  static override readonly className: string = "DeviceLostError";
+  constructor(init: Init) {
+    super({ code: "DEVICE_LOST", ...init });
+  }
+}
+
 /** Temporarily out of reach; the call may or may not have run. */
 export class ActorUnavailableError extends RayActorError {
   static override readonly className: string = "ActorUnavailableError";
@@ -113,6 +121,22 @@ export class OwnerDiedError extends ObjectLostError {
   }
 }
 
+/** No room in the node's object store, and nothing in it that can be spilled. `details.holders` names who pins what. */
+export class ObjectStoreFullError extends RayError {
+  static override readonly className: string = "ObjectStoreFullError";
+  constructor(init: Init) {
+    super({ code: "OBJECT_STORE_FULL", ...init });
+  }
+}
+
+/** The object store would have to spill, but its quota or the disk is used up. */
+export class OutOfDiskError extends RayError {
+  static override readonly className: string = "OutOfDiskError";
+  constructor(init: Init) {
+    super({ code: "OUT_OF_DISK", ...init });
+  }
+}
+
 /**
  * The receiver restarted, or lost its record, after the call was sent: it may or may not have run, and is never sent
  * again silently (design.md, mechanism 2).
@@ -137,9 +161,12 @@ export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit)
   ActorPlacementGroupRemoved,
   TaskCancelledError,
   WorkerCrashedError,
+  DeviceLostError,
   NodeDiedError,
   GetTimeoutError,
   ObjectLostError,
+  ObjectStoreFullError,
+  OutOfDiskError,
   OwnerDiedError,
   OutcomeUnknownError,
 };

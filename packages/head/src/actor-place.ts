@@ -3,6 +3,7 @@ import type { ActorSpec, DeviceGrant } from "@whipray/rpc";
 import type { GroupRecord } from "./group-record.ts";
 import type { GroupTable } from "./group-table.ts";
 import { invalid } from "./names.ts";
+import { showWithheld, WITHHELD_SHOWN } from "./node-record.ts";
 import type { NodeTable } from "./node-table.ts";
 import { placeActor } from "./placement/actor-policy.ts";
 import { isDeviceResource } from "./placement/devices.ts";
@@ -31,8 +32,8 @@ export function findPlace(
   avoid: ReadonlySet<string>,
 ): FoundPlace | undefined {
   if (spec.pgId === undefined) {
-    const { labels, nodeId, nodeSoft, placementUnits: units } = spec;
-    return placeActor({ units, labels, nodeId, nodeSoft, avoid }, groups.rooms(nodes), nodes.totals());
+    const { labels, nodeId, nodeSoft, links, placementUnits: units } = spec;
+    return placeActor({ units, links, labels, nodeId, nodeSoft, avoid }, groups.rooms(nodes), nodes.totals());
   }
   const group = groups.record(spec.pgId);
   if (!group) return undefined;
@@ -40,12 +41,19 @@ export function findPlace(
     const place = group.places[index];
     if (!place?.committed || nodes.state(place.nodeId) !== "ALIVE" || avoid.has(bundleKey(place.nodeId, index)))
       continue;
-    const room = bundleRoom(group, index)!;
+    const room = bundleRoom(group, index, nodes)!;
     for (const use of uses) if (use.bundleIndex === index) room.grant(use.units, use.devices);
-    const devices = room.take(spec.placementUnits);
+    const devices = room.take({ units: spec.placementUnits, links: spec.links });
     if (devices) return { nodeId: place.nodeId, devices, bundleIndex: index };
   }
   return undefined;
+}
+
+/** Devices of a bundle that cannot be had now, with reasons. */
+function withheldOf(group: GroupRecord, index: number, nodes: NodeTable): string[] {
+  const place = group.places[index];
+  const withheld = place ? nodes.withheld(place.nodeId) : {};
+  return (place?.devices ?? []).flatMap((device) => showWithheld(device, withheld) ?? []);
 }
 
 /** How a refusal of one bundle is remembered. */
@@ -57,12 +65,17 @@ function bundlesFor(spec: ActorSpec, group: GroupRecord): number[] {
   return spec.bundleIndex === -1 ? [...group.bundles.keys()] : [spec.bundleIndex];
 }
 
-function bundleRoom(group: GroupRecord, index: number): Room | undefined {
+/** What there is of a bundle; a device that its node withholds now gives nothing. */
+function bundleRoom(group: GroupRecord, index: number, nodes: NodeTable): Room | undefined {
   const place = group.places[index];
   if (!place) return undefined;
+  const withheld = nodes.withheld(place.nodeId);
   const scalars = Object.entries(group.bundles[index]!).filter(([name]) => !isDeviceResource(name, place.devices));
-  const devices = place.devices.map(({ uuid, index: at, resource, units }) => ({ uuid, index: at, resource, units }));
-  const room: NodeRoom = { nodeId: place.nodeId, labels: {}, free: Object.fromEntries(scalars), devices };
+  const devices = place.devices.map(({ uuid, index: at, resource, units }) => {
+    return { uuid, index: at, resource, units: Object.hasOwn(withheld, uuid) ? 0 : units };
+  });
+  const topology = nodes.topology(place.nodeId);
+  const room: NodeRoom = { nodeId: place.nodeId, labels: {}, free: Object.fromEntries(scalars), devices, topology };
   return new Room(room);
 }
 
@@ -97,11 +110,13 @@ export function explainActor(spec: ActorSpec, nodes: NodeTable, groups: GroupTab
     if (!group) return `placement group ${spec.pgId} is not known (yet)`;
     const waiting = bundlesFor(spec, group).filter((index) => !group.places[index]?.committed);
     if (waiting.length > 0) return `placement group ${spec.pgId} is ${group.state}; bundle ${waiting[0]} has no place`;
-    return `every bundle of ${spec.pgId} that could hold it is in use, or its node is suspect`;
+    const withheld = bundlesFor(spec, group).flatMap((index) => withheldOf(group, index, nodes));
+    const besides = withheld.length > 0 ? `; not offered there: ${withheld.slice(0, WITHHELD_SHOWN).join(", ")}` : "";
+    return `every bundle of ${spec.pgId} that could hold it is in use, or its node is suspect${besides}`;
   }
   const only = (rooms: readonly NodeRoom[]) =>
     spec.nodeId !== undefined && !spec.nodeSoft ? rooms.filter((room) => room.nodeId === spec.nodeId) : rooms;
-  const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels }];
+  const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels, links: spec.links }];
   const request = { strategy: "PACK" as const, bundles, keptNodeIds: [] };
   const reason = explain(request, only(groups.rooms(nodes)), only(nodes.totals()))[0];
   return reason ? `${reason.kind}: ${reason.text}` : "a raylet is being asked, or its turn comes with the next round";
@@ -114,6 +129,6 @@ export function affinityLost(spec: ActorSpec, nodes: NodeTable): string | undefi
   if (state === "DEAD" || state === "UNKNOWN")
     return `node ${spec.nodeId}, which it must run on, is ${state.toLowerCase()}`;
   const total = nodes.totals().find((room) => room.nodeId === spec.nodeId);
-  if (total && new Room(total).fits(spec.placementUnits)) return undefined;
+  if (total && new Room(total).fits({ units: spec.placementUnits, links: spec.links })) return undefined;
   return `node ${spec.nodeId}, which it must run on, is too small even when it is empty`;
 }

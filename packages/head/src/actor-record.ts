@@ -59,10 +59,15 @@ export function newActor(asked: ActorSpec): ActorRecord {
   return { spec: { ...asked, units, placementUnits }, state: "PENDING_CREATION", epoch: 0, restarts: 0 };
 }
 
-const COUNTS_AS_FAILURE: ReadonlySet<DeathCause["kind"]> = new Set(["WORKER_DIED", "NODE_DIED", "RAY_KILL"]);
+const COUNTS_AS_FAILURE: ReadonlySet<DeathCause["kind"]> = new Set([
+  "WORKER_DIED",
+  "NODE_DIED",
+  "RAY_KILL",
+  "DEVICE_LOST",
+]);
 
 /**
- * Whether this end is followed by a restart (ray.md 3.1): a crashed worker, a dead node and a kill with `noRestart: false` are, while
+ * Whether this end is followed by a restart (ray.md 3.1): a crashed worker, a dead node, a lost device and a kill with `noRestart: false` are, while
  * restarts are left (-1: always); leaving on purpose, a failed constructor, a dead owner, a removed group and the rest never.
  */
 export function restartsAfter(record: ActorRecord, cause: DeathCause): boolean {

@@ -1,4 +1,4 @@
-import { ActorAlreadyExistsError, type IdSource } from "@whipray/core";
+import { ActorAlreadyExistsError, type IdSource, showDevices } from "@whipray/core";
 import type { ActorRow, ActorSpec, DeathCause, RunningActor } from "@whipray/rpc";
 import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effects.ts";
 import { type Actor, ActorIndex } from "./actor-index.ts";
@@ -326,7 +326,10 @@ export class ActorTable {
     if (!actor) return undefined;
     const { record } = actor;
     const url = record.place && nodes.record(record.place.nodeId)?.url;
-    return actorRow(record, url, this.#waitingText(actor, nodes, groups)?.slice(0, 2_048));
+    const row = actorRow(record, url, this.#waitingText(actor, nodes, groups)?.slice(0, 2_048));
+    const topology = record.place && nodes.topology(record.place.nodeId);
+    if (topology && row.devices.length > 0) row.choice = showDevices(row.devices, topology).slice(0, 512);
+    return row;
   }
 
   #waitingText(actor: Actor, nodes: NodeTable, groups: GroupTable): string | undefined {

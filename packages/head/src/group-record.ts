@@ -1,5 +1,13 @@
-import { type Units, WhiprayError } from "@whipray/core";
-import type { DeviceGrant, GroupCreate, GroupRow, GroupState, Strategy, WaitReason } from "@whipray/rpc";
+import {
+  type DeviceTopology,
+  type LinkRule,
+  numaNodesOf,
+  showDevices,
+  showLinks,
+  type Units,
+  WhiprayError,
+} from "@whipray/core";
+import type { DeviceGrant, GroupCreate, GroupRow, GroupState, PlacedBundle, Strategy, WaitReason } from "@whipray/rpc";
 import { checkName, checkUnits, invalid } from "./names.ts";
 import type { BundleRequest, PlaceRequest } from "./placement/request.ts";
 
@@ -23,6 +31,8 @@ export interface GroupRecord {
   readonly detached: boolean;
   readonly creatorActor?: string | undefined;
   readonly labels?: readonly Record<string, string>[] | undefined;
+  /** One a bundle, or none: `ANY`. */
+  readonly links?: readonly LinkRule[] | undefined;
   readonly createdAtMs: number;
   /** Wall time of its deadline, if it has one. */
   readonly deadlineWallMs?: number | undefined;
@@ -53,7 +63,7 @@ export function advance(record: GroupRecord, event: GroupEvent): void {
 
 /** Checks a request and makes the record. @throws WhiprayError `INVALID_RESOURCES`, `INVALID_NAME`, `INVALID_ARGUMENT`. */
 export function newGroup(request: GroupCreate, wallMs: number): GroupRecord {
-  const { pgId, jobId, name, namespace, strategy, detached, creatorActor, labels, timeoutMs } = request;
+  const { pgId, jobId, name, namespace, strategy, detached, creatorActor, labels, links, timeoutMs } = request;
   checkName("namespace", namespace);
   if (name !== undefined) checkName("placement group name", name);
   if (request.bundles.length === 0) throw badBundles("a placement group needs at least one bundle");
@@ -63,10 +73,24 @@ export function newGroup(request: GroupCreate, wallMs: number): GroupRecord {
   if (labels && labels.length !== bundles.length) {
     throw invalid(`${labels.length} label selectors for ${bundles.length} bundles; give one a bundle, or none`);
   }
+  if (links && links.length !== bundles.length) {
+    throw invalid(`${links.length} link rules for ${bundles.length} bundles; give one a bundle, or none`);
+  }
   const places = bundles.map(() => null);
   const fixed = { pgId, jobId, namespace, bundles, strategy, detached, createdAtMs: Math.floor(wallMs) };
   const deadlineWallMs = timeoutMs === undefined ? undefined : wallMs + timeoutMs;
-  return { ...fixed, name, creatorActor, labels, deadlineWallMs, state: "PENDING", epoch: 0, attempts: 0, places };
+  return {
+    ...fixed,
+    name,
+    creatorActor,
+    labels,
+    links,
+    deadlineWallMs,
+    state: "PENDING",
+    epoch: 0,
+    attempts: 0,
+    places,
+  };
 }
 
 function badBundles(message: string): WhiprayError {
@@ -80,7 +104,7 @@ export function missingOf(record: GroupRecord): PlaceRequest {
   record.bundles.forEach((units, index) => {
     const place = record.places[index];
     if (place) kept.add(place.nodeId);
-    else bundles.push({ index, units, labels: record.labels?.[index] });
+    else bundles.push({ index, units, labels: record.labels?.[index], links: record.links?.[index] });
   });
   return { strategy: record.strategy, bundles, keptNodeIds: [...kept] };
 }
@@ -89,13 +113,34 @@ export function nodesOf(record: GroupRecord): string[] {
   return [...new Set(record.places.flatMap((place) => (place ? [place.nodeId] : [])))];
 }
 
-export function groupRow(record: GroupRecord, reasons: WaitReason[]): GroupRow {
+export function groupRow(
+  record: GroupRecord,
+  reasons: WaitReason[],
+  topologyOf: (nodeId: string) => DeviceTopology | undefined,
+): GroupRow {
   const { pgId, jobId, name, namespace, strategy, state, detached, attempts, createdAtMs } = record;
   const bundles = record.bundles.map((units, index) => {
     const place = record.places[index];
-    return { index, units, devices: place?.devices ?? [], ...(place ? { nodeId: place.nodeId } : {}) };
+    if (!place) return { index, units, devices: [] };
+    const { nodeId, devices } = place;
+    return { index, units, nodeId, devices, ...choiceOf(devices, topologyOf(nodeId)) };
   });
   const row: GroupRow = { pgId, jobId, namespace, strategy, state, detached, bundles, reasons, attempts, createdAtMs };
   if (name !== undefined) row.name = name;
   return row;
+}
+
+/** Where the chosen devices are and how they reach each other; nothing for none, or of a node that is gone. */
+function choiceOf(
+  devices: readonly DeviceGrant[],
+  topology: DeviceTopology | undefined,
+): Pick<PlacedBundle, "numaNodes" | "links" | "choice"> {
+  if (!topology || devices.length === 0) return {};
+  const uuids = devices.map((device) => device.uuid);
+  const links = showLinks(uuids, topology);
+  return {
+    numaNodes: numaNodesOf(uuids, topology).slice(0, 64),
+    ...(links !== undefined && { links: links.slice(0, 128) }),
+    choice: showDevices(devices, topology).slice(0, 512),
+  };
 }

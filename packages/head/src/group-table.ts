@@ -107,6 +107,7 @@ export class GroupTable {
         index,
         units: record.bundles[index]!,
         devices: [...devices],
+        ...(record.links && { links: record.links[index]! }),
       }));
       const nodeEpoch = nodes.record(nodeId)!.epoch;
       attempt.nodes.set(nodeId, { nodeEpoch, ok: false });
@@ -294,7 +295,7 @@ export class GroupTable {
     group.attempt = undefined;
     advance(record, "removed");
     this.#forget(group);
-    this.#removed.set(pgId, { row: groupRow(record, []), error });
+    this.#removed.set(pgId, { row: groupRow(record, [], () => undefined), error });
     if (this.#removed.size > REMOVED_GROUPS_KEPT) this.#removed.delete(this.#removed.keys().next().value!);
     return [
       { kind: "delete", pgId },
@@ -363,7 +364,8 @@ export class GroupTable {
 
   row(pgId: string, nodes: NodeTable): GroupRow | undefined {
     const record = this.record(pgId);
-    return record ? groupRow(record, this.reasons(pgId, nodes)) : this.#removed.get(pgId)?.row;
+    if (!record) return this.#removed.get(pgId)?.row;
+    return groupRow(record, this.reasons(pgId, nodes), (nodeId) => nodes.topology(nodeId));
   }
 
   ids(): string[] {

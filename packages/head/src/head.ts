@@ -159,7 +159,7 @@ export class Head {
     const { nodes, groups, actors, clusterId, waiters, journal } = this.#running.ctx;
     return {
       clusterId,
-      nodes: nodes.rows(),
+      nodes: nodes.rows(this.#parts.clock.now()),
       groups: groups.ids().flatMap((pgId) => groups.row(pgId, nodes) ?? []),
       actors: actors.ids().flatMap((actorId) => actors.row(actorId, nodes, groups) ?? []),
       waiters: waiters.size,

@@ -60,8 +60,8 @@ export class JobService {
       const jobId = this.#jobOf.get(address);
       const job = jobId === undefined ? undefined : jobs.record(jobId);
       if (!job || !options.prober) return;
-      const { pid, hostname } = job;
-      const answer = await options.prober.probe({ pid, hostname });
+      const { pid, hostname, pidNamespace } = job;
+      const answer = await options.prober.probe({ pid, hostname, pidNamespace });
       logger.debug("looked at a driver", { address, pid, answer });
       if (answer === "gone") this.end(job.jobId, `its driver (pid ${pid}) is dead`);
       if (answer !== "there") return;

@@ -11,6 +11,7 @@ export interface JobRecord {
   readonly namespace: string;
   readonly pid: number;
   readonly hostname: string;
+  readonly pidNamespace?: string | undefined;
   readonly entrypoint: string;
   readonly openedAtMs: number;
 }
@@ -45,12 +46,13 @@ export class JobTable {
       Object.assign(known, { session, goneAtMs: undefined });
       return { record: known.record, created: false };
     }
-    const { jobId, pid, hostname, entrypoint } = request;
+    const { jobId, pid, hostname, pidNamespace, entrypoint } = request;
     // Ray: a random namespace for each job unless it names one.
     const namespace = request.namespace ?? jobId;
     checkName("namespace", namespace);
     if (this.#jobs.size >= JOBS_LIMIT) throw limit("jobs", JOBS_LIMIT);
-    const record = { jobId, namespace, pid, hostname, entrypoint, openedAtMs: Math.floor(wallMs) };
+    const process = { pid, hostname, ...(pidNamespace !== undefined && { pidNamespace }) };
+    const record = { jobId, namespace, ...process, entrypoint, openedAtMs: Math.floor(wallMs) };
     this.#jobs.set(jobId, { record, session, goneAtMs: undefined });
     return { record, created: true };
   }

@@ -1,19 +1,20 @@
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { hostname as ownHostname } from "node:os";
+import { ownPidNamespace } from "@whipray/rpc";
 import { PROBE_EVERY_MS } from "./limits.ts";
 import type { ProbeAnswer } from "./node-table.ts";
 import type { NodeProber } from "./options.ts";
 
 /**
  * Looks at a raylet from outside: at its port when it has one (a refused connection means that nobody listens, on a host that lives), else
- * at its pid when it is on this machine. Silence is `unknown`: that is what a partition looks like.
+ * at its pid when that is one of ours: of this machine and this pid namespace. Silence is `unknown`: that is what a partition looks like.
  */
 export function networkProber(): NodeProber {
   return {
-    async probe({ url, pid, hostname }) {
+    async probe({ url, pid, hostname, pidNamespace }) {
       if (url !== undefined && /^wss?:/.test(url)) return knock(url);
-      return hostname === ownHostname() ? lookAtPid(pid) : "unknown";
+      return hostname === ownHostname() && pidNamespace === ownPidNamespace() ? lookAtPid(pid) : "unknown";
     },
   };
 }

@@ -1,5 +1,5 @@
-import { type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
-import type { DeviceInfo, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
+import { DeviceTopology, type LinkMatrix, type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
+import type { DeviceInfo, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import { isDeviceResource } from "./placement/devices.ts";
 import type { NodeRoom } from "./placement/room.ts";
 
@@ -13,10 +13,13 @@ export interface NodeRecord {
   hostname: string;
   ip: string;
   url?: string | undefined;
+  socket?: string | undefined;
   pid: number;
+  pidNamespace?: string | undefined;
   version: string;
   total: Record<string, Units>;
   devices: DeviceInfo[];
+  links?: LinkMatrix | undefined;
   labels: Record<string, string>;
   dead: boolean;
   deathReason?: string | undefined;
@@ -36,13 +39,47 @@ export interface Claim {
 }
 
 export function recordOf(request: NodeRegister, epoch: number): NodeRecord {
-  const { nodeId, inc, name, hostname, ip, url, pid, version, total, devices, labels } = request;
+  const { nodeId, inc, name, hostname, ip, url, socket, pid, pidNamespace, version, total, devices, links, labels } =
+    request;
   const known = { nodeId, inc, epoch, name, hostname, ip, pid, version, total, devices, labels };
-  return { ...known, ...(url === undefined ? {} : { url }), dead: false, reachable: false };
+  const more = {
+    ...(url !== undefined && { url }),
+    ...(socket !== undefined && { socket }),
+    ...(pidNamespace !== undefined && { pidNamespace }),
+    ...(links && { links }),
+  };
+  return { ...known, ...more, dead: false, reachable: false };
+}
+
+/** How the devices of a node reach each other. @throws WhiprayError `INVALID_LINKS`. */
+export function topologyOf({ devices, links }: Pick<NodeRecord, "devices" | "links">): DeviceTopology {
+  return new DeviceTopology(
+    devices.map(({ uuid, index, numaNode, linkDomain, vendor, acceleratorType }) => {
+      return { uuid, index, numaNode, linkDomain, family: acceleratorType ?? vendor };
+    }),
+    links,
+  );
+}
+
+/** Devices that one reason names. */
+export const WITHHELD_SHOWN = 8;
+
+/** `GPU 3 (busy: foreign pid 77)`; undefined for a device that is offered. */
+export function showWithheld(
+  { uuid, index, resource }: Pick<DeviceInfo, "uuid" | "index" | "resource">,
+  withheld: NonNullable<NodeView["withheld"]>,
+): string | undefined {
+  const why = Object.hasOwn(withheld, uuid) ? withheld[uuid] : undefined;
+  return why && `${resource} ${index} (${why.kind}: ${why.reason})`;
 }
 
 /** What is free now: the raylet's view without the head's own claims on it. */
-export function roomNow(record: NodeRecord, view: NodeView, claims: Iterable<Claim>): NodeRoom {
+export function roomNow(
+  record: NodeRecord,
+  topology: DeviceTopology,
+  view: NodeView,
+  claims: Iterable<Claim>,
+): NodeRoom {
   const free = { ...view.free };
   const shares = { ...view.devices };
   for (const claim of claims) {
@@ -51,16 +88,24 @@ export function roomNow(record: NodeRecord, view: NodeView, claims: Iterable<Cla
       if (!isDeviceResource(name, record.devices)) free[name] = Math.max(0, (free[name] ?? 0) - claim.units[name]!);
     }
   }
-  return roomWith(record, free, (device) => shares[device.uuid] ?? 0);
+  const withheld = record.devices
+    .flatMap((device) => showWithheld(device, view.withheld ?? {}) ?? [])
+    .slice(0, WITHHELD_SHOWN);
+  return { ...roomWith(record, topology, free, (device) => shares[device.uuid] ?? 0), withheld };
 }
 
 /** What the node has when nothing runs on it. */
-export function roomTotal(record: NodeRecord): NodeRoom {
+export function roomTotal(record: NodeRecord, topology: DeviceTopology): NodeRoom {
   const scalars = Object.entries(record.total).filter(([name]) => !isDeviceResource(name, record.devices));
-  return roomWith(record, Object.fromEntries(scalars), () => UNITS_PER_ONE);
+  return roomWith(record, topology, Object.fromEntries(scalars), () => UNITS_PER_ONE);
 }
 
-function roomWith(record: NodeRecord, free: ResourceUnits, share: (device: DeviceInfo) => Units): NodeRoom {
+function roomWith(
+  record: NodeRecord,
+  topology: DeviceTopology,
+  free: ResourceUnits,
+  share: (device: DeviceInfo) => Units,
+): NodeRoom {
   const devices = record.devices
     .filter((device) => device.health !== "unhealthy")
     .map((device) => ({
@@ -68,10 +113,8 @@ function roomWith(record: NodeRecord, free: ResourceUnits, share: (device: Devic
       index: device.index,
       resource: device.resource,
       units: share(device),
-      linkDomain: device.linkDomain,
-      numaNode: device.numaNode,
     }));
-  return { nodeId: record.nodeId, labels: record.labels, free, devices };
+  return { nodeId: record.nodeId, labels: record.labels, free, devices, topology };
 }
 
 /** Whether a view, compared with the one before the claim, already lacks what the claim took. */
@@ -89,7 +132,12 @@ export function shows(view: NodeView, claim: Claim): boolean {
 
 const NO_VIEW: NodeView = { version: 0, free: {}, devices: {} };
 
-export function rowOf(record: NodeRecord, state: NodeRow["state"], view: NodeView | undefined): NodeRow {
+export function rowOf(
+  record: NodeRecord,
+  state: NodeRow["state"],
+  view: NodeView | undefined,
+  seen: DeviceReport | undefined,
+): NodeRow {
   const { nodeId, name, hostname, ip, inc, epoch, pid, total, devices, labels } = record;
   const row: NodeRow = {
     nodeId,
@@ -105,7 +153,11 @@ export function rowOf(record: NodeRecord, state: NodeRow["state"], view: NodeVie
     labels,
     view: view ?? NO_VIEW,
   };
+  if (record.links) row.links = { kinds: [...record.links.kinds], pairs: record.links.pairs };
+  if (seen) row.seen = seen;
   if (record.url !== undefined) row.url = record.url;
+  if (record.socket !== undefined) row.socket = record.socket;
+  if (record.pidNamespace !== undefined) row.pidNamespace = record.pidNamespace;
   if (record.deathReason !== undefined) row.deathReason = record.deathReason;
   return row;
 }

@@ -4,6 +4,7 @@ import {
   type NodeRegister,
   type NodeRegistered,
   nodeBeat,
+  nodeDevicesSeen,
   nodeLeave,
   nodeRegister,
   nodeRenewals,
@@ -43,12 +44,18 @@ export class NodeService {
       reschedule();
       return null;
     });
+    endpoint.serve(nodeDevicesSeen, ({ nodeId, epoch, report }, call) => {
+      onlyFor(call, "raylet");
+      nodes.seen(nodeId, epoch, report, clock.now());
+      reschedule();
+      return null;
+    });
     endpoint.serve(nodeLeave, ({ nodeId, epoch, reason }, call) => {
       onlyFor(call, "raylet");
       this.run(nodes.leave(nodeId, epoch, reason));
       return null;
     });
-    endpoint.serve(nodesList, () => ({ nodes: nodes.rows() }));
+    endpoint.serve(nodesList, () => ({ nodes: nodes.rows(clock.now()) }));
   }
 
   /** Answers with what the raylet must drop. Nothing new is sent to it before it has the answer. */
@@ -99,7 +106,8 @@ export class NodeService {
 
   /** Other nodes, to ask when the head is silent. */
   #peersOf(nodeId: string): { nodeId: string; url?: string }[] {
-    const others = this.#ctx.nodes.rows().filter((row) => row.nodeId !== nodeId && row.state !== "DEAD");
+    const { nodes, clock } = this.#ctx;
+    const others = nodes.rows(clock.now()).filter((row) => row.nodeId !== nodeId && row.state !== "DEAD");
     return others.map((row) => ({ nodeId: row.nodeId, ...(row.url === undefined ? {} : { url: row.url }) }));
   }
 

@@ -1,5 +1,5 @@
-import { type ResourceUnits, WhiprayError } from "@whipray/core";
-import type { DeviceGrant, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
+import { type DeviceTopology, type ResourceUnits, WhiprayError } from "@whipray/core";
+import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -10,7 +10,7 @@ import {
   PROBES_GONE,
   SUSPECT_MS,
 } from "./limits.ts";
-import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows } from "./node-record.ts";
+import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
 
 /** What somebody has to do after an event. */
@@ -40,6 +40,9 @@ interface Node {
   claims: Map<number, Claim>;
   now: NodeRoom | undefined;
   total: NodeRoom;
+  readonly topology: DeviceTopology;
+  /** The last look at its devices, and when we heard of it. */
+  seen: { report: DeviceReport; atMs: number } | undefined;
 }
 
 /**
@@ -69,13 +72,15 @@ export class NodeTable {
   /**
    * A raylet says who it is. The same incarnation keeps its epoch and what it runs; anything else starts with a higher epoch. It gets
    * nothing new before `opened`.
-   * @throws WhiprayError `NODE_ID_IN_USE`, `DUPLICATE_DEVICE` (both retryable: the holder may be about to be declared dead), `LIMIT`.
+   * @throws WhiprayError `NODE_ID_IN_USE`, `DUPLICATE_DEVICE` (both retryable: the holder may be about to be declared dead), `LIMIT`,
+   * `INVALID_LINKS`.
    */
   register(request: NodeRegister, nowMs: number): { epoch: number; effects: NodeEffect[] } {
     const { nodeId } = request;
     const known = this.#nodes.get(nodeId);
     const same = known !== undefined && known.state !== "DEAD" && known.record.inc === request.inc;
     this.#refuse(request, known, same);
+    const topology = topologyOf(request);
     const effects: NodeEffect[] = [];
     if (known && !same && known.state !== "DEAD") {
       effects.push(...this.#die(known, `raylet restarted as ${request.inc}`));
@@ -86,9 +91,10 @@ export class NodeTable {
         : Math.max(known?.record.epoch ?? 0, request.epoch) + 1;
     const record = recordOf(request, epoch);
     record.reachable = same && known.record.reachable;
-    const node = this.#put(record, nowMs, "SUSPECT");
+    const node = this.#put(record, nowMs, "SUSPECT", topology);
     node.linkLost = true;
     if (same) node.claims = known.claims;
+    if (same) node.seen = known.seen;
     node.view = same && known.view && known.view.version > request.view.version ? known.view : request.view;
     effects.push({ kind: "save", nodeId });
     effects.push(...this.#forgetOld());
@@ -151,6 +157,32 @@ export class NodeTable {
     node.view = view;
     for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
     this.#changed(node);
+  }
+
+  /** A look of the raylet at its devices: what is unhealthy is not offered, and counts for nothing. @throws WhiprayError `STALE_EPOCH`. */
+  seen(nodeId: string, epoch: number, report: DeviceReport, nowMs: number): void {
+    const node = this.#current(nodeId, epoch);
+    node.seen = { report, atMs: nowMs };
+    const states = new Map(report.states.map((state) => [state.uuid, state]));
+    for (const device of node.record.devices) {
+      const state = states.get(device.uuid);
+      if (!state || (state.health === device.health && state.healthReason === device.healthReason)) continue;
+      device.health = state.health;
+      if (state.healthReason === undefined) delete device.healthReason;
+      else device.healthReason = state.healthReason;
+      node.total = roomTotal(node.record, node.topology);
+      this.#changed(node);
+    }
+  }
+
+  /** How the devices of a node reach each other. */
+  topology(nodeId: string): DeviceTopology | undefined {
+    return this.#nodes.get(nodeId)?.topology;
+  }
+
+  /** Devices of a node that are not offered now: uuid → why. */
+  withheld(nodeId: string): NonNullable<NodeView["withheld"]> {
+    return this.#nodes.get(nodeId)?.view?.withheld ?? {};
   }
 
   /** The node leaves on purpose. @throws WhiprayError `STALE_EPOCH`. */
@@ -236,7 +268,7 @@ export class NodeTable {
     const rooms: NodeRoom[] = [];
     for (const node of this.#nodes.values()) {
       if (node.state !== "ALIVE" || !node.view || node.view.suspect) continue;
-      node.now ??= roomNow(node.record, node.view, node.claims.values());
+      node.now ??= roomNow(node.record, node.topology, node.view, node.claims.values());
       rooms.push(node.now);
     }
     return rooms;
@@ -260,11 +292,14 @@ export class NodeTable {
     return this.#nodes.get(nodeId)?.returning ?? false;
   }
 
-  rows(): NodeRow[] {
-    return [...this.#nodes.values()].map((node) => rowOf(node.record, node.state, node.view));
+  rows(nowMs: number): NodeRow[] {
+    return [...this.#nodes.values()].map(({ record, state, view, seen }) => {
+      const report = seen && { ...seen.report, agoMs: seen.report.agoMs + Math.max(0, Math.floor(nowMs - seen.atMs)) };
+      return rowOf(record, state, view, report);
+    });
   }
 
-  #put(record: NodeRecord, nowMs: number, state: NodeRow["state"]): Node {
+  #put(record: NodeRecord, nowMs: number, state: NodeRow["state"], topology = topologyOf(record)): Node {
     const node: Node = {
       record,
       state,
@@ -276,7 +311,9 @@ export class NodeTable {
       gone: 0,
       claims: new Map(),
       now: undefined,
-      total: roomTotal(record),
+      total: roomTotal(record, topology),
+      topology,
+      seen: undefined,
     };
     this.#nodes.set(record.nodeId, node);
     this.changes++;

@@ -1,8 +1,16 @@
 import type { ProbeAnswer } from "./node-table.ts";
 
-/** Looks whether a raylet's process is still there. The answer `gone` must be certain. */
+/** A process that somebody announced: how it is reached, and its pid with the machine and pid namespace that the pid belongs to. */
+export interface ProbedProcess {
+  url?: string | undefined;
+  pid: number;
+  hostname: string;
+  pidNamespace?: string | undefined;
+}
+
+/** Looks whether a raylet's or driver's process is still there. The answer `gone` must be certain. */
 export interface NodeProber {
-  probe(node: { url?: string | undefined; pid: number; hostname: string }): Promise<ProbeAnswer>;
+  probe(process: ProbedProcess): Promise<ProbeAnswer>;
 }
 
 export interface HeadOptions {

@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { WhiprayError } from "@whipray/core";
+import { sibling, WhiprayError } from "@whipray/core";
 import { JOURNAL_BYTES_LIMIT } from "./limits.ts";
 import { closedError } from "./memory-store.ts";
 import type { StorageFailure } from "./sqlite-file.io.ts";
@@ -35,9 +35,8 @@ export class SqliteStore implements Store {
   /** `bytesLimit`: largest size of the file, default `JOURNAL_BYTES_LIMIT`. */
   constructor(file: string, options: { bytesLimit?: number } = {}) {
     this.#file = file;
-    const entry = import.meta.url.endsWith(".ts") ? "./sqlite-store-thread.ts" : "./sqlite-store-thread.js";
     const workerData = { file, bytesLimit: options.bytesLimit ?? JOURNAL_BYTES_LIMIT };
-    this.#worker = new Worker(new URL(entry, import.meta.url), { workerData, name: "whipray-journal" });
+    this.#worker = new Worker(sibling("sqlite-store-thread", import.meta.url), { workerData, name: "whipray-journal" });
     this.#worker.unref();
     this.#worker.on("message", (answer: StoreAnswer) => this.#answered(answer));
     this.#worker.on("error", (cause) =>

@@ -193,6 +193,10 @@ export class FakePeer implements Peer {
     throw new Error("not in this fake");
   }
 
+  submit(): void {
+    throw new Error("not in this fake");
+  }
+
   stream(): ItemStream {
     throw new Error("not in this fake");
   }

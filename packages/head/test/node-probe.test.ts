@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { hostname } from "node:os";
+import { ownPidNamespace } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import { networkProber } from "../src/node-probe.io.ts";
 
@@ -17,14 +18,19 @@ test("a port that is listened on is there, one that refuses is gone", async () =
   expect(await prober.probe({ url, pid: 1, hostname: "elsewhere" })).toBe("gone");
 });
 
-test("without a port the pid tells, on this machine only", async () => {
+test("without a port the pid tells, on this machine and in this pid namespace only", async () => {
   const child = spawn("sleep", ["60"]);
   const pid = child.pid!;
-  expect(await prober.probe({ pid, hostname: hostname() })).toBe("there");
+  const here = { pid, hostname: hostname(), pidNamespace: ownPidNamespace() };
+  expect(await prober.probe(here)).toBe("there");
   child.kill("SIGKILL");
   await once(child, "exit");
-  expect(await prober.probe({ pid, hostname: hostname() })).toBe("gone");
-  expect(await prober.probe({ pid, hostname: "elsewhere" })).toBe("unknown");
+  expect(await prober.probe(here)).toBe("gone");
+  expect(await prober.probe({ ...here, hostname: "elsewhere" })).toBe("unknown");
+  // A container with the host's name, and a process of a version that does not tell: a pid there is not one of ours.
+  const [boot] = here.pidNamespace!.split("/");
+  expect(await prober.probe({ ...here, pidNamespace: `${boot}/pid:[1]` })).toBe("unknown");
+  expect(await prober.probe({ ...here, pidNamespace: undefined })).toBe("unknown");
 });
 
 test("a host that cannot be found tells nothing", async () => {

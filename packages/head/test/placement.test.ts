@@ -88,6 +88,25 @@ describe("devices", () => {
     expect(uuidsOf(place(request("PACK", [{ GPU: 2 }]), [node("b", {}, [1, 1, 1])]))).toEqual(["b-gpu-0+b-gpu-1"]);
   });
 
+  test("STRICT links: all devices of a bundle in one domain, however the bundles come", () => {
+    const linked = node("a", {}, [1, 1, 1, 1, 1, 1, 1], { linkDomain: (index) => (index < 4 ? "left" : "right") });
+    const strict = (...gpus: number[]) => {
+      const wanted = request(
+        "STRICT_PACK",
+        gpus.map((GPU) => ({ GPU })),
+        { links: "STRICT" },
+      );
+      return { wanted, found: place(wanted, [linked]) };
+    };
+    expect(uuidsOf(strict(3).found)).toEqual(["a-gpu-4+a-gpu-5+a-gpu-6"]);
+    expect(uuidsOf(strict(2, 2, 3).found)).toEqual(["a-gpu-0+a-gpu-1", "a-gpu-2+a-gpu-3", "a-gpu-4+a-gpu-5+a-gpu-6"]);
+    const { wanted, found } = strict(5);
+    expect(found).toBeUndefined();
+    expect(explain(wanted, [linked], [linked])[0]?.text).toBe(
+      "needs 5 GPU with all devices in one link domain; no node can ever hold it: the closest node a is 1 GPU short (7 GPU there)",
+    );
+  });
+
   test("a fraction takes the tightest device and never spans two", () => {
     expect(uuidsOf(place(request("PACK", [{ GPU: 0.4 }]), [node("a", {}, [1, 0.5, 0.45])]))).toEqual(["a-gpu-2"]);
     expect(place(request("PACK", [{ GPU: 0.6 }]), [node("a", {}, [0.5, 0.5])])).toBeUndefined();
@@ -125,6 +144,14 @@ describe("explain", () => {
     const total = [node("a", {}, [1, 1])];
     const reasons = explain(request("PACK", [{ GPU: 1 }, { GPU: 1 }]), [node("a", {}, [1, 0])], total);
     expect(reasons).toMatchObject([{ bundle: 1, kind: "busy", missing: { GPU: 10_000 }, nodeId: "a" }]);
+  });
+
+  test("devices that are there but not offered are named with the reason (reliability F33)", () => {
+    const now = [node("a", {}, [1, 0], { withheld: ["GPU 1 (busy: foreign pid 77)"] })];
+    const [reason] = explain(request("PACK", [{ GPU: 2 }]), now, [node("a", {}, [1, 1])]);
+    expect(reason?.text).toBe(
+      "needs 2 GPU; the closest node a is 1 GPU short (1 GPU there); not offered there: GPU 1 (busy: foreign pid 77)",
+    );
   });
 
   test("strategy: each bundle fits, but not as STRICT_SPREAD or STRICT_PACK want them", () => {

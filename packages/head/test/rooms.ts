@@ -1,4 +1,4 @@
-import type { ResourceUnits } from "@whipray/core";
+import { DeviceTopology, type LinkRule, type ResourceUnits } from "@whipray/core";
 import type { Strategy } from "@whipray/rpc";
 import type { BundleRequest, PlaceRequest } from "../src/placement/request.ts";
 import type { DeviceRoom, NodeRoom } from "../src/placement/room.ts";
@@ -15,27 +15,30 @@ export function node(
   nodeId: string,
   free: Record<string, number>,
   gpus: number[] = [],
-  more: { labels?: Record<string, string>; linkDomain?: (index: number) => string } = {},
+  more: { labels?: Record<string, string>; linkDomain?: (index: number) => string; withheld?: string[] } = {},
 ): NodeRoom {
   const devices: DeviceRoom[] = gpus.map((share, index) => ({
     uuid: `${nodeId}-gpu-${index}`,
     index,
     resource: "GPU",
     units: Math.round(share * 10_000),
-    linkDomain: more.linkDomain?.(index),
   }));
-  return { nodeId, labels: more.labels ?? {}, free: units(free), devices };
+  const topology = new DeviceTopology(
+    devices.map(({ uuid, index }) => ({ uuid, index, linkDomain: more.linkDomain?.(index) })),
+  );
+  return { nodeId, labels: more.labels ?? {}, free: units(free), devices, topology, withheld: more.withheld };
 }
 
 export function request(
   strategy: Strategy,
   bundles: Record<string, number>[],
-  more: { kept?: string[]; labels?: Record<string, string> } = {},
+  more: { kept?: string[]; labels?: Record<string, string>; links?: LinkRule } = {},
 ): PlaceRequest {
   const list: BundleRequest[] = bundles.map((amounts, index) => ({
     index,
     units: units(amounts),
     labels: more.labels,
+    links: more.links,
   }));
   return { strategy, bundles: list, keptNodeIds: more.kept ?? [] };
 }

@@ -18,7 +18,9 @@ import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit, Processes } from "./processes.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { WORKER_MARK, type Worker, type Workers } from "./workers.ts";
+import type { WorkerHolds } from "./worker-hold.ts";
+import { WORKER_MARK } from "./worker-start.ts";
+import type { Worker, Workers } from "./workers.ts";
 
 /** How long what an ended worker started is killed before it counts as stuck. */
 const SWEEP_MS = 5_000;
@@ -27,6 +29,7 @@ const STUCK_PAUSE_MS = 1_000;
 const EXIT_NEWS_MS = 1_000;
 
 type ActorStart = Infer<(typeof actorStart)["request"]>;
+type ActorStopped = Infer<(typeof actorStop)["reply"]>;
 
 export interface ActorServiceOptions {
   readonly endpoint: Endpoint;
@@ -42,6 +45,8 @@ export interface ActorServiceOptions {
   readonly quarantine: Quarantine;
   readonly causes: CauseBook;
   readonly visibility: DeviceVisibility;
+  /** How workers with devices hold their locks. */
+  readonly holds?: WorkerHolds | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -52,19 +57,26 @@ export class ActorService {
 
   constructor(options: ActorServiceOptions) {
     this.#options = options;
-    options.endpoint.serve(actorStart, (request, call) => this.#start(request, call.signal));
-    options.endpoint.serve(actorStop, async ({ actorId, epoch, graceMs, cause }) => {
-      const actor = options.actors.get(actorId);
-      const found = actor !== undefined && actor.epoch <= epoch;
-      if (found) await this.end(actor, cause, graceMs);
-      return { found, view: options.ledger.view() };
-    });
+    const { endpoint, head } = options;
+    endpoint.serve(actorStart, (request, call) =>
+      head.inTurn(request.nodeEpoch, () => this.#start(request, call.signal)),
+    );
+    endpoint.serve(actorStop, (request) => head.inTurn(undefined, () => this.#stop(request)));
+  }
+
+  async #stop({ actorId, epoch, graceMs, cause }: Infer<(typeof actorStop)["request"]>): Promise<ActorStopped> {
+    const { actors, causes, ledger } = this.#options;
+    const actor = actors.get(actorId);
+    const found = actor !== undefined && actor.epoch <= epoch;
+    // Its start may still wait for the end of an older one: then it finds that it has ended.
+    if (actor?.epoch !== epoch) causes.put(`${actorId} ${epoch}`, cause);
+    if (found) await this.end(actor, cause, graceMs);
+    return { found, view: ledger.view() };
   }
 
   async #start(request: ActorStart, asked: AbortSignal): Promise<ActorStarted> {
     const { head, ledger, actors, causes } = this.#options;
     const { spec, epoch, leaseId, devices } = request;
-    await head.checkEpoch(request.nodeEpoch);
     for (let known = actors.get(spec.actorId); known; known = actors.get(spec.actorId)) {
       if (known.epoch > epoch) throw stale(spec.actorId, epoch, known.epoch);
       // The head asks again when it lost the first answer: same actor, same epoch, same process.
@@ -77,8 +89,8 @@ export class ActorService {
     // A new head asks again for a start whose end its predecessor could not write down: an epoch lives once.
     const ended = head.untold(spec.actorId, epoch) ?? causes.get(`${spec.actorId} ${epoch}`);
     if (ended) return { ok: false, failed: ended, view: ledger.view() };
-    const { units, placementUnits, pgId, bundleIndex } = spec;
-    const answer = ledger.acquire({ leaseId, units, placementUnits, devices, pgId, bundleIndex });
+    const { units, placementUnits, links, pgId, bundleIndex } = spec;
+    const answer = ledger.acquire({ leaseId, units, placementUnits, devices, links, pgId, bundleIndex });
     if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };
     const actor: HostedActor = {
       ...{ spec, epoch, lease: answer.lease, worker: undefined, alive: false, ending: undefined, graceMs: undefined },
@@ -94,25 +106,26 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head } = this.#options;
+    const { workers, visibility, ledger, head, holds } = this.#options;
     const { spec, lease } = actor;
     try {
       const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
-      const worker = await workers.take(env, actor.abort.signal);
+      const worker = await workers.take(env, actor.abort.signal, holds?.wrap(lease));
       actor.worker = worker;
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
       if (actor.ending) return await this.#failed(actor, actor.ending);
       await this.#host(actor, worker, env);
       if (actor.ending) return await this.#failed(actor, actor.ending);
       actor.alive = true;
-      workers.hosted();
+      workers.prestart();
       // The head that asked is gone and this answer with it: a registration tells that the actor lives, or learns that it must go.
       if (actor.asked.aborted) head.registerAgain();
       const { address, socket, pid, peer } = worker;
       const where = { address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] };
       const bundle = lease.bundleIndex === undefined ? {} : { bundleIndex: lease.bundleIndex };
       return { ok: true, ...where, ...bundle, view: ledger.view() };
-    } catch (error) {
+    } catch (thrown) {
+      const error = holds?.refusal(thrown) ?? thrown;
       if (!actor.worker && error instanceof WhiprayError && error.retryable && !actor.ending) {
         // No memory or descriptors left for a process now: as good as no room.
         await this.#cleanUp(actor, creationFailed(error, this.#options.nodeId));

@@ -26,19 +26,22 @@ export class BundleService {
   constructor(options: BundleServiceOptions) {
     this.#options = options;
     const { endpoint, ledger, head } = options;
-    endpoint.serve(bundlePrepare, async ({ pgId, epoch, nodeEpoch, bundles }) => {
-      await head.checkEpoch(nodeEpoch);
-      const answer = ledger.prepare(pgId, epoch, bundles);
-      if (answer.ok) return { ok: true, view: ledger.view() };
-      return { ok: false, reason: answer.reason.slice(0, 1_024), view: ledger.view() };
-    });
-    endpoint.serve(bundleCommit, ({ pgId, epoch, indices }) => {
-      ledger.commit(pgId, epoch, indices);
-      return { view: ledger.view() };
-    });
-    endpoint.serve(bundleRelease, async ({ pgId, epoch, indices }) => {
-      return { view: await this.release(pgId, epoch, indices) };
-    });
+    endpoint.serve(bundlePrepare, ({ pgId, epoch, nodeEpoch, bundles }) =>
+      head.inTurn(nodeEpoch, async () => {
+        const answer = ledger.prepare(pgId, epoch, bundles);
+        if (answer.ok) return { ok: true, view: ledger.view() };
+        return { ok: false, reason: answer.reason.slice(0, 1_024), view: ledger.view() };
+      }),
+    );
+    endpoint.serve(bundleCommit, ({ pgId, epoch, indices }) =>
+      head.inTurn(undefined, async () => {
+        ledger.commit(pgId, epoch, indices);
+        return { view: ledger.view() };
+      }),
+    );
+    endpoint.serve(bundleRelease, ({ pgId, epoch, indices }) =>
+      head.inTurn(undefined, async () => ({ view: await this.release(pgId, epoch, indices) })),
+    );
   }
 
   /** Ends what runs inside, then gives the bundles back. */

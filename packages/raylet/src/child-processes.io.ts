@@ -1,4 +1,5 @@
-import { spawn as spawnChild } from "node:child_process";
+import { type ChildProcess, type SpawnOptions, spawn as spawnChild } from "node:child_process";
+import { once } from "node:events";
 import { accessSync, constants } from "node:fs";
 import type { Readable } from "node:stream";
 import { asWhiprayError, type Clock, delay, systemClock, WhiprayError } from "@whipray/core";
@@ -13,17 +14,38 @@ const SWEEP_PAUSE_MS = 20;
 const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
 
+/**
+ * The arguments of `spawn` for a child of ours that has no terminal. `stdin: "pipe"` is for who ends it later.
+ */
+export function spawnArguments(
+  spec: Omit<SpawnSpec, "log">,
+  stdin: "ignore" | "pipe" = "ignore",
+): { file: string; args: string[]; options: SpawnOptions } {
+  // setpriv execs the command: same pid, and the kernel kills it when the thread that started it ends.
+  const tied = spec.dieWithParent !== false && executable(SETPRIV);
+  const [file, ...args] = [...(tied ? [SETPRIV, "--pdeathsig", "KILL", "--"] : []), spec.command, ...spec.args];
+  return {
+    file: file!,
+    args,
+    options: {
+      cwd: spec.cwd,
+      env: { ...spec.env },
+      // A session of its own: Ctrl-C in the daemon's terminal is not for workers, and its group can be killed as one.
+      detached: true,
+      stdio: [stdin, "pipe", "pipe"],
+    },
+  };
+}
+
 /** Real processes of this machine. */
 export class ChildProcesses implements Processes {
   readonly #clock: Clock;
-  readonly #setpriv: boolean;
   readonly #writeWill: (() => LastWill) | undefined;
   #will: LastWill | undefined;
 
   /** `will` is made with the first process, and sees to it that nothing of ours stays when we are killed. */
   constructor(clock: Clock, will?: () => LastWill) {
     this.#clock = clock;
-    this.#setpriv = executable(SETPRIV);
     this.#writeWill = will;
   }
 
@@ -35,33 +57,33 @@ export class ChildProcesses implements Processes {
   async spawn(spec: SpawnSpec): Promise<Child> {
     this.#will ??= this.#writeWill?.();
     if (spec.terminal) return spawnInTerminal(spec, spec.terminal);
-    // setpriv execs the command: same pid, and the kernel kills it when the thread that started it ends.
-    const tied = this.#setpriv && spec.dieWithParent !== false;
-    const argv = [...(tied ? [SETPRIV, "--pdeathsig", "KILL", "--"] : []), spec.command, ...spec.args];
-    const child = spawnChild(argv[0]!, argv.slice(1), {
-      cwd: spec.cwd,
-      env: { ...spec.env },
-      // A session of its own: Ctrl-C in the daemon's terminal is not for workers, and its group can be killed as one.
-      detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const { file, args, options } = spawnArguments(spec);
+    const child = spawnChild(file, args, options);
+    if (child.pid === undefined) {
+      const [error] = (await once(child, "error")) as [NodeJS.ErrnoException];
+      throw spawnFailed(spec, error);
+    }
+    return this.adopt(child, spec.log);
+  }
+
+  /** Makes a child of ours that was started with `spawnArguments` and runs, or did: its output goes to `log` from now on. */
+  adopt(child: ChildProcess, log: LogWriter): Child {
+    this.#will ??= this.#writeWill?.();
+    child.on("error", () => {}); // kill() of a process that just ended
+    const [pid, stdout, stderr] = [child.pid!, child.stdout!, child.stderr!];
+    const { exitCode, signalCode } = child;
     const exited = new Promise<ProcessExit>((resolve) => {
       child.once("close", (code, signal) => resolve({ code, signal }));
+      if (exitCode !== null || signalCode !== null) resolve({ code: exitCode, signal: signalCode });
     });
-    await new Promise<void>((resolve, reject) => {
-      child.once("spawn", resolve);
-      child.once("error", (error) => reject(spawnFailed(spec, error)));
-    });
-    child.on("error", () => {}); // kill() of a process that just ended
-    const pid = child.pid!;
-    feed(child.stdout, "out", spec.log);
-    feed(child.stderr, "err", spec.log);
+    feed(stdout, "out", log);
+    feed(stderr, "err", log);
     // A grandchild that inherited the pipes keeps them open after the exit: it must not hide the exit.
     const reaped = new Promise<ProcessExit>((resolve) => {
       child.once("exit", (code, signal) => {
         this.#clock.after(OUTPUT_WAIT_MS, () => {
-          child.stdout.destroy();
-          child.stderr.destroy();
+          stdout.destroy();
+          stderr.destroy();
           resolve({ code, signal });
         });
       });

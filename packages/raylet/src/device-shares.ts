@@ -1,5 +1,17 @@
-import { showAmount, UNITS_PER_ONE, type Units } from "@whipray/core";
-import type { DeviceGrant } from "@whipray/rpc";
+import {
+  chooseFraction,
+  chooseWhole,
+  type DeviceTopology,
+  type LinkRule,
+  showAmount,
+  UNITS_PER_ONE,
+  type Units,
+} from "@whipray/core";
+import type { DeviceGrant, Withheld } from "@whipray/rpc";
+import { showWithheld } from "./withheld.ts";
+
+/** Why a device is not offered now; undefined when it is. */
+export type WhyWithheld = (uuid: string) => Withheld | undefined;
 
 interface Share {
   readonly uuid: string;
@@ -16,8 +28,10 @@ interface Share {
  */
 export class DeviceShares {
   readonly #shares = new Map<string, Share>();
+  readonly #topology: DeviceTopology;
 
-  constructor(devices: readonly DeviceGrant[]) {
+  constructor(devices: readonly DeviceGrant[], topology: DeviceTopology) {
+    this.#topology = topology;
     for (const { uuid, index, resource, units } of devices) {
       this.#shares.set(uuid, { uuid, index, resource, total: units, free: units });
     }
@@ -43,21 +57,20 @@ export class DeviceShares {
   }
 
   /**
-   * Devices for `units` of a resource: whole ones by lowest index; a fraction from the device where the least remains
-   * (Ray: best fit). Undefined when there are none. `usable` leaves out quarantined and unhealthy ones.
+   * Devices for `units` of a resource, as `chooseWhole` and `chooseFraction` choose them. Undefined when there are none. What is
+   * withheld is left out.
    */
-  choose(resource: string, units: Units, usable: (uuid: string) => boolean): DeviceGrant[] | undefined {
+  choose(resource: string, units: Units, rule: LinkRule | undefined, why: WhyWithheld): DeviceGrant[] | undefined {
     const mine = [...this.#shares.values()]
-      .filter((share) => share.resource === resource && usable(share.uuid))
-      .sort((left, right) => left.index - right.index);
-    if (units >= UNITS_PER_ONE) {
-      if (units % UNITS_PER_ONE !== 0) return undefined;
-      const whole = mine.filter((share) => share.free === UNITS_PER_ONE).slice(0, units / UNITS_PER_ONE);
-      return whole.length * UNITS_PER_ONE === units ? whole.map((share) => grant(share, UNITS_PER_ONE)) : undefined;
+      .filter((share) => share.resource === resource && why(share.uuid) === undefined)
+      .map(({ uuid, index, free }) => ({ uuid, index, units: free }));
+    if (units < UNITS_PER_ONE) {
+      const best = chooseFraction(mine, units, this.#topology);
+      return best && [grant(this.#shares.get(best.uuid)!, units)];
     }
-    let best: Share | undefined;
-    for (const share of mine) if (share.free >= units && share.free < (best?.free ?? Infinity)) best = share;
-    return best && [grant(best, units)];
+    if (units % UNITS_PER_ONE !== 0) return undefined;
+    const whole = chooseWhole(mine, units / UNITS_PER_ONE, this.#topology, rule);
+    return whole?.map(({ uuid }) => grant(this.#shares.get(uuid)!, UNITS_PER_ONE));
   }
 
   /** Why these devices cannot be given for `units` of a resource; undefined when they can. */
@@ -65,7 +78,8 @@ export class DeviceShares {
     resource: string,
     units: Units,
     proposed: readonly DeviceGrant[],
-    usable: (uuid: string) => boolean,
+    rule: LinkRule | undefined,
+    why: WhyWithheld,
   ): string | undefined {
     const sum = proposed.reduce((total, device) => total + device.units, 0);
     const whole = units >= UNITS_PER_ONE;
@@ -82,10 +96,15 @@ export class DeviceShares {
       seen.add(uuid);
       if (!share) return `device ${uuid} is not here`;
       if (share.resource !== resource) return `device ${uuid} counts as ${share.resource}, not ${resource}`;
-      if (!usable(uuid)) return `device ${uuid} is quarantined or unhealthy`;
+      const withheld = why(uuid);
+      if (withheld) return `device ${uuid} is not offered (${showWithheld(withheld)})`;
       if (share.free < wanted) {
         return `device ${uuid} has ${share.free / UNITS_PER_ONE} free, ${wanted / UNITS_PER_ONE} were proposed`;
       }
+    }
+    if (rule === "STRICT" && proposed.length > 1) {
+      const domains = new Set(proposed.map(({ uuid }) => this.#topology.device(uuid)?.linkDomain ?? uuid));
+      if (domains.size > 1) return `the proposed devices are of ${domains.size} link domains; all of one were wanted`;
     }
     return undefined;
   }
@@ -105,12 +124,21 @@ export class DeviceShares {
   }
 
   /** Free units of one resource, all its devices together; for reasons. */
-  sum(resource: string, usable: (uuid: string) => boolean): Units {
+  sum(resource: string, why: WhyWithheld): Units {
     let sum = 0;
     for (const share of this.#shares.values()) {
-      if (share.resource === resource && usable(share.uuid)) sum += share.free;
+      if (share.resource === resource && why(share.uuid) === undefined) sum += share.free;
     }
     return sum;
+  }
+
+  /** What of a resource is held back, for reasons: `; not offered: GPU 3 (busy: foreign pid 77)`. Empty when nothing is. */
+  besides(resource: string, why: WhyWithheld): string {
+    const held = [...this.#shares.values()].flatMap((share) => {
+      const withheld = share.resource === resource ? why(share.uuid) : undefined;
+      return withheld ? [`${resource} ${share.index} (${showWithheld(withheld)})`] : [];
+    });
+    return held.length === 0 ? "" : `; not offered: ${held.join(", ").slice(0, 600)}`;
   }
 }
 

@@ -82,6 +82,14 @@ export function workerEnvironment(
   return { ...user, ...devices };
 }
 
+/** `GPU=2,NPU=1`: devices that a process may see; one that two fractions share counts once. Empty for none. */
+export function deviceCounts(granted: readonly DeviceGrant[]): string {
+  const counts = Map.groupBy(granted, (device) => device.resource);
+  return [...counts]
+    .map(([resource, devices]) => `${resource}=${new Set(devices.map(({ uuid }) => uuid)).size}`)
+    .join(",");
+}
+
 /** An environment without what is meant for the raylet alone: its tokens and addresses must not reach user code. */
 export function withoutOwn(env: Variables): Record<string, string> {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith(OWN_PREFIX)));

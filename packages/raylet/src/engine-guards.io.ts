@@ -78,7 +78,7 @@ export class EngineGuards implements Guards {
       ...{ locks, graceMs, beatTimeoutMs: GUARD_SILENCE_MS, killByMs: GUARD_KILL_BY_MS },
       ...{ searchKey: ENGINE_MARK, pdeathsig: true },
     };
-    await writeSecret(path, JSON.stringify(config));
+    await Promise.all([writeSecret(path, JSON.stringify(config)), link.ready()]);
     const tree = new GuardTree(lease, this.#options);
     this.#trees.set(lease, tree);
     link.send({ to: "expect", lease, epoch, token });

@@ -11,7 +11,7 @@ import {
 } from "@whipray/rpc";
 import type { CauseBook } from "./cause-book.ts";
 import { deathCause, showExit } from "./death-cause.ts";
-import { type DeviceVisibility, engineEnvironment } from "./engine-environment.ts";
+import { type DeviceVisibility, deviceCounts, engineEnvironment } from "./engine-environment.ts";
 import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
 import type { HostedActor, HostedActors } from "./hosted-actors.ts";
 import type { KnownLogs } from "./known-logs.ts";
@@ -207,6 +207,8 @@ export class EngineService {
         WHIPRAY_LEASE: actor.lease.leaseId,
         WHIPRAY_EPOCH: String(actor.epoch),
         WHIPRAY_CLUSTER: cluster,
+        // What the engine host compares with what it sees.
+        ...(request.isolation === "env" && { WHIPRAY_DEVICES: deviceCounts(granted) }),
         WHIPRAY_PROTECTED_ENV: [...new Set([...visibility.reserved(), ...LOADER_VARIABLES])].join(","),
         [NODE_MARK]: nodeId,
         [RAYLET_MARK]: this.#options.endpoint.incarnation,

@@ -1,9 +1,11 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { type Clock, WhiprayError } from "@whipray/core";
+import { type Clock, sibling, WhiprayError } from "@whipray/core";
 import { type GuardCommand, type GuardNews, GuardServer } from "./guard-server.io.ts";
 
 /** How the raylet speaks with the server of its guards, wherever that runs. */
 export interface GuardLink {
+  /** Starts the server if it does not run, and resolves when guards can report. @throws WhiprayError `GUARD_SERVER_FAILED` */
+  ready(): Promise<void>;
   send(command: GuardCommand): void;
   onNews(listener: (news: GuardNews) => void): void;
   close(): Promise<void>;
@@ -15,32 +17,47 @@ export interface ThreadedGuardLink extends GuardLink {
   attach(): MessagePort;
 }
 
-/** The server in a thread of its own: what daemons use. @throws WhiprayError `GUARD_SERVER_FAILED` */
-export async function threadedGuardLink(path: string): Promise<ThreadedGuardLink> {
+/** The server in a thread of its own, which starts with the first engine: what daemons use. */
+export function threadedGuardLink(path: string): ThreadedGuardLink {
   const listeners: ((news: GuardNews) => void)[] = [];
-  const file = import.meta.url.endsWith(".ts") ? "./guard-thread.ts" : "./guard-thread.js";
-  const thread = new Worker(new URL(file, import.meta.url), { workerData: { path }, env: {}, stdin: false });
-  const ended = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
-  await new Promise<void>((resolve, reject) => {
-    thread.once("message", (news: GuardNews) => {
-      if (news.news === "failed") reject(failed(news.message));
-      else resolve();
+  const early: MessagePort[] = [];
+  let thread: Worker | undefined;
+  let ready: Promise<void> | undefined;
+  let ended: Promise<void> | undefined;
+  function start(): Promise<void> {
+    const worker = new Worker(sibling("guard-thread", import.meta.url), {
+      workerData: { path },
+      env: {},
+      stdin: false,
     });
-    thread.once("error", (error) => reject(failed(String(error))));
-  });
-  thread.on("message", (news: GuardNews) => {
-    for (const listener of listeners) listener(news);
-  });
+    thread = worker;
+    ended = new Promise((resolve) => worker.once("exit", () => resolve()));
+    for (const port of early.splice(0)) worker.postMessage({ attach: port }, [port]);
+    return new Promise<void>((resolve, reject) => {
+      worker.on("message", (news: GuardNews) => {
+        if (news.news === "listening") resolve();
+        else if (news.news === "failed") reject(failed(news.message));
+        for (const listener of listeners) listener(news);
+      });
+      worker.on("error", (error) => reject(failed(String(error))));
+    });
+  }
   return {
-    send: (command) => thread.postMessage(command),
+    ready() {
+      ready ??= start();
+      return ready;
+    },
+    // Without a server there is no guard that a command could be about.
+    send: (command) => thread?.postMessage(command),
     onNews: (listener) => listeners.push(listener),
     attach() {
       const { port1, port2 } = new MessageChannel();
-      thread.postMessage({ attach: port1 }, [port1]);
+      if (thread) thread.postMessage({ attach: port1 }, [port1]);
+      else early.push(port1);
       return port2;
     },
     async close() {
-      thread.postMessage({ to: "close" } satisfies GuardCommand);
+      thread?.postMessage({ to: "close" } satisfies GuardCommand);
       await ended;
     },
   };
@@ -60,6 +77,7 @@ export async function localGuardLink(path: string, clock: Clock): Promise<GuardL
   const news = await ready;
   if (news.news === "failed") throw failed(news.message);
   return {
+    async ready() {},
     send: (command) => server.command(command),
     onNews: (listener) => listeners.push(listener),
     close() {

@@ -56,6 +56,8 @@ export interface HeadLinkOptions {
 export class HeadLink {
   readonly #options: HeadLinkOptions;
   readonly #untold: EndedActor[] = [];
+  /** What came behind a grant that is too early, that one first. */
+  readonly #waiting: (() => void)[] = [];
   /** Epoch of the last registration; 0 before the first. Grants of older epochs are refused. */
   epoch = 0;
   /** Nothing new is taken any more. */
@@ -227,15 +229,35 @@ export class HeadLink {
   }
 
   /**
-   * A grant of the head names the registration that it was made for. One that overtook the reply to our registration waits for it.
+   * Carries out what the head asks for, in the order in which it asked: at once, before anything that came later. A grant names the
+   * registration that it was made for (`nodeEpoch`; what takes away names none). One that overtook the reply to our registration waits
+   * for it, and all that came after it waits too: a release must find what was prepared before it.
    * @throws WhiprayError `STALE_EPOCH` for a grant of another registration; `NODE_LEAVING` (retryable).
    */
-  async checkEpoch(nodeEpoch: number): Promise<void> {
+  inTurn<T>(nodeEpoch: number | undefined, act: () => Promise<T>): Promise<T> {
+    const early = nodeEpoch !== undefined && nodeEpoch > this.epoch && !this.leaving;
+    if (this.#waiting.length === 0 && !(early && this.#registering)) return this.#carryOut(nodeEpoch, act);
+    const { promise, resolve } = Promise.withResolvers<T>();
+    this.#waiting.push(() => resolve(this.#carryOut(nodeEpoch, act)));
+    if (this.#waiting.length === 1) {
+      const admit = (): void => {
+        for (const next of this.#waiting.splice(0)) next();
+      };
+      this.#registering!.then(admit, admit);
+    }
+    return promise;
+  }
+
+  async #carryOut<T>(nodeEpoch: number | undefined, act: () => Promise<T>): Promise<T> {
+    if (nodeEpoch !== undefined) this.#checkEpoch(nodeEpoch);
+    return await act();
+  }
+
+  #checkEpoch(nodeEpoch: number): void {
     if (this.leaving) {
       const message = `${this.#options.nodeId} is leaving`;
       throw new WhiprayError({ code: "NODE_LEAVING", message, retryable: true });
     }
-    if (nodeEpoch > this.epoch) await this.#registering;
     if (nodeEpoch === this.epoch) return;
     throw new WhiprayError({
       code: "STALE_EPOCH",

@@ -9,8 +9,6 @@ export interface HostFacts {
   readonly memoryBytes: number;
   /** Address that other machines reach this one at. */
   readonly ip: string;
-  /** For people: distribution and kernel. */
-  readonly os: string;
   /** `v1`, `v2` or `none`: where the limits came from (reliability F49). */
   readonly cgroup: CgroupLimits["version"];
 }
@@ -24,6 +22,8 @@ export interface NodeResourceOptions {
   /** Counts that somebody gave; they win over what was found. Whole numbers. */
   readonly cpus?: number | undefined;
   readonly memoryBytes?: number | undefined;
+  /** Of the object store; default a share of the memory. */
+  readonly objectStoreBytes?: number | undefined;
   readonly custom?: Readonly<Record<string, number>> | undefined;
 }
 
@@ -34,10 +34,10 @@ export function nodeScalars(
   options: NodeResourceOptions = {},
 ): Record<string, number> {
   const memoryBytes = options.memoryBytes ?? facts.memoryBytes;
-  const objectStoreBytes = Math.floor(memoryBytes * OBJECT_STORE_SHARE);
+  const objectStoreBytes = options.objectStoreBytes ?? Math.floor(memoryBytes * OBJECT_STORE_SHARE);
   const scalars: Record<string, number> = {
     CPU: (options.cpus ?? facts.cpus) * UNITS_PER_ONE,
-    memory: memoryBytes - objectStoreBytes,
+    memory: Math.max(0, memoryBytes - objectStoreBytes),
     object_store_memory: objectStoreBytes,
     [`node:${facts.ip}`]: NODE_RESOURCE_UNITS,
   };

@@ -1,7 +1,8 @@
 export { BeatLoop, type BeatLoopOptions } from "./beat-loop.ts";
 export { type BeatCommand, type BeatNews, type BeatThreadParts, runBeatThread } from "./beat-thread.ts";
 export type { BeatListener, BeatPeer, Beats, BeatTerms } from "./beats.ts";
-export { ChildProcesses } from "./child-processes.io.ts";
+export { ChildProcesses, spawnArguments } from "./child-processes.io.ts";
+export type { DeviceEyes, DeviceLook, DeviceUser, LockHolder, SeenDevice } from "./device-eyes.ts";
 export {
   baseVariables,
   type DeviceVisibility,
@@ -15,7 +16,7 @@ export type { Secrets } from "./engine-service.ts";
 export { checkEnvironment } from "./environment-names.ts";
 export { type GuardLink, localGuardLink, type ThreadedGuardLink, threadedGuardLink } from "./guard-link.io.ts";
 export type { GuardedEngine, GuardSpec, Guards, TreeEnd } from "./guards.ts";
-export { readHostFacts } from "./host-facts.io.ts";
+export { describeMachine, readHostFacts } from "./host-facts.io.ts";
 export { type HostFacts, nodeScalars } from "./host-facts.ts";
 export { type Lease, type LeaseAnswer, type LeaseAsk, Ledger, type NodeTotals, type PrepareAnswer } from "./ledger.ts";
 export { LogFiles, type LogFilesOptions } from "./log-files.io.ts";
@@ -23,6 +24,7 @@ export type { Logs, LogWriter, OutputStream } from "./logs.ts";
 export { MemoryEngine, MemoryGuards } from "./memory-guards.ts";
 export { MemoryLog, MemoryLogs } from "./memory-logs.ts";
 export { MemoryChild, MemoryProcesses } from "./memory-processes.ts";
+export { nodeDevices } from "./node-devices.ts";
 export type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 export {
   BEAT_MS,
@@ -36,6 +38,7 @@ export {
   type PeerAnswer,
   SUSPECT_MS,
 } from "./node-lease.ts";
+export { PluginEyes, type PluginEyesOptions } from "./plugin-eyes.ts";
 export { pluginVisibility } from "./plugin-visibility.ts";
 export { bindTest, PortFile } from "./port-file.io.ts";
 export { type PortLease, type PortRange, PortTable, portRange } from "./port-table.ts";
@@ -47,3 +50,4 @@ export { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport, sweepDea
 export { type RuntimeDirectory, runtimeDirectory, runtimeRoot, SOCKET_PATH_LIMIT_BYTES } from "./runtime-directory.ts";
 export type { Terminal } from "./terminal.ts";
 export { threadedBeats } from "./threaded-beats.io.ts";
+export { type EarlyWorker, type WorkerStart, workerSpec } from "./worker-start.ts";

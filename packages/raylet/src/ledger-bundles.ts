@@ -1,4 +1,4 @@
-import { type ResourceUnits, WhiprayError } from "@whipray/core";
+import { type DeviceTopology, type ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, RunningBundle } from "@whipray/rpc";
 import { ResourcePool } from "./resource-pool.ts";
 
@@ -29,6 +29,11 @@ export class LedgerBundles {
   readonly #groups = new Map<string, Map<number, Bundle>>();
   /** Group → newest epoch; in order of their last change. */
   readonly #epochs = new Map<string, number>();
+  readonly #topology: DeviceTopology;
+
+  constructor(topology: DeviceTopology) {
+    this.#topology = topology;
+  }
 
   get(pgId: string, index: number): Bundle | undefined {
     return this.#groups.get(pgId)?.get(index);
@@ -44,7 +49,7 @@ export class LedgerBundles {
     this.#groups.set(pgId, group);
     const scalars = { ...units };
     for (const { resource } of devices) delete scalars[resource];
-    const pool = new ResourcePool(scalars, devices);
+    const pool = new ResourcePool(scalars, devices, this.#topology);
     group.set(index, { pgId, index, epoch, units, devices, pool, state: "prepared", leases: 0 });
   }
 

@@ -1,13 +1,23 @@
-import { type ResourceUnits, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
-import type { BundleAsk, DeviceGrant, DeviceInfo, NodeView, RunningBundle } from "@whipray/rpc";
+import {
+  DeviceTopology,
+  type LinkMatrix,
+  type LinkRule,
+  type ResourceUnits,
+  UNITS_PER_ONE,
+  WhiprayError,
+} from "@whipray/core";
+import type { BundleAsk, DeviceGrant, DeviceInfo, NodeView, RunningBundle, Withheld } from "@whipray/rpc";
 import { type Bundle, bundleKey, LedgerBundles } from "./ledger-bundles.ts";
 import { ResourcePool } from "./resource-pool.ts";
+import { WithheldDevices, type WithheldKind } from "./withheld.ts";
 
 /** What a node has, counted once at its start. */
 export interface NodeTotals {
   /** CPU, memory and custom resources; nothing that exists as single devices. */
   readonly scalars: ResourceUnits;
   readonly devices: readonly DeviceInfo[];
+  /** How the devices reach each other. */
+  readonly links?: LinkMatrix | undefined;
 }
 
 /** A request for resources of an actor. */
@@ -19,6 +29,8 @@ export interface LeaseAsk {
   readonly placementUnits: ResourceUnits;
   /** What the head proposes; for a resource without a proposal the ledger chooses. */
   readonly devices: readonly DeviceGrant[];
+  /** How near the devices must be to each other. Default `ANY`. */
+  readonly links?: LinkRule | undefined;
   /** Inside this group's bundle. */
   readonly pgId?: string | undefined;
   /** −1 is the first bundle of the group that holds the whole demand. */
@@ -42,11 +54,10 @@ export type PrepareAnswer = { ok: true } | { ok: false; reason: string };
  */
 export class Ledger {
   readonly #node: ResourcePool;
-  readonly #bundles = new LedgerBundles();
+  readonly #bundles: LedgerBundles;
   readonly #leases = new Map<string, { lease: Lease; bundle: Bundle | undefined }>();
-  /** Device → why it is not offered. */
-  readonly #quarantined = new Map<string, string>();
-  readonly #unhealthy = new Set<string>();
+  readonly #withheld = new WithheldDevices();
+  readonly #why = (uuid: string): Withheld | undefined => this.#withheld.why(uuid);
   #version = 1;
 
   constructor(totals: NodeTotals) {
@@ -56,8 +67,15 @@ export class Ledger {
       resource,
       units: UNITS_PER_ONE,
     }));
-    this.#node = new ResourcePool(totals.scalars, devices);
-    for (const { uuid, health } of totals.devices) if (health === "unhealthy") this.#unhealthy.add(uuid);
+    const topology = new DeviceTopology(
+      totals.devices.map(({ uuid, index, numaNode, linkDomain, vendor, acceleratorType }) => {
+        return { uuid, index, numaNode, linkDomain, family: acceleratorType ?? vendor };
+      }),
+      totals.links,
+    );
+    this.#bundles = new LedgerBundles(topology);
+    this.#node = new ResourcePool(totals.scalars, devices, topology);
+    for (const { uuid, health, healthReason } of totals.devices) this.setHealth(uuid, health, healthReason);
   }
 
   /** What is free outside bundles. The version grows with each change. */
@@ -65,9 +83,11 @@ export class Ledger {
     const devices: Record<string, number> = {};
     for (const uuid of this.#node.devices.uuids()) {
       const free = this.#node.devices.free(uuid);
-      if (free > 0 && this.#usable(uuid)) devices[uuid] = free;
+      if (free > 0 && !this.#why(uuid)) devices[uuid] = free;
     }
-    return { version: this.#version, free: this.#node.free(), devices };
+    const withheld = this.#withheld.all();
+    const more = Object.keys(withheld).length > 0 ? { withheld } : {};
+    return { version: this.#version, free: this.#node.free(), devices, ...more };
   }
 
   get version(): number {
@@ -96,7 +116,7 @@ export class Ledger {
     wanted.sort((left, right) => right.devices.length - left.devices.length || deviceSum(right) - deviceSum(left));
     const taken: { ask: BundleAsk; devices: DeviceGrant[] }[] = [];
     for (const ask of wanted) {
-      const fit = this.#node.fit(ask.units, ask.devices, (uuid) => this.#usable(uuid));
+      const fit = this.#node.fit(ask.units, ask.devices, ask.links, this.#why);
       if (!fit.ok) {
         for (const one of taken) this.#node.give(one.ask.units, one.devices);
         return { ok: false, reason: `bundle ${ask.index}: ${fit.reason}` };
@@ -202,7 +222,7 @@ export class Ledger {
   #fit(pool: ResourcePool, ask: LeaseAsk) {
     const short = pool.scalarShortfall(ask.placementUnits);
     if (short !== undefined) return { ok: false as const, reason: short };
-    return pool.fit(ask.units, ask.devices, (uuid) => this.#usable(uuid));
+    return pool.fit(ask.units, ask.devices, ask.links, this.#why);
   }
 
   #keep(lease: Lease, bundle: Bundle | undefined): LeaseAnswer {
@@ -226,36 +246,29 @@ export class Ledger {
     return this.#leases.get(leaseId)?.lease;
   }
 
-  /** Takes a device out of what is offered; who holds it keeps it. */
-  quarantine(uuid: string, reason: string): void {
-    if (!this.#node.devices.has(uuid)) return;
-    this.#quarantined.set(uuid, reason);
-    this.#version++;
+  /** Takes a device out of what is offered, or (without a reason) offers it again; who holds it keeps it. */
+  withhold(uuid: string, kind: WithheldKind, reason: string | undefined): void {
+    if (this.#node.devices.has(uuid) && this.#withheld.set(uuid, kind, reason)) this.#version++;
   }
 
-  /** Offers a quarantined device again. */
-  restore(uuid: string): void {
-    if (this.#quarantined.delete(uuid)) this.#version++;
+  /** Why a device is not offered; undefined when it is. */
+  withheld(uuid: string): Withheld | undefined {
+    return this.#withheld.why(uuid);
   }
 
-  quarantined(): ReadonlyMap<string, string> {
-    return this.#quarantined;
+  setHealth(uuid: string, health: DeviceInfo["health"], reason = "its vendor's tool says so"): void {
+    this.withhold(uuid, "unhealthy", health === "unhealthy" ? reason : undefined);
   }
 
-  setHealth(uuid: string, health: DeviceInfo["health"]): void {
-    const before = this.#unhealthy.has(uuid);
-    if (health === "unhealthy") this.#unhealthy.add(uuid);
-    else this.#unhealthy.delete(uuid);
-    if (before !== this.#unhealthy.has(uuid)) this.#version++;
+  /** Leases that hold a part of a device. */
+  leasesOn(uuid: string): Lease[] {
+    const all = [...this.#leases.values()].map(({ lease }) => lease);
+    return all.filter(({ devices }) => devices.some((device) => device.uuid === uuid));
   }
 
   /** What a registration tells the head. */
   runningBundles(): RunningBundle[] {
     return this.#bundles.running();
-  }
-
-  #usable(uuid: string): boolean {
-    return !this.#quarantined.has(uuid) && !this.#unhealthy.has(uuid);
   }
 }
 

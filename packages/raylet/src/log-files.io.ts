@@ -81,6 +81,24 @@ class LogFile implements LogWriter {
     this.path = path;
     this.#options = options;
     this.#closedHook = closedHook;
+    this.#writing = this.#begin();
+  }
+
+  /** A process that prints nothing has a log too: errors name its path. */
+  async #begin(): Promise<void> {
+    await this.#opened().catch((error: unknown) => {
+      // The first line tries again, and is counted when it is lost.
+      this.#options.logger.warn("log not opened", { path: this.path, error: String(error) });
+    });
+    await this.#drain();
+  }
+
+  async #opened(): Promise<FileHandle> {
+    if (this.#file) return this.#file;
+    await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
+    this.#file = await open(this.path, "a", 0o600);
+    this.#sizeBytes = (await this.#file.stat()).size;
+    return this.#file;
   }
 
   write(stream: OutputStream, chunk: Uint8Array): boolean {
@@ -182,18 +200,14 @@ class LogFile implements LogWriter {
     if (this.#file && this.#sizeBytes > 0 && this.#sizeBytes + bytes > this.#options.fileLimitBytes) {
       await this.#rotate();
     }
-    if (!this.#file) {
-      await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
-      this.#file = await open(this.path, "a", 0o600);
-      this.#sizeBytes = (await this.#file.stat()).size;
-    }
+    const file = await this.#opened();
     if (this.#untoldBytes > 0) {
       const line = Buffer.from(`[whipray: ${this.#untoldBytes} bytes of this log were lost]\n`);
-      await writeAll(this.#file, line);
+      await writeAll(file, line);
       this.#sizeBytes += line.length;
       this.#untoldBytes = 0;
     }
-    await writeAll(this.#file, ...batch);
+    await writeAll(file, ...batch);
     this.#sizeBytes += bytes;
     for (const listener of this.#followers) for (const piece of batch) listener(piece);
   }

@@ -1,9 +1,14 @@
+import type { LinkMatrix } from "@whipray/core";
 import type { DeviceInfo } from "@whipray/rpc";
 
 /** A device of this node with the name of its lock file. */
 export interface NodeDevice extends DeviceInfo {
   /** Absolute path; held by the guards of those that use the device. */
   readonly lockPath: string;
+  /** Other raylets of this host may offer it too, so that its lock means something. */
+  readonly shared?: boolean;
+  /** A dead node whose processes on this device could not be killed: not offered until they are gone. */
+  readonly leftBy?: string;
 }
 
 /** Who this node is. Fixed for the life of a raylet. */
@@ -20,9 +25,13 @@ export interface NodeIdentity {
   /** URL that peers dial; none when it listens on unix sockets only. */
   readonly url: string | undefined;
   readonly pid: number;
+  /** Where `pid` means something; undefined on a system without pid namespaces. */
+  readonly pidNamespace?: string | undefined;
   readonly version: string;
   readonly labels: Readonly<Record<string, string>>;
   /** CPU, memory, custom resources, in units. */
   readonly scalars: Readonly<Record<string, number>>;
   readonly devices: readonly NodeDevice[];
+  /** How the devices reach each other. */
+  readonly links?: LinkMatrix | undefined;
 }

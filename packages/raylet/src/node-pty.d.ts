@@ -4,7 +4,10 @@ declare module "node-pty" {
     readonly pid: number;
     onData(listener: (data: string | Uint8Array) => void): void;
     onExit(listener: (exit: { exitCode: number; signal?: number }) => void): void;
-    write(data: string | Uint8Array): void;
+    /** The master side, non-blocking. `KeyPipe` writes to it: `write` spins while the process does not read. */
+    readonly fd: number;
+    /** The descriptor was closed. */
+    on(event: "close", listener: () => void): void;
     resize(columns: number, rows: number): void;
     pause(): void;
     resume(): void;

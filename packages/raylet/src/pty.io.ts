@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import { WhiprayError } from "@whipray/core";
 import { ByteTail } from "./byte-tail.ts";
+import { KeyPipe } from "./key-pipe.io.ts";
 import { statOf } from "./process-table.io.ts";
 import type { Child, ProcessExit, SpawnSpec } from "./processes.ts";
 import { SCROLLBACK_LIMIT_BYTES, type Terminal } from "./terminal.ts";
@@ -34,18 +35,19 @@ export async function spawnInTerminal(
     process.pause();
     void spec.log.drained().then(() => process.resume());
   });
+  const pipe = new KeyPipe(process.fd);
+  process.on("close", () => pipe.close());
   let gone = false;
   const exited = new Promise<ProcessExit>((resolve) => {
     process.onExit(({ exitCode, signal }) => {
       gone = true;
+      pipe.close();
       resolve(signal ? { code: null, signal: signalName(signal) } : { code: exitCode, signal: null });
     });
   });
   const terminal: Terminal = {
     scrollback: () => scrollback.kept(),
-    write(keys) {
-      if (!gone) process.write(keys);
-    },
+    write: (keys) => pipe.write(keys),
     resize(columns, rows) {
       if (!gone) process.resize(columns, rows);
     },

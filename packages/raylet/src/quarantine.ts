@@ -26,7 +26,7 @@ export class Quarantine {
     this.#logger.error("devices quarantined", { devices: uuids, reason });
     for (const uuid of uuids) {
       this.#holds.set(uuid, (this.#holds.get(uuid) ?? 0) + 1);
-      this.#ledger.quarantine(uuid, reason);
+      this.#ledger.withhold(uuid, "quarantined", reason);
     }
     this.#changed();
     void gone.then(() => this.#release(uuids));
@@ -38,7 +38,7 @@ export class Quarantine {
       this.#holds.set(uuid, left);
       if (left > 0) continue;
       this.#holds.delete(uuid);
-      this.#ledger.restore(uuid);
+      this.#ledger.withhold(uuid, "quarantined", undefined);
     }
     this.#logger.info("devices offered again", { devices: [...uuids] });
     this.#changed();

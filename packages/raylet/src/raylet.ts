@@ -1,10 +1,13 @@
 import type { Clock, IdSource, Logger, RandomSource } from "@whipray/core";
+import type { NodeStore } from "@whipray/objects";
 import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
 import { ActorService } from "./actor-service.ts";
 import type { Beats } from "./beats.ts";
 import { BundleService } from "./bundle-service.ts";
 import { CauseBook } from "./cause-book.ts";
 import { causeError } from "./death-cause.ts";
+import type { DeviceEyes } from "./device-eyes.ts";
+import { DeviceWatch, tellingLocks } from "./device-watch.ts";
 import type { DeviceVisibility } from "./engine-environment.ts";
 import { EngineService, type Secrets } from "./engine-service.ts";
 import type { Guards } from "./guards.ts";
@@ -17,12 +20,15 @@ import type { Logs } from "./logs.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import type { Fence, LeaseTurn, OwnRenewals } from "./node-lease.ts";
 import { nodeTotals } from "./node-totals.ts";
+import { ObjectDoor } from "./object-door.ts";
 import { PortService } from "./port-service.ts";
 import type { Ports } from "./ports.ts";
 import type { Processes } from "./processes.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
+import { WorkerHolds } from "./worker-hold.ts";
+import type { EarlyWorker } from "./worker-start.ts";
 import { Workers } from "./workers.ts";
 
 /** What a raylet is made of. Daemons give real parts (`openNode`), simulations their in-memory twins. */
@@ -39,6 +45,10 @@ export interface RayletParts {
   readonly beats: Beats;
   readonly secrets: Secrets;
   readonly visibility: DeviceVisibility;
+  /** The node's objects; without it the node keeps none, and values travel in messages. */
+  readonly objects?: (() => Promise<NodeStore>) | undefined;
+  /** Looks at the devices now and then; without them their health is what the node's start found. */
+  readonly eyes?: DeviceEyes | undefined;
 }
 
 export interface RayletOptions {
@@ -56,6 +66,8 @@ export interface RayletOptions {
   /** The unix socket on which our endpoint listens. */
   readonly rayletSocket: string;
   readonly workerSocket: (workerId: string) => string;
+  /** A blank worker that is on its way already. */
+  readonly firstWorker?: EarlyWorker | undefined;
   /** Working directory of workers, and of engines that name none. */
   readonly cwd: string;
   /** The raylet's own environment, which workers and engines inherit without `WHIPRAY_*`. */
@@ -64,6 +76,10 @@ export interface RayletOptions {
   readonly cacheDirectory: string;
   /** Folder of the Python engine host. */
   readonly enginePythonPath?: string;
+  /** Interpreter that workers with devices start with. Default `python3`. */
+  readonly python?: string;
+  /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
+  readonly lookEveryMs?: number;
   /** What starts the engine host. Default `-m whipray_engine`. */
   readonly engineHostArgs?: readonly string[];
 }
@@ -80,6 +96,8 @@ export class Raylet {
   readonly #engines: EngineService;
   readonly #actorService: ActorService;
   readonly #bundles: BundleService;
+  readonly #objects: ObjectDoor | undefined;
+  readonly #watch: DeviceWatch | undefined;
   readonly #registeredListeners: ((registered: NodeRegistered) => void)[] = [];
   #stopping: Promise<void> | undefined;
 
@@ -89,7 +107,7 @@ export class Raylet {
     const { endpoint, clock, logger, beats } = parts;
     const { node, headUrl, cwd, env } = options;
     const { nodeId, cluster } = node;
-    const ledger = new Ledger({ scalars: node.scalars, devices: node.devices });
+    const ledger = new Ledger({ scalars: node.scalars, devices: node.devices, links: node.links });
     const causes = new CauseBook(clock);
     const logs = new KnownLogs(parts.logs);
     const actors = this.#actors;
@@ -100,17 +118,33 @@ export class Raylet {
       onRegistered: (registered) => this.#registered(registered),
     });
     const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
-    const shared = { ...parts, nodeId, cluster, headUrl, cwd, env, ledger, causes, logs, actors, head, quarantine };
+    const guards = tellingLocks(parts.guards, () => this.#watch?.soon());
+    const shared = {
+      ...{ ...parts, guards, nodeId, cluster, headUrl, cwd, env },
+      ...{ ledger, causes, logs, actors, head, quarantine },
+    };
     const { workerEntry, workerTokenFile, rayletSocket, workerSocket, nodePath, nodeArgs = [] } = options;
     const workers = new Workers({
       ...shared,
       ...{ workerEntry, workerTokenFile, rayletSocket, workerSocket, nodePath, nodeArgs },
+      onEnded: (address) => this.#objects?.ended(address),
     });
     const { cacheDirectory, enginePythonPath, engineHostArgs = ["-m", "whipray_engine"] } = options;
     const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
     const engines = new EngineService({ ...shared, ...hosts, devices: node.devices });
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
-    const actorService = new ActorService({ ...shared, workers, engines, ports });
+    const holds =
+      enginePythonPath === undefined
+        ? undefined
+        : new WorkerHolds({
+            ...{ cluster, nodeId, raylet: endpoint.incarnation, devices: node.devices },
+            locked: () => this.#watch?.soon(),
+            ...{
+              python: options.python ?? "python3",
+              holdFile: `${enginePythonPath.replace(/\/$/, "")}/whipray_hold.py`,
+            },
+          });
+    const actorService = new ActorService({ ...shared, workers, engines, ports, holds });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
@@ -122,14 +156,22 @@ export class Raylet {
     this.#engines = engines;
     this.#actorService = actorService;
     this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService });
+    const socketOf = (address: string) => workers.find(address)?.socket;
+    this.#objects = parts.objects && new ObjectDoor({ ...shared, open: parts.objects, socketOf });
+    const end = (actor: HostedActor, cause: DeathCause) => actorService.end(actor, cause, 0);
+    const { eyes } = parts;
+    this.#watch =
+      eyes && new DeviceWatch({ ...shared, eyes, devices: node.devices, end, everyMs: options.lookEveryMs });
   }
 
   /**
    * Registers with the head; resolves when that is done. Tries on while the head is away.
    * @throws WhiprayError what the head refused the registration with.
    */
-  start(): Promise<void> {
-    return this.#head.start();
+  async start(): Promise<void> {
+    if (this.#options.firstWorker) this.#workers.prestart(this.#options.firstWorker);
+    await this.#watch?.start();
+    await this.#head.start();
   }
 
   /** Called after every registration: whose tokens to accept, whom to ask when the head is silent. */
@@ -146,8 +188,10 @@ export class Raylet {
   async #stop(reason: string): Promise<void> {
     const { beats, guards, ports } = this.#parts;
     this.#head.leaving = true;
+    this.#watch?.close();
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
     await this.#workers.close();
+    await this.#objects?.close();
     await this.#head.leave(reason);
     await beats.close();
     await guards.close();
@@ -188,12 +232,29 @@ export class Raylet {
 
   /** What a registration tells of this node, as it is now; checks of simulations look at it too. */
   describe(): Omit<NodeRegister, "epoch"> {
-    const { nodeId, incarnation, name, hostname, ip, url, pid, version, labels, scalars, devices } = this.#options.node;
+    const {
+      nodeId,
+      incarnation,
+      name,
+      hostname,
+      ip,
+      url,
+      pid,
+      pidNamespace,
+      version,
+      labels,
+      scalars,
+      devices,
+      links,
+    } = this.#options.node;
     return {
       ...{ nodeId, inc: incarnation, name, hostname, ip, pid, version, labels },
       ...(url !== undefined && { url }),
+      ...(pidNamespace !== undefined && { socket: this.#options.rayletSocket }),
+      ...(pidNamespace !== undefined && { pidNamespace }),
       total: nodeTotals(scalars, devices),
-      devices: devices.map(({ lockPath: _, ...device }) => device),
+      devices: devices.map(({ lockPath: _, shared: __, leftBy: ___, ...device }) => device),
+      ...(links && { links: { kinds: [...links.kinds], pairs: links.pairs } }),
       view: this.#ledger.view(),
       actors: this.#actors.running(),
       bundles: this.#ledger.runningBundles(),
@@ -209,6 +270,7 @@ export class Raylet {
     const actors = dropActors.map((actorId) => this.#actors.get(actorId)).filter((actor) => actor !== undefined);
     await this.#endAll(actors, { kind: "NODE_DIED", message: "the head had given it up" });
     await Promise.all(dropBundles.map(({ pgId, index }) => this.#bundles.release(pgId, this.#epochOf(pgId), [index])));
+    void this.#watch?.tell();
   }
 
   #epochOf(pgId: string): number {

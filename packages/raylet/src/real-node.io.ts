@@ -1,8 +1,12 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
-import { builtinPlugins, type DevicePlugin, detectDevices, FAKE_VENDOR, systemProbe } from "@whipray/devices";
+import { builtinPlugins, type DevicePlugin, detectDevices, fakeMachine, systemProbe } from "@whipray/devices";
+import type { NodeStore } from "@whipray/objects";
+import { ownPidNamespace } from "@whipray/rpc";
 import { ChildProcesses } from "./child-processes.io.ts";
+import type { DeviceEyes } from "./device-eyes.ts";
+import { deviceUser } from "./device-users.io.ts";
 import type { DeviceVisibility } from "./engine-environment.ts";
 import { EngineGuards } from "./engine-guards.io.ts";
 import type { Secrets } from "./engine-service.ts";
@@ -11,16 +15,18 @@ import type { Guards } from "./guards.ts";
 import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
+import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
+import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
+import { PluginEyes } from "./plugin-eyes.ts";
 import { pluginVisibility } from "./plugin-visibility.ts";
 import { bindTest, PortFile } from "./port-file.io.ts";
 import { Ports } from "./ports.ts";
 import { statOf } from "./process-table.io.ts";
-import type { Processes } from "./processes.ts";
 import { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport } from "./runtime-directory.io.ts";
-import { RAYLET_MARK, type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
+import { type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
 import { secretFiles } from "./secret-files.io.ts";
 
 export interface RealNodeOptions {
@@ -43,6 +49,8 @@ export interface RealNodeOptions {
   /** Counts that win over what is found: `{ CPU: 4, GPU: 2, memory: 2 ** 30, mine: 1 }`. */
   readonly resources?: Readonly<Record<string, number>>;
   readonly plugins?: readonly DevicePlugin[];
+  /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). */
+  readonly fakeDevices?: string;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
@@ -57,13 +65,17 @@ export interface RealNode {
   readonly facts: HostFacts;
   readonly warnings: readonly string[];
   readonly swept: SweepReport;
-  readonly processes: Processes;
+  readonly processes: ChildProcesses;
   readonly guards: Guards;
   readonly guardLink: ThreadedGuardLink;
   readonly logs: Logs;
   readonly ports: Ports;
   readonly secrets: Secrets;
   readonly visibility: DeviceVisibility;
+  /** Opens the node's object store, which is loaded then. */
+  readonly objects: () => Promise<NodeStore>;
+  /** None for a node without devices: there is nothing to look at. */
+  readonly eyes: DeviceEyes | undefined;
   /** Compile caches of engines. */
   readonly cacheDirectory: string;
   /** After `raylet.stop()`: removes the folder, logs too unless they are wanted. */
@@ -80,83 +92,68 @@ export function nodeDirectory(
 
 /**
  * Looks at the machine, ends what dead raylets left, and opens logs, guards and ports.
- * @throws WhiprayError as `openRuntimeDirectory`, `detectDevices` and `threadedGuardLink`.
+ * @throws WhiprayError as `openRuntimeDirectory` and `detectDevices`.
  */
 export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { cluster, nodeId, incarnation, version, clock, random, env, guardFile } = options;
   const { logger = silentLogger, plugins = builtinPlugins, python = "python3", resources = {} } = options;
   const directory = nodeDirectory(options);
   const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
-  const processes = new ChildProcesses(clock, () => lastWill(RAYLET_MARK, incarnation, path));
+  const processes = new ChildProcesses(clock, () => lastWill({ cluster, incarnation, folder: directory.node, path }));
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
-  const opening = openRuntimeDirectory(directory, owner, processes, logger);
-  // The thread of the guards starts while we look at the machine.
-  const threadStarts = opening.then(() => threadedGuardLink(directory.guardSocket));
-  threadStarts.catch(() => {}); // awaited below
-  const [swept, facts] = await Promise.all([opening, readHostFacts(options.ip)]);
+  const swept = await openRuntimeDirectory(directory, owner, processes, logger);
+  const facts = readHostFacts(options.ip);
   const name = options.name ?? facts.hostname;
-  const { CPU: cpus, memory: memoryBytes, ...others } = resources;
+  const { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
-  const probe = systemProbe({ environment: env });
-  const looking = detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
-  const found = await looking.catch(async (error: unknown) => {
-    await (await threadStarts).close();
-    throw error;
-  });
-  const devices = found.devices.map((device): NodeDevice => {
-    const {
-      uuid,
-      index,
-      resource,
-      vendor,
-      model,
-      acceleratorType,
-      memoryBytes: bytes,
-      numaNode,
-      health,
-      lockName,
-    } = device;
-    // What is only declared exists in this raylet alone: nobody else can collide with it.
-    const folder = vendor === FAKE_VENDOR ? directory.node : directory.locks;
-    const known = { ...(bytes !== undefined && { memoryBytes: bytes }), ...(numaNode !== undefined && { numaNode }) };
-    const lockPath = `${folder}/${lockName}.lock`;
-    // What could not be killed may still use it.
-    const stuck = swept.stuck.includes(lockHolder(lockPath) ?? "");
-    return {
-      uuid,
-      index,
-      resource,
-      vendor,
-      model,
-      acceleratorType,
-      health: stuck ? "unhealthy" : health,
-      ...known,
-      lockPath,
-    };
+  const { fakeDevices } = options;
+  const probe = fakeDevices === undefined ? systemProbe({ environment: env }) : fakeMachine(fakeDevices, name);
+  const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
+  const offered = nodeDevices(found, directory);
+  const devices = offered.devices.map((device): NodeDevice => {
+    const holder = lockHolder(device.lockPath) ?? "";
+    return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
   });
   const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
   const node: NodeIdentity = {
-    ...{ cluster, nodeId, incarnation, name, version, pid: process.pid },
+    ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
     ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
-    scalars: nodeScalars(facts, types, { cpus, memoryBytes, custom }),
+    scalars: nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom }),
     devices,
+    links: offered.links,
   };
-  const guardLink = await threadStarts;
+  const guardLink = threadedGuardLink(directory.guardSocket);
   const raylet = incarnation;
   const guards = new EngineGuards({
     ...{ link: guardLink, processes, directory, clock, logger, cluster, nodeId, raylet, python, guardFile },
     env: { PATH: path },
   });
+  const eyes = new PluginEyes({
+    ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
+    userOf: (pid) => deviceUser(pid, incarnation),
+    holders: () => lockHolders(devices, node),
+  });
   const alive = (pid: number, startTime: number) => processes.alive(pid, startTime);
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
+  const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
+  const objects = async (): Promise<NodeStore> => {
+    const { openObjects } = await import("./object-store.io.ts");
+    return openObjects({
+      ...{ cluster, nodeId, alive, clock, logger, ...self },
+      capacityBytes: node.scalars["object_store_memory"] ?? 0,
+      spillRoot: `${cacheRoot}/whipray-spill`,
+    });
+  };
   return {
+    objects,
     ...{ directory, node, facts, warnings: found.warnings, swept, processes, guards, guardLink },
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),
     visibility: pluginVisibility(plugins, found.devices, env),
-    cacheDirectory: `${env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`}/whipray-compile`,
+    eyes: devices.length === 0 ? undefined : eyes,
+    cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
       await processes.close();
       await closeRuntimeDirectory(directory, keepLogs);

@@ -1,6 +1,13 @@
-import { DEVICE_RESOURCES, type ResourceUnits, showAmount, type Units } from "@whipray/core";
+import {
+  DEVICE_RESOURCES,
+  type DeviceTopology,
+  type LinkRule,
+  type ResourceUnits,
+  showAmount,
+  type Units,
+} from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
-import { DeviceShares } from "./device-shares.ts";
+import { DeviceShares, type WhyWithheld } from "./device-shares.ts";
 
 export type Fit = { ok: true; devices: DeviceGrant[] } | { ok: false; reason: string };
 
@@ -11,8 +18,8 @@ export class ResourcePool {
   /** Resources that count in devices here, whatever core's list says. */
   readonly #deviceResources: Set<string>;
 
-  constructor(scalars: ResourceUnits, devices: readonly DeviceGrant[]) {
-    this.devices = new DeviceShares(devices);
+  constructor(scalars: ResourceUnits, devices: readonly DeviceGrant[], topology: DeviceTopology) {
+    this.devices = new DeviceShares(devices, topology);
     this.#deviceResources = new Set(devices.map((device) => device.resource));
     for (const [name, units] of Object.entries(scalars)) if (!this.#isDevice(name)) this.#scalars.set(name, units);
   }
@@ -34,20 +41,22 @@ export class ResourcePool {
   }
 
   /** Whether `units` can be taken, with which devices. Takes nothing. */
-  fit(units: ResourceUnits, proposed: readonly DeviceGrant[], usable: (uuid: string) => boolean): Fit {
+  fit(units: ResourceUnits, proposed: readonly DeviceGrant[], rule: LinkRule | undefined, why: WhyWithheld): Fit {
     const short = this.scalarShortfall(units);
     if (short !== undefined) return { ok: false, reason: short };
     const devices: DeviceGrant[] = [];
     for (const [name, wanted] of Object.entries(units)) {
       if (!this.#isDevice(name) || wanted === 0) continue;
       const mine = proposed.filter((device) => device.resource === name);
-      const refusal = mine.length === 0 ? undefined : this.devices.refuse(name, wanted, mine, usable);
+      const refusal = mine.length === 0 ? undefined : this.devices.refuse(name, wanted, mine, rule, why);
       if (refusal !== undefined) return { ok: false, reason: refusal };
-      const chosen = mine.length > 0 ? this.devices.named(mine) : this.devices.choose(name, wanted, usable);
+      const chosen = mine.length > 0 ? this.devices.named(mine) : this.devices.choose(name, wanted, rule, why);
       if (chosen === undefined) {
-        const free = showAmount(name, this.devices.sum(name, usable));
-        const rule = "a fraction needs one device that has it, a whole one a device that nobody shares";
-        return { ok: false, reason: `${free} free, ${showAmount(name, wanted)} wanted (${rule})` };
+        const free = showAmount(name, this.devices.sum(name, why));
+        const strict = rule === "STRICT" ? ", and all must be in one link domain" : "";
+        const law = `a fraction needs one device that has it, a whole one a device that nobody shares${strict}`;
+        const besides = this.devices.besides(name, why);
+        return { ok: false, reason: `${free} free, ${showAmount(name, wanted)} wanted (${law})${besides}` };
       }
       devices.push(...chosen);
     }

@@ -2,9 +2,8 @@ import { chmod, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "n
 import { join } from "node:path";
 import { type Logger, silentLogger, WhiprayError } from "@whipray/core";
 import type { Processes } from "./processes.ts";
-import { type DirectoryOwner, NODE_MARK, parseOwner, type RuntimeDirectory } from "./runtime-directory.ts";
+import { type DirectoryOwner, NODE_MARK, OWNER_FILE, parseOwner, type RuntimeDirectory } from "./runtime-directory.ts";
 
-const OWNER_FILE = "owner.json";
 /** Guards end their trees by themselves when their raylet is gone; after this long they are not waited for. */
 const GUARDS_WAIT_MS = 2_500;
 const SWEEP_MS = 5_000;

@@ -73,6 +73,9 @@ function shorten(id: string): string {
   return id.slice(id.indexOf("_") + 1).slice(0, 8);
 }
 
+/** In a node's folder: says who owns it. */
+export const OWNER_FILE = "owner.json";
+
 /** Who owns a node's folder: written when it is made, read by whoever finds it later. */
 export interface DirectoryOwner {
   readonly cluster: string;

@@ -10,7 +10,7 @@ import {
   terminalWrite,
 } from "@whipray/rpc";
 import { replayable } from "./replay.ts";
-import type { Terminal } from "./terminal.ts";
+import { KEYS_LIMIT_BYTES, type Terminal } from "./terminal.ts";
 import { TerminalSeats } from "./terminal-seats.ts";
 import { ViewerStream } from "./viewer-stream.ts";
 
@@ -47,6 +47,8 @@ export class TerminalService {
   readonly #options: TerminalServiceOptions;
   readonly #viewers = new Map<number, Viewer>();
   readonly #seats = new Map<Terminal, TerminalSeats>();
+  /** Bytes that were typed and not taken yet. They stay when who typed them leaves. */
+  readonly #keys = new WeakMap<Terminal, number>();
   #lastViewer = 0;
 
   constructor(options: TerminalServiceOptions) {
@@ -56,7 +58,7 @@ export class TerminalService {
     endpoint.serve(terminalWrite, ({ viewer, data }, call) => {
       const { seats, terminal } = this.#viewer(viewer, call.peer);
       seats.requireWriter(viewer);
-      terminal.write(data);
+      return this.#type(terminal, data);
     });
     endpoint.serve(terminalResize, ({ viewer, columns, rows }, call) => {
       const { seats, terminal } = this.#viewer(viewer, call.peer);
@@ -99,6 +101,24 @@ export class TerminalService {
       leave();
       stream.end(reason);
     });
+  }
+
+  /**
+   * Answers when the terminal has taken the keys, so that who types sees what waits.
+   * @throws WhiprayError `KEYS_NOT_READ` when too much waits already.
+   */
+  async #type(terminal: Terminal, keys: Uint8Array): Promise<void> {
+    const waitingBytes = this.#keys.get(terminal) ?? 0;
+    if (waitingBytes + keys.length > KEYS_LIMIT_BYTES) {
+      throw new WhiprayError({
+        code: "KEYS_NOT_READ",
+        message: `${keys.length} bytes were not typed: the process reads nothing, and ${waitingBytes} wait already (limit ${KEYS_LIMIT_BYTES})`,
+        details: { bytes: keys.length, waitingBytes, limit: KEYS_LIMIT_BYTES },
+      });
+    }
+    this.#keys.set(terminal, waitingBytes + keys.length);
+    await terminal.write(keys);
+    this.#keys.set(terminal, this.#keys.get(terminal)! - keys.length);
   }
 
   #find(name: string): Attachable & { terminal: Terminal } {

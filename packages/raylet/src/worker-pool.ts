@@ -46,8 +46,8 @@ export class WorkerPool {
     return { do: "take", workerId };
   }
 
-  /** An actor runs: the next one is likely soon. */
-  hosted(nowMs: number): PoolAction | undefined {
+  /** Work is likely soon: an actor runs, so that the next one may follow, or a program has just started its cluster. */
+  expected(nowMs: number): PoolAction | undefined {
     return this.#blank || nowMs < this.#noneBeforeMs ? undefined : { do: "prestart" };
   }
 

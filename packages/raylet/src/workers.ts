@@ -2,15 +2,13 @@ import { type Clock, type IdSource, type Logger, type Timer, WhiprayError } from
 import { type Endpoint, type Peer, workerExit, workerReady } from "@whipray/rpc";
 import type { CauseBook } from "./cause-book.ts";
 import { type Corpse, causeError, deathCause, showExit } from "./death-cause.ts";
-import { withoutOwn } from "./engine-environment.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { LogWriter } from "./logs.ts";
 import type { Child, ProcessExit, Processes } from "./processes.ts";
-import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
+import type { WorkerSpec } from "./worker-hold.ts";
 import { WARM_IDLE_MS, WorkerPool } from "./worker-pool.ts";
+import { type EarlyWorker, type WorkerStart, workerSpec } from "./worker-start.ts";
 
-/** Marks a worker and what it starts, other than engines. */
-export const WORKER_MARK = "WHIPRAY_WORKER_ID";
 /** From the start of a process to its `worker.ready` (Ray: 60 s). */
 export const WORKER_START_LIMIT_MS = 60_000;
 /** What a worker gets beyond its grace before it is killed. */
@@ -28,7 +26,9 @@ export interface Worker {
   readonly log: LogWriter;
 }
 
-export interface WorkersOptions {
+export interface WorkersOptions extends Omit<WorkerStart, "incarnation"> {
+  /** A worker process is gone. */
+  readonly onEnded?: (address: string) => void;
   readonly endpoint: Endpoint;
   readonly processes: Processes;
   readonly logs: KnownLogs;
@@ -36,19 +36,6 @@ export interface WorkersOptions {
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly logger: Logger;
-  readonly nodeId: string;
-  readonly cluster: string;
-  /** Node to run workers with, and its arguments before the entry file. */
-  readonly nodePath: string;
-  readonly nodeArgs: readonly string[];
-  /** Main file of `@whipray/worker`. */
-  readonly workerEntry: string;
-  readonly workerTokenFile: string;
-  readonly rayletSocket: string;
-  readonly workerSocket: (workerId: string) => string;
-  readonly cwd: string;
-  /** The raylet's own environment. */
-  readonly env: Readonly<Record<string, string>>;
 }
 
 interface Starting {
@@ -91,10 +78,15 @@ export class Workers {
 
   /**
    * A process for an actor with this environment.
+   * With `wrap` it is a new process, started so.
    * @throws WhiprayError `SPAWN_FAILED`; `WORKER_START_FAILED` with how it ended and its last words.
    */
-  async take(env: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Worker> {
-    const action = this.#pool.request(env);
+  async take(
+    env: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+    wrap?: (spec: WorkerSpec) => WorkerSpec,
+  ): Promise<Worker> {
+    const action = wrap ? ({ do: "cold" } as const) : this.#pool.request(env);
     const warmId = action.do === "take" ? action.workerId : "";
     const warm = this.#blanks.get(warmId);
     this.#blanks.delete(warmId);
@@ -105,7 +97,7 @@ export class Workers {
       signal.throwIfAborted();
     }
     const workerId = this.#options.ids.next("worker");
-    return this.#abortable(workerId, signal, this.#start(workerId, env));
+    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, wrap));
   }
 
   /** Aborting kills the process while it starts. */
@@ -115,13 +107,13 @@ export class Workers {
     return worker.finally(() => signal.removeEventListener("abort", kill));
   }
 
-  /** An actor runs now: the pool may want a blank process for the next one. */
-  hosted(): void {
+  /** Work is likely soon, since an actor runs now or a program has just started: the pool may want a blank process. */
+  prestart(early?: EarlyWorker): void {
     const { clock, ids, logger } = this.#options;
-    if (this.#closed || this.#pool.hosted(clock.now())?.do !== "prestart") return;
-    const workerId = ids.next("worker");
+    if (this.#closed || this.#pool.expected(clock.now())?.do !== "prestart") return;
+    const workerId = early?.workerId ?? ids.next("worker");
     this.#pool.prestarted(workerId, clock.now());
-    const worker = this.#start(workerId, {});
+    const worker = this.#start(workerId, {}, early);
     this.#blanks.set(workerId, worker);
     worker.catch((error: unknown) => {
       this.#blanks.delete(workerId);
@@ -159,29 +151,20 @@ export class Workers {
     return this.#live.size;
   }
 
-  async #start(workerId: string, extra: Readonly<Record<string, string>>): Promise<Worker> {
-    const { processes, logs, clock, nodeId, cluster, nodePath, nodeArgs, workerEntry, cwd, env } = this.#options;
+  async #start(
+    workerId: string,
+    extra: Readonly<Record<string, string>>,
+    early?: EarlyWorker,
+    wrap: (spec: WorkerSpec) => WorkerSpec = (spec) => spec,
+  ): Promise<Worker> {
+    const { processes, logs, clock, nodeId, endpoint } = this.#options;
     if (this.#closed) throw new WhiprayError({ code: "NODE_LEAVING", message: `${nodeId} is shutting down` });
     const log = logs.open(workerId);
-    const own = {
-      WHIPRAY_RAYLET_SOCKET: this.#options.rayletSocket,
-      WHIPRAY_TOKEN_FILE: this.#options.workerTokenFile,
-      WHIPRAY_SOCKET: this.#options.workerSocket(workerId),
-      WHIPRAY_CLUSTER: cluster,
-      [WORKER_MARK]: workerId,
-      [NODE_MARK]: nodeId,
-      [RAYLET_MARK]: this.#options.endpoint.incarnation,
-    };
     const ready = Promise.withResolvers<Worker>();
     let child: Child;
     try {
-      child = await processes.spawn({
-        command: nodePath,
-        args: [...nodeArgs, workerEntry],
-        env: { ...withoutOwn(env), ...extra, ...own },
-        cwd,
-        log,
-      });
+      const start = { ...this.#options, incarnation: endpoint.incarnation };
+      child = await (early?.adopt(log) ?? processes.spawn({ ...wrap(workerSpec(start, workerId, extra)), log }));
     } catch (error) {
       await log.close();
       throw error;
@@ -206,6 +189,7 @@ export class Workers {
     // Its session would wait for it to come back; the process cannot.
     this.#ready.get(address)?.peer.close(causeError(address, cause));
     this.#ready.delete(address);
+    this.#options.onEnded?.(address);
     // Nobody waits for it when it was ready before.
     ready.promise.catch(() => {});
     ready.reject(

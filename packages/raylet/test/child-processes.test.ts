@@ -102,7 +102,7 @@ describe("child processes", () => {
     terminal.onData((data) => seen.push(Buffer.from(data).toString()));
     await until("the prompt", () => terminal.scrollback().includes("tty true 91"));
     terminal.resize(100, 30);
-    terminal.write("hello\r");
+    await terminal.write(Buffer.from("hello\r"));
     expect(await child.exited).toEqual({ code: 4, signal: null });
     expect(terminal.scrollback().toString()).toContain("got hello");
     expect(seen.join("")).toContain("got hello");

@@ -23,7 +23,7 @@ async function guards(options: { threaded?: boolean; raylet?: string; root?: str
   for (const folder of ["", "/x"]) mkdirSync(directory.node + folder, { recursive: true });
   mkdirSync(directory.locks, { recursive: true });
   const link: GuardLink = threaded
-    ? await threadedGuardLink(directory.guardSocket)
+    ? threadedGuardLink(directory.guardSocket)
     : await localGuardLink(directory.guardSocket, systemClock);
   const processes = new ChildProcesses(systemClock);
   const all = new EngineGuards({
@@ -168,7 +168,7 @@ time.sleep(60)`;
       pty: true,
     });
     await until("the prompt", () => engine.terminal?.scrollback().includes("tty True"));
-    engine.terminal?.write("four\r");
+    await engine.terminal?.write(Buffer.from("four\r"));
     expect(await engine.exited).toEqual({ code: 4, signal: null });
     await engine.gone;
   });

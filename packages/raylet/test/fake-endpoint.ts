@@ -161,6 +161,7 @@ export class FakePeer implements Peer {
   }
 
   call = notHere;
+  submit = notHere;
   stream = notHere;
   notify = notHere;
 }

@@ -5,12 +5,14 @@ import {
   actorHost,
   actorStart,
   actorStop,
+  type DeviceReport,
   engineEnded,
   type Infer,
   type NodeRegister,
   type NodeRegistered,
   type NodeView,
   nodeBeat,
+  nodeDevicesSeen,
   nodeLeave,
   nodeRegister,
   nodeViewChanged,
@@ -18,6 +20,7 @@ import {
   workerReady,
 } from "@whipray/rpc";
 import { BeatLoop } from "../src/beat-loop.ts";
+import type { DeviceEyes } from "../src/device-eyes.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLogs } from "../src/memory-logs.ts";
 import { type MemoryChild, MemoryProcesses } from "../src/memory-processes.ts";
@@ -34,17 +37,21 @@ export class FakeHead {
   readonly endpoint: FakeEndpoint;
   readonly registrations: NodeRegister[] = [];
   readonly views: NodeView[] = [];
+  readonly reports: DeviceReport[] = [];
   readonly ended: Infer<(typeof actorEnded)["request"]>[] = [];
   readonly left: string[] = [];
   beats = 0;
   epoch = 0;
   reply: Partial<NodeRegistered> = {};
+  /** Registrations are answered when this has settled. */
+  registering: Promise<void> | undefined;
   /** Refuses the next registrations. */
   refusal: WhiprayError | undefined;
 
   constructor(network: FakeNetwork) {
     this.endpoint = network.endpoint("head/head", "head");
-    this.endpoint.serve(nodeRegister, (request) => {
+    this.endpoint.serve(nodeRegister, async (request) => {
+      await this.registering;
       if (this.refusal) throw this.refusal;
       this.registrations.push(request);
       this.epoch++;
@@ -59,6 +66,11 @@ export class FakeHead {
     this.endpoint.serve(nodeViewChanged, ({ epoch, view }) => {
       this.#check(epoch);
       this.views.push(view);
+      return {};
+    });
+    this.endpoint.serve(nodeDevicesSeen, ({ epoch, report }) => {
+      this.#check(epoch);
+      this.reports.push(report);
       return {};
     });
     this.endpoint.serve(actorEnded, (request) => {
@@ -123,11 +135,13 @@ export interface FakeNodeOptions {
   readonly construct?: (worker: FakeWorker) => unknown;
   /** Whether a new worker process says that it is ready. Default true. */
   readonly ready?: (child: MemoryChild) => boolean;
+  /** Looks at the devices. Default: nobody does. */
+  readonly eyes?: DeviceEyes;
 }
 
 /** A whole raylet of memory parts under a simulated clock. */
 export function fakeNode(options: FakeNodeOptions = {}) {
-  const { gpus = 2, construct = () => {}, ready = () => true } = options;
+  const { gpus = 2, construct = () => {}, ready = () => true, eyes } = options;
   const clock = new SimulatedClock();
   const network = new FakeNetwork();
   const head = new FakeHead(network);
@@ -152,7 +166,7 @@ export function fakeNode(options: FakeNodeOptions = {}) {
   });
   const raylet = new Raylet(
     {
-      ...{ endpoint, clock, random, processes, guards, logs, ports },
+      ...{ endpoint, clock, random, processes, guards, logs, ports, eyes },
       ids: seededIds(random),
       logger: silentLogger,
       beats: new BeatLoop({ endpoint, headUrl: "memory:head", nodeId: NODE, clock, random, logger: silentLogger }),

@@ -36,7 +36,7 @@ describe("limits of the cgroup (F49)", () => {
 });
 
 describe("a node's resources", () => {
-  const facts: HostFacts = { hostname: "a", cpus: 4, memoryBytes: 1_000, ip: "10.0.0.1", os: "x", cgroup: "none" };
+  const facts: HostFacts = { hostname: "a", cpus: 4, memoryBytes: 1_000, ip: "10.0.0.1", cgroup: "none" };
 
   test("CPU, memory without the object store's part, its address, accelerator types (ray.md 4)", () => {
     expect(nodeScalars(facts, ["H100"])).toEqual({

@@ -196,10 +196,10 @@ class Quarantine implements Step {
   check = () => true;
   run(model: Model, { ledger }: Real): void {
     if (this.on) {
-      ledger.quarantine(this.uuid, "D state");
+      ledger.withhold(this.uuid, "quarantined", "D state");
       model.quarantined.add(this.uuid);
     } else {
-      ledger.restore(this.uuid);
+      ledger.withhold(this.uuid, "quarantined", undefined);
       model.quarantined.delete(this.uuid);
     }
     invariants(model, ledger);
@@ -272,7 +272,7 @@ describe("the ledger under any history", () => {
         fc.modelRun(() => ({ model, real: { ledger } }), commands);
         for (const id of model.leases.keys()) ledger.release(id);
         for (const group of ["pg_a", "pg_b"]) ledger.releaseBundles(group, ledger.close(group, 9).indices);
-        for (const uuid of model.quarantined) ledger.restore(uuid);
+        for (const uuid of model.quarantined) ledger.withhold(uuid, "quarantined", undefined);
         expect({ ...ledger.view(), version: 0 }).toEqual({ ...empty, version: 0 });
       }),
       { numRuns: 400 },

@@ -81,20 +81,20 @@ describe("single devices (ray.md 4)", () => {
   test("unhealthy and quarantined devices are not offered; a restored one is (F23, F34)", () => {
     const book = new Ledger({ scalars: {}, devices: [device(0, { health: "unhealthy" }), device(1)] });
     expect(Object.keys(book.view().devices)).toEqual(["gpu-1"]);
-    book.quarantine("gpu-1", "pid 7 is in D state");
+    book.withhold("gpu-1", "quarantined", "pid 7 is in D state");
     expect(book.view().devices).toEqual({});
     expect(take(book, "lease_a", WHOLE)).toMatch(/0 GPU free/);
-    book.restore("gpu-1");
+    book.withhold("gpu-1", "quarantined", undefined);
     expect(take(book, "lease_a", WHOLE)).toEqual([["gpu-1", WHOLE]]);
   });
 
   test("a device that is quarantined while it is held comes back only when it is restored", () => {
     const book = ledger(1);
     take(book, "lease_a", WHOLE);
-    book.quarantine("gpu-0", "left behind");
+    book.withhold("gpu-0", "quarantined", "left behind");
     book.release("lease_a");
     expect(book.view().devices).toEqual({});
-    book.restore("gpu-0");
+    book.withhold("gpu-0", "quarantined", undefined);
     expect(book.view().devices).toEqual({ "gpu-0": WHOLE });
   });
 });

@@ -94,12 +94,23 @@ describe("log files", () => {
     await log.close();
   });
 
+  test("a process that never prints has a log file: its errors name it", async () => {
+    const { files } = logs();
+    const log = files.open("engine_silent");
+    await until("the file is there", () => existsSync(log.path));
+    await log.close();
+    expect(readFileSync(log.path, "utf8")).toBe("");
+    expect(statSync(log.path).mode & 0o777).toBe(0o600);
+  });
+
   test("two live logs of one name do not share a file", async () => {
     const { files } = logs();
     const [first, second] = [files.open("a"), files.open("a")];
     expect(second.path).not.toBe(first.path);
     await Promise.all([first.close(), second.close()]);
-    expect(files.open("a").path).toBe(first.path);
+    const third = files.open("a");
+    expect(third.path).toBe(first.path);
+    await third.close();
   });
 
   test.each([

@@ -9,6 +9,7 @@ import {
   listenUnix,
   type NodeRegister,
   nodeBeat,
+  nodeDevicesSeen,
   nodeLeave,
   nodeRegister,
   nodeViewChanged,
@@ -21,14 +22,23 @@ import { nodeDirectory, openNode } from "../src/real-node.io.ts";
 import { NODE_MARK } from "../src/runtime-directory.ts";
 import { actorSpec, WHOLE } from "./fake-node.ts";
 
-const CLUSTER = "cluster_test";
 const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
+const ENGINE_FOLDER = fileURLToPath(new URL("../../engine/python", import.meta.url));
+
+export interface RealRayletOptions {
+  readonly cluster?: string;
+  readonly nodeId?: string;
+  /** Default: 2 declared GPUs. */
+  readonly fakeDevices?: string;
+  /** Part of the identities of fake devices. */
+  readonly name?: string;
+}
 const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
 
 /** A raylet of real parts on this machine, and a head that accepts everything. `root` is a folder of the test. */
-export async function realRaylet(root: string) {
-  const nodeId = services.ids.next("node");
-  const headUrl = `unix:${root}/head/head.sock`;
+export async function realRaylet(root: string, options: RealRayletOptions = {}) {
+  const { cluster: CLUSTER = "cluster_test", nodeId = services.ids.next("node"), fakeDevices, name = "here" } = options;
+  const headUrl = `unix:${root}/head/${CLUSTER}.sock`;
   const admit = (): void => {};
   const transport = dialTransport();
   const head = new WireEndpoint({ ...services, address: "head/head", role: "head", token: "h", transport, admit });
@@ -41,12 +51,13 @@ export async function realRaylet(root: string) {
   });
   head.serve(nodeBeat, ({ n }) => ({ n }));
   head.serve(nodeViewChanged, () => ({}));
+  head.serve(nodeDevicesSeen, () => ({}));
   head.serve(nodeLeave, () => ({}));
   head.serve(actorEnded, (request) => {
     ended.push(request);
     return {};
   });
-  const headListener = await listenUnix(`${root}/head/head.sock`, (channel) => head.accept(channel));
+  const headListener = await listenUnix(`${root}/head/${CLUSTER}.sock`, (channel) => head.accept(channel));
   const endpoint = new WireEndpoint({
     ...services,
     address: `${nodeId}/raylet`,
@@ -56,7 +67,7 @@ export async function realRaylet(root: string) {
     admit,
   });
   const directory = nodeDirectory({ cluster: CLUSTER, nodeId, runtimeRoot: root, env });
-  const guardFile = fileURLToPath(new URL("../../engine/python/whipray_guard.py", import.meta.url));
+  const guardFile = `${ENGINE_FOLDER}/whipray_guard.py`;
   const node = await openNode({
     ...{
       cluster: CLUSTER,
@@ -66,13 +77,14 @@ export async function realRaylet(root: string) {
       clock: systemClock,
       random: systemRandom,
     },
-    ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", resources: { CPU: 4, GPU: 2 } },
+    ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", name },
+    ...(fakeDevices === undefined ? { resources: { CPU: 4, GPU: 2 } } : { fakeDevices, resources: { CPU: 4 } }),
   });
   const tokenFile = await node.secrets.write("worker-token", "w");
   const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
-  const { processes, guards, logs, ports, secrets, visibility, cacheDirectory } = node;
+  const { processes, guards, logs, ports, secrets, visibility, eyes, cacheDirectory } = node;
   const raylet = new Raylet(
-    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility },
+    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility, eyes },
     {
       ...{
         node: node.node,
@@ -85,6 +97,7 @@ export async function realRaylet(root: string) {
       },
       workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
+      ...{ enginePythonPath: ENGINE_FOLDER, lookEveryMs: 300 },
     },
   );
   const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));

@@ -1,5 +1,5 @@
 import { WhiprayError } from "@whipray/core";
-import { actorStart, nodeRenewals } from "@whipray/rpc";
+import { actorStart, bundlePrepare, bundleRelease, nodeRenewals } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
 import { actorSpec, fakeNode, NODE, startedNode, WHOLE } from "./fake-node.ts";
 
@@ -112,6 +112,58 @@ describe("registration", () => {
     const stopped = node.raylet.stop();
     const [outcome] = await Promise.all([registered.catch((error: unknown) => error), node.settled(10_000), stopped]);
     expect(outcome).toMatchObject({ code: "NODE_LEAVING" });
+  });
+
+  test("what the head asks for in one batch is done in its order: a release undoes the prepare before it, a stop the start", async () => {
+    const { toRaylet, head, raylet, settled, start, stop } = await startedNode();
+    const bundles = [{ index: 0, units: { GPU: WHOLE }, devices: [] }];
+    const prepared = toRaylet.invoke(bundlePrepare, { pgId: "pg_a", epoch: 1, nodeEpoch: head.epoch, bundles });
+    const released = toRaylet.invoke(bundleRelease, { pgId: "pg_a", epoch: 1 });
+    const started = start("actor_a");
+    const stopped = stop("actor_a");
+    await settled();
+    expect(await prepared).toMatchObject({ ok: true });
+    expect((await released).view.devices).toEqual({ "gpu-0": WHOLE, "gpu-1": WHOLE });
+    expect(await started).toMatchObject({ ok: false, failed: { kind: "RAY_KILL" } });
+    expect(await stopped).toMatchObject({ found: true });
+    expect(raylet.describe()).toMatchObject({ actors: [], bundles: [] });
+  });
+
+  test("a grant that overtook the reply to the registration waits for it, and what came behind it waits too", async () => {
+    const node = await startedNode();
+    const { toRaylet, head, raylet, settled, stop, endpoint } = node;
+    const epoch = head.epoch + 1;
+    const registering = Promise.withResolvers<void>();
+    head.registering = registering.promise;
+    endpoint.peers.get("control head/head")!.reset();
+    await settled();
+    const bundles = [{ index: 0, units: { GPU: WHOLE }, devices: [] }];
+    const prepared = toRaylet.invoke(bundlePrepare, { pgId: "pg_a", epoch: 1, nodeEpoch: epoch, bundles });
+    const released = toRaylet.invoke(bundleRelease, { pgId: "pg_a", epoch: 1 });
+    const grant = { spec: actorSpec("actor_a"), epoch: 2, nodeEpoch: epoch, leaseId: "lease_a", devices: [] };
+    const started = toRaylet.invoke(actorStart, grant);
+    const stopped = stop("actor_a", 0, 2);
+    await settled();
+    expect(raylet.describe().view.devices).toEqual({ "gpu-0": WHOLE, "gpu-1": WHOLE });
+    registering.resolve();
+    await settled();
+    expect(await prepared).toMatchObject({ ok: true });
+    await released;
+    expect(await started).toMatchObject({ ok: false, failed: { kind: "RAY_KILL" } });
+    expect(await stopped).toMatchObject({ found: true });
+    expect(raylet.describe()).toMatchObject({ actors: [], bundles: [] });
+  });
+
+  test("a stop that comes while its start waits for the end of an older epoch: it does not start", async () => {
+    const { start, stop, settled, raylet, workers } = await startedNode();
+    await start("actor_a", {}, 1);
+    const started = start("actor_a", {}, 2);
+    const stopped = stop("actor_a", 0, 2);
+    await settled();
+    expect(await started).toMatchObject({ ok: false, failed: { kind: "RAY_KILL", message: "killed" } });
+    expect(await stopped).toMatchObject({ found: true });
+    expect(raylet.counts.actors).toBe(0);
+    expect(workers.filter((worker) => worker.hosted.length > 0)).toHaveLength(1);
   });
 
   test("a grant for another registration is refused", async () => {

@@ -4,6 +4,7 @@ import {
   type IncomingCall,
   type Method,
   type Peer,
+  TERMINAL_CHUNK_LIMIT_BYTES,
   type TerminalItem,
   terminalAttach,
   terminalDetach,
@@ -13,7 +14,7 @@ import {
   viewerEnd,
 } from "@whipray/rpc";
 import { expect, test } from "vitest";
-import type { Terminal } from "../src/terminal.ts";
+import { KEYS_LIMIT_BYTES, type Terminal } from "../src/terminal.ts";
 import { VIEWERS_LIMIT } from "../src/terminal-seats.ts";
 import { type Attachable, TerminalService } from "../src/terminal-service.ts";
 import { VIEWER_BACKLOG_LIMIT_BYTES } from "../src/viewer-backlog.ts";
@@ -23,7 +24,12 @@ class FakeTerminal implements Terminal {
   readonly sizes: string[] = [];
   readonly listeners = new Set<(data: Uint8Array) => void>();
   scrollback = (): Buffer => Buffer.from("before\n");
-  write = (keys: Uint8Array | string): void => void this.typed.push(String(Buffer.from(keys as Uint8Array)));
+  /** Keys are taken when this has settled. */
+  reads = Promise.resolve();
+  write(keys: Uint8Array): Promise<void> {
+    this.typed.push(String(Buffer.from(keys)));
+    return this.reads;
+  }
   resize = (columns: number, rows: number): void => void this.sizes.push(`${columns}x${rows}`);
   onData(listener: (data: Uint8Array) => void): () => void {
     this.listeners.add(listener);
@@ -229,4 +235,32 @@ test.each([
   const { attach, service } = node([engine("engine_a", new FakeTerminal())]);
   expect(() => attach("ann", more)).toThrow();
   expect(service.count).toBe(0);
+});
+
+test("keys that a process does not read wait up to a bound, also when who typed them left; more are refused with a count", async () => {
+  const terminal = new FakeTerminal();
+  const reads = Promise.withResolvers<void>();
+  terminal.reads = reads.promise;
+  const { attach, call, peerOf } = node([engine("engine_a", terminal)]);
+  const [ann, bob] = [peerOf("ann"), peerOf("bob")];
+  const first = attach("ann", {}, ann);
+  await settled();
+  const { viewer } = first;
+  const data = Buffer.alloc(TERMINAL_CHUNK_LIMIT_BYTES, "x");
+  const fits = KEYS_LIMIT_BYTES / data.length;
+  const typed = Array.from({ length: fits }, () => call(terminalWrite, { viewer, data }, ann));
+  call(terminalDetach, { viewer }, ann);
+  const later = attach("bob", {}, bob);
+  await settled();
+  const refused = {
+    code: "KEYS_NOT_READ",
+    details: { bytes: 1, waitingBytes: KEYS_LIMIT_BYTES, limit: KEYS_LIMIT_BYTES },
+  };
+  const key = { viewer: later.viewer, data: Buffer.from("y") };
+  await expect(call(terminalWrite, key, bob)).rejects.toMatchObject(refused);
+  expect(terminal.typed).toHaveLength(fits);
+  reads.resolve();
+  await Promise.all(typed);
+  await call(terminalWrite, key, bob);
+  expect(terminal.typed.at(-1)).toBe("y");
 });

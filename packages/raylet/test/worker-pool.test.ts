@@ -10,9 +10,9 @@ describe("the worker pool (mechanism 12)", () => {
 
   test("keeps at most one blank worker", () => {
     const pool = new WorkerPool();
-    expect(pool.hosted(0)).toEqual({ do: "prestart" });
+    expect(pool.expected(0)).toEqual({ do: "prestart" });
     pool.prestarted("worker_a", 0);
-    expect(pool.hosted(1)).toBeUndefined();
+    expect(pool.expected(1)).toBeUndefined();
   });
 
   test("a blank worker is taken, also while it still starts", () => {
@@ -44,8 +44,8 @@ describe("the worker pool (mechanism 12)", () => {
     const pool = new WorkerPool();
     pool.prestarted("worker_a", 0);
     pool.ended("worker_a", 5);
-    expect(pool.hosted(6)).toBeUndefined();
-    expect(pool.hosted(5 + WARM_RETRY_MS)).toEqual({ do: "prestart" });
+    expect(pool.expected(6)).toBeUndefined();
+    expect(pool.expected(5 + WARM_RETRY_MS)).toEqual({ do: "prestart" });
   });
 
   test("one that was taken is no business of the pool any more", () => {
@@ -53,6 +53,6 @@ describe("the worker pool (mechanism 12)", () => {
     pool.prestarted("worker_a", 0);
     pool.request({});
     pool.ended("worker_a", 1);
-    expect(pool.hosted(2)).toEqual({ do: "prestart" });
+    expect(pool.expected(2)).toEqual({ do: "prestart" });
   });
 });

@@ -16,6 +16,8 @@ export type Parts = readonly Uint8Array[];
 export interface CallOptions {
   /** Aborting cancels on the wire; the call then ends with what the callee says, usually `CANCELLED`. */
   signal?: AbortSignal | undefined;
+  /** The call in whose service this one is made: its cancel, its deadline and the end of its caller cancel this one too. */
+  parent?: IncomingCall | undefined;
   /** Deadline; none by default: a training step may take hours. Ends with `DEADLINE_EXCEEDED`. */
   timeoutMs?: number | undefined;
   /** Epoch of the actor or lease that is meant; another one is refused with `STALE_EPOCH`. */
@@ -37,6 +39,10 @@ export interface IncomingCall {
   readonly peer: Peer;
   /** Aborted by a cancel, the deadline, or the end of the caller's session; the reason is a WhiprayError. */
   readonly signal: AbortSignal;
+  /** The reason of `signal`, without making one. */
+  readonly abortedWith: WhiprayError | undefined;
+  /** As the event of `signal`, without making one. Returns the undo. */
+  onAbort(listener: (reason: WhiprayError) => void): () => void;
   reply(parts: Parts): void;
   fail(error: unknown): void;
   /** Sends one item; resolves when the caller's demand and the route's credit allow the next. Rejects when the call was aborted. */
@@ -51,6 +57,12 @@ export type CallHandler = (call: IncomingCall) => void;
 /** A stream of items as its caller reads it. `return()` (a `break`) cancels the producer. */
 export type ItemStream = AsyncIterableIterator<Parts>;
 
+/** Who waits for one reply. Exactly one of the two is called, once, perhaps before `submit` returns. */
+export interface ReplySink {
+  resolve(parts: Parts): void;
+  reject(error: WhiprayError): void;
+}
+
 /** Another process, over a session that outlives its connections. */
 export interface Peer {
   readonly address: string;
@@ -60,6 +72,8 @@ export interface Peer {
   readonly closed: boolean;
   /** One reply. Sent at most once (PROTOCOL.md, "Sessions"). */
   call(method: string, parts: Parts, options?: CallOptions): Promise<Parts>;
+  /** As `call`, for who makes very many: nothing is allocated for a promise. */
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void;
   /** Many items. */
   stream(method: string, parts: Parts, options?: CallOptions): ItemStream;
   /** No reply, no record: for what may be lost. */

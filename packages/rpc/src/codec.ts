@@ -1,5 +1,6 @@
+/// <reference path="./msgpackr-no-eval.d.ts" />
 import { WhiprayError } from "@whipray/core";
-import { Unpackr } from "msgpackr";
+import { Unpackr } from "msgpackr/unpack-no-eval";
 import { Decoder, type Revive } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import { MAX_PARTS } from "./limits.ts";
@@ -10,7 +11,7 @@ const LOOSE = { keys: "loose", extensions: "ours" } as const;
 
 // The library reads what has no extensions. Users' values have ours, and are read by our own Decoder: msgpackr's extension table
 // belongs to the whole process, where a user's `addExtension` would change what we decode (ARCHITECTURE.md, "Dependencies").
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "auto" } as object);
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "auto" });
 
 // Taken while it works, so that a getter of a value may encode too.
 let idle: Encoder | undefined = new Encoder();
@@ -53,7 +54,8 @@ export function decodeControl(bytes: Uint8Array): unknown {
  */
 export function encodeValues(values: unknown, root = "value"): Uint8Array[] {
   const tensors: Uint8Array[] = [];
-  return [encode(values, root, tensors), ...tensors];
+  const value = encode(values, root, tensors);
+  return tensors.length === 0 ? [value] : [value, ...tensors];
 }
 
 /**

@@ -2,8 +2,11 @@ import { WhiprayError } from "@whipray/core";
 import { EXTENSION } from "./extension.ts";
 import { view } from "./frame.ts";
 import { INLINE_TENSOR_BYTES } from "./limits.ts";
-import { ActorHandleWire, ObjectRefWire } from "./object-ref.ts";
+import { ActorHandleWire, ObjectRefWire, StoredWire } from "./object-ref.ts";
 import { isDtype, Tensor, tensorBytes, typedView } from "./tensor.ts";
+
+/** Arrays up to this length are made in one piece. */
+const SMALL_ARRAY = 64;
 
 /** Makes the receiver's own objects of references; without one they stay `ObjectRefWire` and `ActorHandleWire`. */
 export interface Revive {
@@ -154,8 +157,9 @@ export class Decoder {
   }
 
   #array(length: number): unknown[] {
-    const array: unknown[] = [];
-    for (let i = 0; i < length; i++) array.push(this.read());
+    // A long one grows, as what it says of itself is not to be believed before the elements are there.
+    const array: unknown[] = length <= SMALL_ARRAY ? new Array(length) : [];
+    for (let i = 0; i < length; i++) array[i] = this.read();
     return array;
   }
 
@@ -185,7 +189,9 @@ export class Decoder {
         ? this.#tensor(fields)
         : code === EXTENSION.OBJECT_REF
           ? this.#objectRef(fields)
-          : this.#actorHandle(fields);
+          : code === EXTENSION.STORED
+            ? this.#stored(fields)
+            : this.#actorHandle(fields);
     if (value !== undefined) return value;
     throw new WhiprayError({
       code: "DECODE_EXT",
@@ -214,6 +220,12 @@ export class Decoder {
     if (location !== null && typeof location !== "string") return undefined;
     const wire = new ObjectRefWire(id, owner, incarnation, size ?? undefined, location ?? undefined);
     return this.#revive?.objectRef ? this.#revive.objectRef(wire) : wire;
+  }
+
+  #stored([id, owner, incarnation, bytes, location]: unknown[]): unknown {
+    const texts = [id, owner, incarnation, location].every((text) => typeof text === "string");
+    if (!texts || !(typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= 0)) return undefined;
+    return new StoredWire(id as string, owner as string, incarnation as string, bytes, location as string);
   }
 
   #actorHandle([actorId, owner, methods]: unknown[]): unknown {

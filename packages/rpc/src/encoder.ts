@@ -2,7 +2,7 @@ import { WhiprayError } from "@whipray/core";
 import { EXTENSION } from "./extension.ts";
 import { FORBIDDEN_KEYS } from "./key-table.ts";
 import { INLINE_TENSOR_BYTES, MAX_BODY_BYTES, MAX_DEPTH, MAX_MESSAGE_BYTES, MAX_PARTS } from "./limits.ts";
-import { ActorHandleWire, ObjectRefWire, TO_WIRE } from "./object-ref.ts";
+import { ActorHandleWire, ObjectRefWire, StoredWire, TO_WIRE } from "./object-ref.ts";
 import { dtypeOf, Tensor } from "./tensor.ts";
 
 /** Small values are cut from slabs of this size; no byte of a slab is handed out twice. */
@@ -26,7 +26,8 @@ export class Encoder {
   #at = 0;
   #depth = 0;
   readonly #path: (string | number)[] = [];
-  readonly #open: object[] = [];
+  /** Empty but for the objects that are being written; never made shorter, which would allocate it anew for each value. */
+  readonly #open: (object | undefined)[] = [];
   #root = "";
   #parts: Uint8Array[] | undefined;
   #partBytes = 0;
@@ -50,14 +51,13 @@ export class Encoder {
       this.#write(value);
       return new Uint8Array(this.#bytes.buffer, this.#start, this.#at - this.#start);
     } catch (error) {
+      this.#open.length = 0;
       if (error instanceof WhiprayError) throw error;
       throw this.#refuse(`reading it threw ${String(error).slice(0, 200)}`, error);
     } finally {
       if (this.#bytes === this.#slab) this.#slabUsed = this.#at;
       // The memory of a large value belongs to whoever has the result now.
       else this.#use(this.#slab, this.#slabUsed);
-      this.#open.length = 0;
-      this.#path.length = 0;
       this.#parts = undefined;
     }
   }
@@ -195,6 +195,9 @@ export class Encoder {
       this.#extension(EXTENSION.OBJECT_REF, [id, ownerAddress, ownerIncarnation, sizeHint, locationHint]);
     } else if (value instanceof ActorHandleWire) {
       this.#extension(EXTENSION.ACTOR_HANDLE, [value.actorId, value.ownerAddress, value.methodNames]);
+    } else if (value instanceof StoredWire) {
+      const { id, ownerAddress, ownerIncarnation, bytes, location } = value;
+      this.#extension(EXTENSION.STORED, [id, ownerAddress, ownerIncarnation, bytes, location]);
     } else if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) {
       this.#memory(new DataView(value));
     } else this.#object(this.#convert(value));
@@ -307,7 +310,7 @@ export class Encoder {
   }
 
   #leave(): void {
-    this.#depth--;
+    this.#open[--this.#depth] = undefined;
   }
 
   #refuse(why: string, cause?: unknown): WhiprayError {

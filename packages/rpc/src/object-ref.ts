@@ -29,6 +29,27 @@ export class ObjectRefWire {
   }
 }
 
+/**
+ * A value, or the values of a whole message, that lie in a node's object store (PROTOCOL.md, "Objects"). As an argument it stands for
+ * the value itself: the callee gets it from there before the method runs.
+ */
+export class StoredWire {
+  readonly id: string;
+  readonly ownerAddress: string;
+  readonly ownerIncarnation: string;
+  readonly bytes: number;
+  /** Address of the raylet that has it. */
+  readonly location: string;
+
+  constructor(id: string, ownerAddress: string, ownerIncarnation: string, bytes: number, location: string) {
+    this.id = id;
+    this.ownerAddress = ownerAddress;
+    this.ownerIncarnation = ownerIncarnation;
+    this.bytes = bytes;
+    this.location = location;
+  }
+}
+
 /** A handle of an actor as it travels. */
 export class ActorHandleWire {
   readonly actorId: string;

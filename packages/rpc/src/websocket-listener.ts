@@ -10,6 +10,7 @@ import {
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import type { TlsOptions } from "node:tls";
 import { asWhiprayError, type Clock, type Logger, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { WebSocketServer } from "ws";
 import type { Role } from "./call.ts";
@@ -24,6 +25,9 @@ import {
   refusalBody,
 } from "./http-guard.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "./limits.ts";
+import type { KeyedCertificate } from "./tls/certificate.ts";
+import { TLS_VERSION } from "./tls/pinned-socket.io.ts";
+import { refusePlainText } from "./tls/plain-text-gate.io.ts";
 import type { Channel, Listener } from "./transport.ts";
 import { WEBSOCKET_OPTIONS, WebSocketPipe } from "./websocket-pipe.ts";
 
@@ -42,6 +46,11 @@ const TOO_MANY: Refusal = {
   message: "Too many failed tries from this address; wait a minute",
 };
 const INTERNAL: Refusal = { status: 500, code: "INTERNAL", message: "The server failed; its log says why" };
+const TLS_REQUIRED: Refusal = {
+  status: 400,
+  code: "TLS_REQUIRED",
+  message: 'This port speaks TLS only; take the wss:// address with its pin that "whipray start --head" prints',
+};
 const NOT_FOUND: Refusal = { status: 404, code: "NOT_FOUND", message: "Nothing is served here" };
 
 export interface WebSocketListenOptions {
@@ -60,8 +69,8 @@ export interface WebSocketListenOptions {
   allowedOrigins?: readonly string[] | undefined;
   /** Serves what is no upgrade, after the same checks; without it everything but `/healthz` is 404. */
   httpHandler?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
-  /** PEM. Default: plain text. */
-  tls?: { cert: string; key: string } | undefined;
+  /** Speaks TLS with this certificate, and with nobody who does not. Default: plain text. */
+  tls?: KeyedCertificate | undefined;
   clock?: Clock | undefined;
   /** Told what was refused and what went wrong; silent by default. */
   logger?: Logger | undefined;
@@ -93,6 +102,12 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     }
   });
   server.maxConnections = MAX_CONNECTIONS;
+  const closeSilent =
+    tls && refusePlainText(server, HANDSHAKE_TIMEOUT_MS, clock, (socket) => refuseUpgrade(socket, TLS_REQUIRED));
+  server.on("tlsClientError", (error: Error, socket: Socket) => {
+    logger.debug("a TLS handshake failed", { remote: socket.remoteAddress, error: error.message });
+    socket.destroy();
+  });
 
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const remote = request.socket.remoteAddress ?? "unknown";
@@ -146,15 +161,18 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     async close() {
       server.close();
       server.closeAllConnections();
+      closeSilent?.();
     },
   };
 }
 
-function createServer(tls: WebSocketListenOptions["tls"], handler: RequestListener): Server {
-  const limits: ServerOptions = {
+function createServer(tls: KeyedCertificate | undefined, handler: RequestListener): Server {
+  const limits: ServerOptions & TlsOptions = {
     maxHeaderSize: MAX_HTTP_HEADER_BYTES,
     headersTimeout: HANDSHAKE_TIMEOUT_MS,
     connectionsCheckingInterval: 1_000,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    minVersion: TLS_VERSION,
   };
   return tls
     ? (createHttpsServer({ ...limits, ...tls }, handler) as unknown as Server)

@@ -34,7 +34,7 @@ describe("decoder facts", () => {
     ["msgpackr's record 0x72 (B10)", "d4 72 40", "DECODE_EXT"],
     ["msgpackr's extension 0x70 (B10)", "c7 04 70 00000000", "DECODE_EXT"],
     ["extension 0", "d4 00 00", "DECODE_EXT"],
-    ["extension 4", "d4 04 c0", "DECODE_EXT"],
+    ["extension 5", "d4 05 c0", "DECODE_EXT"],
     ["an extension in an extension", "c7 04 01 91 d4 01 c0", "DECODE_EXT"],
     ["a value that ends behind its extension", "c7 03 01 92 01 c0 c0", "DECODE_TRAILING"],
     ["a value that would go on behind its extension", "d5 01 92 01 c0", "DECODE_LENGTH"],

@@ -11,8 +11,12 @@ import {
   listenUnix,
   listenWebSocket,
   MemoryNetwork,
+  type ServerCertificate,
   type Transport,
+  withoutPin,
+  withPin,
 } from "../src/index.ts";
+import { serverCertificate } from "../src/tls/certificate.ts";
 
 /** One kind of transport as the contract test uses it. */
 export interface Bench {
@@ -43,20 +47,24 @@ function unix(): Bench {
   };
 }
 
-function webSocket(): Bench {
+function webSocket(tls?: ServerCertificate): Bench {
   return {
-    listen: (onChannel) =>
-      listenWebSocket({ onChannel, authorize: (token) => (token === "secret" ? "raylet" : undefined) }),
+    async listen(onChannel) {
+      const authorize = (token: string): "raylet" | undefined => (token === "secret" ? "raylet" : undefined);
+      const listener = await listenWebSocket({ tls, onChannel, authorize });
+      return tls ? { ...listener, url: withPin(listener.url, tls.pin) } : listener;
+    },
     transport: dialTransport(),
     token: "secret",
     async rawSend(listener, bytes) {
-      const socket = new WebSocket(listener.url, { headers: { authorization: "Bearer secret" } });
+      const headers = { authorization: "Bearer secret" };
+      const socket = new WebSocket(withoutPin(listener.url), { headers, rejectUnauthorized: false });
       socket.on("error", () => {});
       await new Promise((resolve) => socket.once("open", resolve));
       await new Promise((resolve) => socket.send(bytes, resolve));
       return () => socket.terminate();
     },
-    nobody: "ws://127.0.0.1:1",
+    nobody: tls ? withPin("wss://127.0.0.1:1", tls.pin) : "ws://127.0.0.1:1",
     cleanUp: () => {},
   };
 }
@@ -78,4 +86,9 @@ function memory(): Bench {
   };
 }
 
-export const BENCHES: Record<string, () => Bench> = { unix, websocket: webSocket, memory };
+export const BENCHES: Record<string, () => Bench> = {
+  unix,
+  websocket: () => webSocket(),
+  "websocket with TLS": () => webSocket(serverCertificate({ names: ["127.0.0.1"], wallMs: systemClock.wallMs() })),
+  memory,
+};

@@ -1,5 +1,7 @@
 export { sessionsNow, snapshot, waitUntilClean } from "./leak-check.io.ts";
 export { describeLeaks, type Leak } from "./leak-check.ts";
+export { networkRefusal } from "./namespaces.io.ts";
+export type { Cable, Direction, NodeNetwork } from "./node-network.io.ts";
 export {
   type RayletSpec,
   type RealCluster,

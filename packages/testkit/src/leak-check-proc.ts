@@ -52,3 +52,13 @@ export function parseTcpListeners(text: string): TcpListener[] {
   }
   return listeners;
 }
+
+/** Namespaces that a mount keeps alive, as `ip netns add` does: from /proc/<pid>/mountinfo. */
+export function parseNamespaceMounts(text: string): { namespace: string; path: string }[] {
+  const mounts = text.split("\n").map((line) => {
+    // id parent major:minor root path options …; the root of a namespace file is its name, such as net:[4026532288].
+    const [, , , namespace = "", path = ""] = line.split(" ");
+    return { namespace, path };
+  });
+  return mounts.filter(({ namespace }) => /^\w+:\[\d+\]$/.test(namespace));
+}

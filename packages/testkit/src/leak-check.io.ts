@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Clock, delay, systemClock } from "@whipray/core";
 import { diff, type Leak, type LeakScope, newSessions, type ProcessSeen, type Snapshot } from "./leak-check.ts";
-import { parseEnviron, parseStat, parseTcpListeners, parseUnixListeners } from "./leak-check-proc.ts";
+import {
+  parseEnviron,
+  parseNamespaceMounts,
+  parseStat,
+  parseTcpListeners,
+  parseUnixListeners,
+} from "./leak-check-proc.ts";
+import { linkPrefix } from "./network-plan.ts";
 
 /** What the check looks at beside the whole of /proc. */
 export interface LeakPlaces {
@@ -18,6 +25,13 @@ export interface LeakPlaces {
   prefixes?: readonly string[];
   /** Processes of these sessions are reported although nothing marks them. */
   sessions?: readonly number[];
+  /**
+   * Network interfaces whose names start so count. Default none; with a `clusterId` those of that cluster's nodes, which lead to
+   * network namespaces of their own.
+   */
+  links?: readonly string[];
+  /** Network namespaces (`net:[…]`) in which no process may be, and which nobody may hold open or mounted. */
+  namespaces?: readonly string[];
 }
 
 /** How long and how often `waitUntilClean` looks. */
@@ -38,24 +52,31 @@ const DEPTH_LIMIT = 16;
  * anything. Processes of other users can be seen but not searched. Linux only.
  */
 export function snapshot(places: LeakPlaces = {}): Snapshot {
-  const { directories = [], prefixes = ["whipray"], sessions = [], shared = [] } = places;
+  const { directories = [], prefixes = ["whipray"], sessions = [], shared = [], links = [], namespaces = [] } = places;
   const roots = [...new Set(["/dev/shm", "/tmp", tmpdir()])].flatMap((root) =>
     prefixes.map((name) => join(root, name)),
   );
   const watched: Watched = {
     hints: [...roots, ...directories],
     has: (path) =>
+      namespaces.includes(path) ||
       roots.some((root) => path.startsWith(root)) ||
       directories.some((dir) => path === dir || path.startsWith(`${dir}/`)),
   };
   const isAbstract = (path: string): boolean => prefixes.some((name) => path.startsWith(`@${name}`));
   const isShared = (path: string): boolean => shared.some((one) => path === one || path.startsWith(`${one}/`));
   const files = [...roots.flatMap(withPrefix), ...directories.flatMap((directory) => below(directory, 0))];
-  const unix = parseUnixListeners(read("/proc/net/unix") ?? "");
+  const networks = networksNow();
+  const unix = networks.flatMap((network) => parseUnixListeners(read(`${network}/unix`) ?? ""));
+  const mounts = parseNamespaceMounts(read("/proc/self/mountinfo") ?? "");
   return {
-    processes: processes(watched, new Set(sessions)),
+    processes: processes(watched, new Set(sessions), networks),
     sockets: unix.filter((path) => watched.has(path) || isAbstract(path)).sort(),
-    files: files.filter((path) => !isShared(path)).sort(),
+    files: [
+      ...files.filter((path) => !isShared(path)),
+      ...mounts.filter(({ namespace }) => namespaces.includes(namespace)).map(({ path }) => path),
+    ].sort(),
+    links: list("/sys/class/net").filter((name) => links.some((prefix) => name.startsWith(prefix))),
   };
 }
 
@@ -83,7 +104,8 @@ export function sessionsNow(before: Snapshot, scope: LeakPlaces & LeakScope = {}
 function narrowed<T extends LeakPlaces & LeakScope>(scope: T): T {
   const { clusterId, ignorePids = [] } = scope;
   const prefixes = scope.prefixes ?? [clusterId === undefined ? "whipray" : `whipray-${clusterId}`];
-  return { ...scope, prefixes, ignorePids: [...ignorePids, process.pid] };
+  const links = scope.links ?? (clusterId === undefined ? [] : [linkPrefix(clusterId)]);
+  return { ...scope, prefixes, links, ignorePids: [...ignorePids, process.pid] };
 }
 
 /** Paths that count. A text with none of the hints in it has no such path: most of /proc is dismissed so. */
@@ -92,8 +114,19 @@ interface Watched {
   has(path: string): boolean;
 }
 
-function processes(watched: Watched, sessions: ReadonlySet<number>): ProcessSeen[] {
-  const listeners = ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((path) => parseTcpListeners(read(path) ?? ""));
+/** A folder of /proc for each network namespace that a process of this machine is in: each has its own sockets. */
+function networksNow(): string[] {
+  const folders = new Map([[link("/proc/self/ns/net"), "/proc/net"]]);
+  for (const name of list("/proc").filter((one) => Number.isInteger(Number(one)))) {
+    const namespace = link(`/proc/${name}/ns/net`);
+    if (namespace !== undefined && !folders.has(namespace)) folders.set(namespace, `/proc/${name}/net`);
+  }
+  return [...folders.values()];
+}
+
+function processes(watched: Watched, sessions: ReadonlySet<number>, networks: readonly string[]): ProcessSeen[] {
+  const tables = networks.flatMap((network) => [`${network}/tcp`, `${network}/tcp6`]);
+  const listeners = tables.flatMap((path) => parseTcpListeners(read(path) ?? ""));
   const portOf = new Map(listeners.map(({ inode, port }) => [`socket:[${inode}]`, port]));
   const seen: ProcessSeen[] = [];
   for (const name of list("/proc")) {
@@ -103,9 +136,8 @@ function processes(watched: Watched, sessions: ReadonlySet<number>): ProcessSeen
     const environ = parseEnviron(read(`/proc/${pid}/environ`) ?? "");
     const marks = Object.fromEntries([...environ].filter(([key]) => key.startsWith("WHIPRAY_")));
     const opened = list(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`) ?? "");
-    const holds = [...new Set([link(`/proc/${pid}/cwd`) ?? "", ...opened, ...mapped(pid, watched)])].filter(
-      watched.has,
-    );
+    const places = [link(`/proc/${pid}/cwd`) ?? "", link(`/proc/${pid}/ns/net`) ?? ""];
+    const holds = [...new Set([...places, ...opened, ...mapped(pid, watched)])].filter(watched.has);
     if (Object.keys(marks).length === 0 && holds.length === 0 && !sessions.has(stat.session)) continue;
     const ports = opened.map((target) => portOf.get(target)).filter((port) => port !== undefined);
     const cmdline = (read(`/proc/${pid}/cmdline`) ?? "").replaceAll("\0", " ").trim();

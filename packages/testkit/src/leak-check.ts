@@ -11,7 +11,7 @@ export interface ProcessSeen {
   cmdline: string;
   /** Its `WHIPRAY_*` variables: what it was started with, which survives setsid, double fork and closed descriptors. */
   marks: Record<string, string>;
-  /** Files below the watched directories or with a watched prefix that it has open, mapped, or as its cwd. */
+  /** Watched files that it has open, mapped, or as its cwd; watched network namespaces (`net:[…]`) that it is in, or has open. */
   holds: string[];
   /** TCP ports on which it listens. */
   ports: number[];
@@ -24,6 +24,8 @@ export interface Snapshot {
   sockets: string[];
   /** Entries with a watched prefix in /dev/shm and the temporary folder, and all that lies below watched directories. */
   files: string[];
+  /** Network interfaces of this machine with a watched prefix: the end of a veth pair shows that the namespace of the other is alive. */
+  links: string[];
 }
 
 /** Whose remains count. Without a field the snapshot's difference alone decides. */
@@ -43,8 +45,8 @@ export interface LeakScope {
 
 /** Something that is left and should not be. */
 export interface Leak {
-  kind: "process" | "socket" | "file";
-  /** The path, or the pid for a process. */
+  kind: "process" | "socket" | "file" | "link";
+  /** The path, the interface, or the pid for a process. */
   name: string;
   /** How it was found: which variable, session or file gave it away. */
   foundBy: string;
@@ -66,6 +68,7 @@ export function diff(before: Snapshot, after: Snapshot, scope: LeakScope = {}): 
   for (const name of added(before.files, after.files)) {
     leaks.push({ kind: "file", name, foundBy: holders.has(name) ? "exists, held by a leaked process" : "exists" });
   }
+  for (const name of added(before.links, after.links)) leaks.push({ kind: "link", name, foundBy: "exists" });
   return leaks;
 }
 

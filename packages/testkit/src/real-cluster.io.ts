@@ -1,27 +1,38 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { randomIds } from "@whipray/core";
+import { randomIds, WhiprayError } from "@whipray/core";
 import { type Cluster, daemons, type InitOptions, init } from "whipray";
 import { snapshot, waitUntilClean } from "./leak-check.io.ts";
 import type { Leak } from "./leak-check.ts";
-import { foreignWrapper } from "./namespaces.io.ts";
+import { foreignWrapper, networkRefusal } from "./namespaces.io.ts";
+import { linkPrefix } from "./network-plan.ts";
+import { NodeNetwork } from "./node-network.io.ts";
 import { RealDaemon } from "./real-daemon.io.ts";
 
 export interface RayletSpec {
   /** Counts of the node. Default `{ CPU: 2 }`. GPU and NPU counts are fake devices. */
   resources?: Record<string, number>;
+  /** A machine that exists in its tools' answers alone: `8xH100`. */
+  fakeDevices?: string;
   labels?: Record<string, string>;
   /** Default `n0`, `n1`, … */
   name?: string;
   /** As if on another machine: address 127.0.0.2, and mount, IPC, host-name and pid namespaces where `unshare` allows. */
   foreign?: boolean;
+  /**
+   * "own": a foreign raylet has a network namespace too, with veth pairs instead of 127.0.0.2 (`networkRefusal` says whether this
+   * machine allows it). At most one a cluster. Head and other raylets then listen on all addresses, in plain text.
+   */
+  network?: "own";
   /** Without a TCP port everybody reaches it through the head. Default true. */
   port?: boolean;
 }
 
 export interface RealClusterOptions {
   raylets: readonly RayletSpec[];
+  /** Everything that has a port speaks TLS; `address` has the head's pin. */
+  tls?: boolean;
   /** More environment for head and raylets. */
   env?: Record<string, string>;
 }
@@ -39,6 +50,8 @@ export interface RealRaylet {
   stop(): Promise<boolean>;
   /** Kills it if it still runs, and starts it with the same node id. */
   restart(): Promise<void>;
+  /** Of one with a network of its own: its cables, for a test to pull. */
+  readonly network?: NodeNetwork;
 }
 
 export interface RealHead {
@@ -80,6 +93,7 @@ const INHERITED = ["PATH", "LANG", "LC_ALL", "WHIPRAY_TEST_RUN", "WHIPRAY_LOG_LE
  * @throws WhiprayError what a daemon failed with; what was started by then is stopped.
  */
 export async function startCluster(options: RealClusterOptions): Promise<RealCluster> {
+  checkNetworks(options.raylets);
   const base = mkdtempSync(join(tmpdir(), "wk-"));
   const directory = join(base, "head");
   const { clusterId, secret } = daemons.openClusterDirectory(directory);
@@ -95,6 +109,8 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   };
   const before = snapshot(scope);
   const started: RealDaemon[] = [];
+  const own = options.raylets.findIndex((spec) => spec.network === "own");
+  const network = own < 0 ? undefined : new NodeNetwork(linkPrefix(clusterId));
   const drivers: Cluster[] = [];
   const logFiles = [join(base, "head.log"), ...places.map(({ root }) => `${root}.log`)];
 
@@ -110,10 +126,12 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   };
   const end = async (): Promise<Leak[]> => {
     await Promise.all(drivers.map((driver) => driver.close()));
+    network?.mend(); // the kernel keeps connections that cannot say goodbye, and with them the namespace, for minutes
     const [head, ...others] = started;
     await Promise.all(others.map((daemon) => daemon.stop()));
     await head?.stop();
-    const left = await waitUntilClean(before, { ...scope, deadlineMs: LEAK_DEADLINE_MS });
+    const namespaces = network?.namespaces ?? [];
+    const left = await waitUntilClean(before, { ...scope, namespaces, deadlineMs: LEAK_DEADLINE_MS });
     rmSync(base, { recursive: true, force: true });
     return left;
   };
@@ -125,23 +143,27 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
         stateFile: join(base, "head.json"),
         tied: true,
         directory,
-        host: "127.0.0.1",
+        host: network ? "0.0.0.0" : "127.0.0.1",
         port: 0,
-        insecurePlaintext: false,
+        tls: options.tls === true,
+        insecurePlaintext: network !== undefined,
       }),
       { env: environment(join(base, "home")), cwd: base, logFile: logFiles[0] },
     );
-    const address = new URL(head.state.url!).host;
+    const { protocol, port: headPort, hash: pin } = new URL(head.state.url!);
+    const address = options.tls === true ? `${protocol}//127.0.0.1:${headPort}${pin}` : `127.0.0.1:${headPort}`;
     const raylets = await Promise.all(
       places.map(async ({ spec, index, root }): Promise<RealRaylet> => {
         const { name = `n${index}`, foreign = false, resources = { CPU: 2 }, labels = {}, port = true } = spec;
         const nodeId = ids.next("node");
-        const ip = foreign ? "127.0.0.2" : "127.0.0.1";
+        const { ip, listenHost, headHost } = addressesOf(spec, network);
         const cwd = join(root, "work");
         mkdirSync(cwd, { recursive: true, mode: 0o700 });
         const hidden = [directory, ...places.map((place) => place.root).filter((other) => other !== root)];
         for (const folder of hidden) mkdirSync(folder, { recursive: true, mode: 0o700 });
-        const { wrapper, note } = foreign ? foreignWrapper(name, hidden) : { wrapper: [], note: undefined };
+        const { wrapper, note } = foreign
+          ? foreignWrapper({ hostName: name, hidden, cables: index === own ? network?.cables : undefined })
+          : { wrapper: [], note: undefined };
         if (note !== undefined) notes.push(note);
         const config = (): daemons.DaemonConfig => ({
           kind: "raylet",
@@ -149,20 +171,24 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
           tied: true,
           clusterId,
           nodeId,
-          headUrl: `ws://${address}`,
+          headUrl: `${protocol}//${headHost}:${headPort}${pin}`,
           token: tokens.raylet,
-          ...(port && { listen: { host: ip, port: 0 } }),
-          insecurePlaintext: false,
+          ...(port && { listen: { host: listenHost, port: 0 } }),
+          insecurePlaintext: network !== undefined,
           ip,
           name,
           resources,
+          fakeDevices: spec.fakeDevices,
           labels,
           runtimeRoot: join(root, "run"),
           cwd,
         });
         const launch = { env: environment(join(root, "home")), cwd, logFile: logFiles[index + 1], wrapper };
         const daemon = await start(config, launch);
+        const networked = index === own ? network : undefined;
+        networked?.up(daemon.pid);
         return {
+          ...(networked && { network: networked }),
           nodeId,
           name,
           cwd,
@@ -172,7 +198,10 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
           },
           kill: (signal) => daemon.kill(signal),
           stop: () => daemon.stop(),
-          restart: () => daemon.restart(),
+          async restart() {
+            await daemon.restart();
+            networked?.up(daemon.pid);
+          },
         };
       }),
     );
@@ -204,4 +233,25 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
     await end();
     throw error;
   }
+}
+
+/** Where a raylet is reached, where it listens, and where it finds the head. */
+function addressesOf(spec: RayletSpec, network: NodeNetwork | undefined) {
+  if (!network) {
+    const ip = spec.foreign === true ? "127.0.0.2" : "127.0.0.1";
+    return { ip, listenHost: ip, headHost: "127.0.0.1" };
+  }
+  const { head, peers } = network;
+  if (spec.network === "own")
+    return { ip: peers.nodeAddress, listenHost: peers.nodeAddress, headHost: head.hostAddress };
+  return { ip: peers.hostAddress, listenHost: "0.0.0.0", headHost: "127.0.0.1" };
+}
+
+function checkNetworks(raylets: readonly RayletSpec[]): void {
+  const owners = raylets.filter((spec) => spec.network === "own");
+  const refused = owners.length > 0 ? networkRefusal() : undefined;
+  if (refused !== undefined) throw new WhiprayError({ code: "UNSUPPORTED", message: refused });
+  if (owners.length <= 1 && owners.every((spec) => spec.foreign === true)) return;
+  const message = `network: "own" is for one raylet of a cluster, and that one is foreign`;
+  throw new WhiprayError({ code: "INVALID_CONFIG", message });
 }

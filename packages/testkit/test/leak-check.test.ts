@@ -1,9 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { describeLeaks, diff, newSessions, type ProcessSeen, type Snapshot } from "../src/leak-check.ts";
-import { parseEnviron, parseStat, parseTcpListeners, parseUnixListeners } from "../src/leak-check-proc.ts";
+import {
+  parseEnviron,
+  parseNamespaceMounts,
+  parseStat,
+  parseTcpListeners,
+  parseUnixListeners,
+} from "../src/leak-check-proc.ts";
 
-const EMPTY: Snapshot = { processes: [], sockets: [], files: [] };
+const EMPTY: Snapshot = { processes: [], sockets: [], files: [], links: [] };
 
 function process(pid: number, fields: Partial<ProcessSeen> = {}): ProcessSeen {
   const marks = { WHIPRAY_CLUSTER: "cluster_a" };
@@ -29,7 +35,7 @@ describe("diff", () => {
   test("what was there before is no leak, whatever it is", () => {
     const processes = fc.array(fc.integer({ min: 2, max: 99 }).map((pid) => process(pid)));
     const paths = fc.array(fc.constantFrom("/tmp/whipray-1", "/dev/shm/whipray-2", "@whipray"));
-    const snapshots = fc.record({ processes, sockets: paths, files: paths });
+    const snapshots = fc.record({ processes, sockets: paths, files: paths, links: paths });
     const check = (a: Snapshot, b: Snapshot): void => {
       expect(diff(a, a)).toEqual([]);
       expect(diff(a, b).length).toBeLessThanOrEqual(diff(EMPTY, b).length);
@@ -72,16 +78,18 @@ describe("diff", () => {
     expect(names(seen, {})).toEqual(["process 5"]);
   });
 
-  test("new sockets and files are leaks, and the text names everything", () => {
+  test("new sockets, files and links are leaks, and the text names everything", () => {
     const leaks = diff(EMPTY, {
       processes: [process(5, { ports: [8265] })],
       sockets: ["@whipray"],
       files: ["/tmp/whipray-1"],
+      links: ["wk1"],
     });
     expect(describeLeaks(leaks).split("\n")).toEqual([
       "process 5 (environ WHIPRAY_CLUSTER=cluster_a; parent 1, session 5, state S, listens on 8265): x",
       "socket @whipray (listens)",
       "file /tmp/whipray-1 (exists)",
+      "link wk1 (exists)",
     ]);
   });
 
@@ -120,6 +128,15 @@ describe("parsing /proc", () => {
       "0000: 00000002 00000000 00010000 0001 01 103",
     ].join("\n");
     expect(parseUnixListeners(text)).toEqual(["/run/a b/socket", "@whipray"]);
+  });
+
+  test("only mounts that keep a namespace alive count", () => {
+    const text = [
+      "411 28 0:24 / /run rw,nosuid shared:11 - tmpfs tmpfs rw",
+      "512 411 0:4 net:[4026532288] /run/netns/one rw shared:11 - nsfs nsfs rw",
+      "",
+    ].join("\n");
+    expect(parseNamespaceMounts(text)).toEqual([{ namespace: "net:[4026532288]", path: "/run/netns/one" }]);
   });
 
   test("only listening TCP sockets count", () => {

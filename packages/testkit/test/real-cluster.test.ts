@@ -51,7 +51,7 @@ async function until(what: string, deadlineMs: number, holds: () => boolean | Pr
 
 test(
   "a STRICT_SPREAD group puts actors on both nodes, and the foreign one sees nothing of the other",
-  async () => {
+  async ({ task }) => {
     const { real, driver } = await started({}, { foreign: true });
     const { actors } = await onBothNodes(real, driver);
     const [local, foreign] = await Promise.all(actors.map((actor) => actor.home()));
@@ -61,7 +61,10 @@ test(
     const nodes = await driver.nodes();
     expect(nodes.map(({ ip }) => ip).sort()).toEqual(["127.0.0.1", "127.0.0.2"]);
     expect(await actors[0].entries(real.raylets[0]!.runtimeRoot)).not.toEqual([]);
-    if (real.notes.length > 0) return; // no namespaces here
+    if (real.notes.length > 0) {
+      Object.assign(task.meta, { skippedBecause: real.notes.join("; ") });
+      return;
+    }
     expect(foreign!.host).toBe("n1");
     expect(await actors[1].entries(real.raylets[0]!.runtimeRoot)).toEqual([]);
   },
@@ -98,7 +101,6 @@ test(
     await expect(actors[0].add(1)).rejects.toThrow(ActorDiedError);
     await until("its worker and what that started are gone", DEATH_MS, () => ![pid, child].some(runs));
     expect(await actors[1].add(1)).toBe(1);
-    await real.raylets[0]!.restart(); // the folder of a killed raylet goes when one starts again on its host
   },
   TEST_MS,
 );

@@ -17,12 +17,12 @@ export const DEATH_MS = 10_000;
 /** P5: what a guard takes after its raylet, or its engine, is gone; and what a busy machine adds. */
 export const GUARD_MS = 2_000;
 
-/** A head, a raylet, and a raylet on a foreign machine. */
-export function startStage(more: RayletSpec = {}): Promise<RealCluster> {
+/** A head, a raylet, and a raylet on a foreign machine. @param far what that one has beside */
+export function startStage(more: RayletSpec = {}, far: RayletSpec = {}): Promise<RealCluster> {
   return startCluster({
     raylets: [
       { ...more, resources: { CPU: 4, near: 4 } },
-      { ...more, resources: { CPU: 4, far: 4 }, foreign: true },
+      { ...more, ...far, resources: { CPU: 4, far: 4 }, foreign: true },
     ],
   });
 }

@@ -1,13 +1,14 @@
 import { inspect } from "node:util";
 import { WhiprayError } from "@whipray/core";
-import { ActorHandleWire, type CallOptions, encodeValues, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
+import { ActorHandleWire, type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
 import type { ActorLink } from "./actor-link.ts";
 import type { ActorHandle, MethodOptions } from "./actor-types.ts";
 import type { Driver } from "./driver.ts";
-import { ObjectRef } from "./object-ref.ts";
+import { callParts, encodeArguments, MethodCall, resolveRefs } from "./method-call.ts";
 import { decode } from "./values.ts";
 
 const LINK = Symbol.for("whipray.handle.link");
+const MADE = Symbol("made");
 
 interface HandleTarget {
   link: ActorLink;
@@ -52,7 +53,8 @@ export function handleTarget(handle: unknown): HandleTarget {
 
 /** A call with parts as they travel, for programs that pass calls on. */
 export function callRaw(handle: unknown, method: string, parts: Parts, options: CallOptions = {}): Promise<Parts> {
-  return handleTarget(handle).link.call(method, parts, options);
+  const { link, driver } = handleTarget(handle);
+  return callParts(link, method, parts, options).then((reply) => driver.objects.take(reply));
 }
 
 /** A stream with parts as they travel. */
@@ -62,27 +64,34 @@ export function streamRaw(handle: unknown, method: string, parts: Parts, options
 
 function remoteMethod(target: HandleTarget, name: string, options: MethodOptions): unknown {
   const { link, driver } = target;
-  const send = (args: unknown[]): Promise<Parts> =>
-    args.some((arg) => arg instanceof ObjectRef)
-      ? link.callWhen(name, resolveRefs(args).then(encodeArguments), options)
-      : link.call(name, encodeArguments(args), options);
+  const value = (parts: Parts): unknown => {
+    const reply = driver.objects.take(parts);
+    return reply instanceof Promise ? reply.then((taken) => decode(driver, taken)) : decode(driver, reply);
+  };
   const call = (...args: unknown[]): unknown => {
-    let streamed = false;
-    // Decided when the caller has had the chance to ask for an iterator; calls keep their order, microtasks are in order too.
-    const result = Promise.resolve().then(async () =>
-      streamed ? new Promise<never>(() => {}) : decode(driver, await send(args)),
-    );
-    return Object.assign(result, {
-      [Symbol.asyncIterator]() {
-        streamed = true;
-        return items(target, name, args, options);
-      },
-    });
+    const made = new MethodCall(link, name, args, options, value);
+    return Object.assign(made.result, { [MADE]: { made, target, args }, [Symbol.asyncIterator]: iterate });
   };
   return Object.assign(call, {
-    remote: (...args: unknown[]) => driver.objects.own(Promise.resolve().then(() => send(args))),
+    remote: (...args: unknown[]) =>
+      driver.objects.own(new MethodCall(link, name, args, options, asParts).result as Promise<Parts>),
     options: (more: MethodOptions) => remoteMethod(target, name, { ...options, ...more }),
   });
+}
+
+interface Made {
+  [MADE]: { made: MethodCall; target: HandleTarget; args: unknown[] };
+}
+
+/** The call becomes a stream; its promise, which nobody may wait for now, stays open. */
+function iterate(this: Made): AsyncGenerator<unknown> {
+  const { made, target, args } = this[MADE];
+  made.streamed = true;
+  return items(target, made.method, args, made.options);
+}
+
+function asParts(parts: Parts): Parts {
+  return parts;
 }
 
 async function* items(
@@ -93,14 +102,4 @@ async function* items(
 ): AsyncGenerator<unknown> {
   const parts = encodeArguments(await resolveRefs(args));
   for await (const item of target.link.stream(name, parts, options)) yield decode(target.driver, item);
-}
-
-/** Refs among the arguments are values when the call starts (Ray); refs inside of values are passed on as refs. */
-function resolveRefs(args: unknown[]): Promise<unknown[]> {
-  return Promise.all(args.map((arg) => (arg instanceof ObjectRef ? arg.source.value() : arg)));
-}
-
-// Tensors are copied: the caller may change its arrays as soon as the call was made.
-function encodeArguments(args: unknown[]): Parts {
-  return encodeValues(args, "args").map((part, index) => (index === 0 ? part : part.slice()));
 }

@@ -2,6 +2,7 @@ import {
   ActorDiedError,
   ActorUnavailableError,
   asWhiprayError,
+  DeviceLostError,
   type ErrorWire,
   errorFromWire,
   RayActorError,
@@ -15,8 +16,10 @@ import {
   type ItemStream,
   type Parts,
   type Peer,
+  type ReplySink,
 } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
+import type { ObjectStore } from "./object-store.ts";
 
 /** How long a broken connection may wait for the head's word on what became of the actor. */
 const VERDICT_TIMEOUT_MS = 30_000;
@@ -25,10 +28,11 @@ const RESOLVE_POLL_MS = 20_000;
 /** Calls that take longer than this are watched over: the head tells when their actor's node is gone. */
 const WATCH_AFTER_MS = 1_000;
 
-interface Submission {
-  method: string;
-  parts: Parts;
-  options: CallOptions;
+/** A call of an actor, and who waits for it. */
+export interface Submission {
+  readonly method: string;
+  readonly parts: Parts;
+  readonly options: CallOptions;
   /** Executions that may still be risked after a death in mid-call (Ray: max_task_retries; −1 = no bound). */
   retries: number;
   resolve(parts: Parts): void;
@@ -51,6 +55,8 @@ export class ActorLink {
   readonly #waiting: Submission[] = [];
   #held: Place[] = [];
   #row: ActorRow | undefined;
+  /** Of calls that set none of their own. */
+  #plainOptions: CallOptions = {};
   #peer: Peer | undefined;
   #finding: Promise<void> | undefined;
   #death: WhiprayError | undefined;
@@ -63,38 +69,44 @@ export class ActorLink {
     this.actorId = actorId;
   }
 
+  /** For large arguments. */
+  get objects(): ObjectStore {
+    return this.#driver.objects;
+  }
+
   call(method: string, parts: Parts, options: CallOptions): Promise<Parts> {
     return new Promise((resolve, reject) => {
-      const submission = { method, parts, options, retries: Number.NaN, resolve, reject };
-      if (this.#held.length === 0) this.#submit(submission);
-      else this.#held.push({ submission });
+      this.submit({ method, parts, options, retries: Number.NaN, resolve, reject });
     });
   }
 
+  submit(submission: Submission): void {
+    if (this.#held.length === 0) this.#submit(submission);
+    else this.#held.push({ submission });
+  }
+
   /**
-   * A call whose arguments are not there yet. Later calls of this link wait behind it (Ray: a call whose arguments are not
-   * ready blocks the following ones of its caller).
+   * A call whose arguments are not there before `ready`. Later calls of this link wait behind it (Ray: a call whose arguments
+   * are not ready blocks the following ones of its caller).
    */
-  callWhen(method: string, parts: Promise<Parts>, options: CallOptions): Promise<Parts> {
-    return new Promise((resolve, reject) => {
-      const place: Place = {};
-      this.#held.push(place);
-      const fill = (submission: Submission | undefined): void => {
-        place.submission = submission;
-        place.dropped = submission === undefined;
-        while (this.#held[0]?.submission ?? this.#held[0]?.dropped) {
-          const next = this.#held.shift() as Place;
-          if (next.submission) this.#submit(next.submission);
-        }
-      };
-      parts.then(
-        (ready) => fill({ method, parts: ready, options, retries: Number.NaN, resolve, reject }),
-        (error: unknown) => {
-          reject(error);
-          fill(undefined);
-        },
-      );
-    });
+  submitWhen(submission: Submission, ready: Promise<void>): void {
+    const place: Place = {};
+    this.#held.push(place);
+    const fill = (filled: Submission | undefined): void => {
+      place.submission = filled;
+      place.dropped = filled === undefined;
+      while (this.#held[0]?.submission ?? this.#held[0]?.dropped) {
+        const next = this.#held.shift() as Place;
+        if (next.submission) this.#submit(next.submission);
+      }
+    };
+    ready.then(
+      () => fill(submission),
+      (error: unknown) => {
+        submission.reject(error);
+        fill(undefined);
+      },
+    );
   }
 
   /** Items of a generator method. Streams are not retried. */
@@ -137,21 +149,40 @@ export class ActorLink {
 
   #send(peer: Peer, submission: Submission): void {
     const { method, parts, options } = submission;
-    const epoch = this.#row?.epoch;
+    const { signal, timeoutMs, traceparent } = options;
+    const plain = signal === undefined && timeoutMs === undefined && traceparent === undefined;
+    const stamped = plain ? this.#plainOptions : { ...options, epoch: this.#row?.epoch };
     if (Number.isNaN(submission.retries)) submission.retries = this.#row?.maxTaskRetries ?? 0;
     this.#begun(peer);
-    peer.call(method, parts, { ...options, epoch }).then(
-      (reply) => {
-        this.#running--;
-        submission.resolve(reply);
-      },
-      (error: unknown) => {
-        this.#running--;
-        if (!peer.closed) submission.reject(error);
-        else void this.#afterLoss(submission, asWhiprayError(error));
-      },
-    );
+    peer.submit(method, parts, stamped, new ActorLink.#Sent(this, peer, submission));
   }
+
+  /** A submission under way. */
+  static readonly #Sent = class implements ReplySink {
+    readonly #link: ActorLink;
+    readonly #peer: Peer;
+    readonly #submission: Submission;
+
+    constructor(link: ActorLink, peer: Peer, submission: Submission) {
+      this.#link = link;
+      this.#peer = peer;
+      this.#submission = submission;
+    }
+
+    resolve(parts: Parts): void {
+      this.#link.#running--;
+      this.#submission.resolve(parts);
+    }
+
+    // Later, as the session tells of its end: what is submitted again must find the peer closed.
+    reject(error: WhiprayError): void {
+      queueMicrotask(() => {
+        this.#link.#running--;
+        if (!this.#peer.closed) this.#submission.reject(error);
+        else void this.#link.#afterLoss(this.#submission, asWhiprayError(error));
+      });
+    }
+  };
 
   #begun(peer: Peer): void {
     this.#running++;
@@ -236,6 +267,7 @@ export class ActorLink {
       const lostEpoch = this.#row?.epoch;
       const row = await this.#alive(lostEpoch);
       this.#row = row;
+      this.#plainOptions = { epoch: row.epoch };
       this.#peer = await this.#driver.reach(row);
       for (const submission of this.#waiting.splice(0)) this.#send(this.#peer, submission);
     } catch (error) {
@@ -275,7 +307,8 @@ export function diedError(row: ActorRow): ActorDiedError {
       ? ""
       : ` (exit code ${death.exitCode})`;
   const tail = death.stderrTail?.length ? `\nlast lines of stderr:\n${death.stderrTail.join("\n")}` : "";
-  return new ActorDiedError({
+  const Kind = death.kind === "DEVICE_LOST" ? DeviceLostError : ActorDiedError;
+  return new Kind({
     message: `Actor ${row.name ?? row.className} (${row.actorId}) is dead${where}: ${death.message ?? "no cause known"}${how}${tail}`,
     details: { actorId: row.actorId, actorInitFailed: death.kind === "CREATION_FAILED", cause: death.kind },
     where: {

@@ -1,4 +1,4 @@
-import { addUnits, isEmpty, type ResourceAmounts, toUnits, WhiprayError } from "@whipray/core";
+import { addUnits, isEmpty, type LinkRule, type ResourceAmounts, toUnits, WhiprayError } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import type { BundlePlacement } from "./placement-group.ts";
 
@@ -33,8 +33,15 @@ export interface ActorOptions {
   maxPendingCalls?: number;
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
-  /** `none`: device variables are the caller's business. */
+  /** `none`: device variables are the caller's business. Default `env`, or what its placement group says. */
   isolation?: "env" | "none";
+  /** `STRICT`: all its devices in one link domain (NVLink, HCCS, …), or it waits. Default `ANY`: as near as they can be. */
+  links?: LinkRule;
+  /**
+   * With restarts: ends at once where its node can reach neither the head nor another raylet, 6 to 8 s after the last beat, so that it
+   * never runs twice. Default false: it goes on there, and calls of the older epoch are refused (design.md, mechanism 5).
+   */
+  fence?: boolean;
   /** Only nodes with these labels. */
   labels?: Readonly<Record<string, string>>;
   nodeAffinity?: { nodeId: string; soft?: boolean };
@@ -60,6 +67,8 @@ const KEYS: ReadonlySet<string> = new Set([
   "maxPendingCalls",
   "env",
   "isolation",
+  "links",
+  "fence",
   "labels",
   "nodeAffinity",
   "graceMs",
@@ -121,11 +130,20 @@ export function specOptions(
     maxConcurrency: whole("maxConcurrency", options.maxConcurrency ?? 0, 0),
     maxPendingCalls: whole("maxPendingCalls", options.maxPendingCalls ?? -1, -1),
     env: { ...options.env },
-    isolation: options.isolation ?? "env",
+    isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
+    ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
+    ...(options.fence !== undefined && { fence: options.fence }),
     ...(options.labels && { labels: { ...options.labels } }),
     ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
     graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
   };
+}
+
+/** @throws WhiprayError `INVALID_ARGUMENT` naming the choices. */
+export function oneOf<T extends string>(name: string, value: T, choices: readonly NoInfer<T>[]): T {
+  if (!choices.includes(value))
+    throw invalid(`${name} must be ${choices.join(" or ")}; got ${String(value).slice(0, 64)}`);
+  return value;
 }
 
 function whole(name: string, value: number, min: number): number {

@@ -10,6 +10,7 @@ import {
   groupTable,
   type NodeRow,
   nodesList,
+  Tensor,
 } from "@whipray/rpc";
 import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
@@ -18,6 +19,7 @@ import type { ActorHandle } from "./actor-types.ts";
 import { codeHash } from "./code-hash.io.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
+import { listObjects, type NodeObjects } from "./object-list.ts";
 import type { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
 
@@ -132,8 +134,11 @@ export class Cluster implements AsyncDisposable {
     return (await this.#driver.ask(groupTable, {})).groups;
   }
 
-  /** Puts a value: a ref that can be passed on. */
-  put<T>(value: T): ObjectRef<T> {
+  /**
+   * Puts a value: a ref that can be passed on. Arrays in values above 100 KiB are copied once, into shared memory: they must not change
+   * before this settles, which is when the store has room for them. @throws ObjectStoreFullError, OutOfDiskError.
+   */
+  put<T>(value: T): Promise<ObjectRef<T>> {
     return this.#driver.objects.put(value);
   }
 
@@ -145,6 +150,20 @@ export class Cluster implements AsyncDisposable {
 
   wait<T extends ObjectRef>(refs: readonly T[], options?: WaitOptions): Promise<[T[], T[]]> {
     return waitRefs(this.#driver.connection.clock, refs, options);
+  }
+
+  /**
+   * Gives back the shared memory of a value that was got: its arrays have length 0 from now on (also `ref.release()`). False for values
+   * that lie in no shared memory.
+   */
+  release(value: ArrayBufferView | Tensor): boolean {
+    const memory = value instanceof Tensor ? value.data.buffer : value.buffer;
+    return this.#driver.objects.releaseMemory(memory);
+  }
+
+  /** What lies in the object stores of the nodes: who owns it, who holds it, what was spilled. */
+  listObjects(): Promise<NodeObjects[]> {
+    return listObjects(this.#driver);
   }
 
   async nodes(): Promise<NodeRow[]> {

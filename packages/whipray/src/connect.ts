@@ -9,11 +9,12 @@ import {
   systemRandom,
 } from "@whipray/core";
 import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
-import { actorContext } from "@whipray/worker";
+import { actorContext, type ObjectAccess } from "@whipray/worker";
 import { makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { Cluster } from "./cluster.ts";
 import { Driver } from "./driver.ts";
+import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
 import { decode } from "./values.ts";
 
@@ -21,6 +22,8 @@ export interface ConnectOptions {
   headUrl: string;
   token: string;
   localNode?: string | undefined;
+  /** URL of its raylet. */
+  localRaylet?: string | undefined;
   namespace?: string | undefined;
   /** PEM of the authority that signed the cluster's certificates, for `wss:`. */
   ca?: string | undefined;
@@ -49,7 +52,13 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
     logger,
     transport: dialTransport({ ca: options.ca }),
   });
-  const driver = makeDriver(endpoint, options.headUrl, options.localNode, { clock, ids, random, logger });
+  const { headUrl, localNode, localRaylet } = options;
+  const home =
+    localNode !== undefined && localRaylet !== undefined
+      ? { address: `${localNode}/raylet`, url: localRaylet, local: true }
+      : undefined;
+  const objects = objectAccess({ endpoint, ids, logger, headUrl, known: home, head: () => driver.head });
+  const driver: Driver = makeDriver(endpoint, headUrl, localNode, { clock, ids, random, logger }, objects);
   try {
     await driver.open(options.namespace, options.timeoutMs);
     return driver;
@@ -71,12 +80,14 @@ function makeDriver(
   headUrl: string,
   localNode: string | undefined,
   services: Services,
+  access: ObjectAccess,
   jobId?: string,
 ): Driver {
   const objects = new ObjectStore({
     endpoint,
     ids: services.ids,
     viaUrl: headUrl,
+    access,
     decode: (parts: Parts) => decode(driver, parts),
   });
   // Raw: the value goes out in the parts that its owner has.
@@ -104,7 +115,8 @@ function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
   const context = actorContext();
   if (context && !inActor) {
     const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
-    const driver = makeDriver(context.endpoint, context.head, context.nodeId, services, context.spec.jobId);
+    const { endpoint, head, nodeId, objects, spec } = context;
+    const driver = makeDriver(endpoint, head, nodeId, services, objects, spec.jobId);
     driver.join(context.namespace, context.cluster);
     inActor = { driver, cluster: new Cluster(driver, async () => {}, context.actorId) };
   }

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { type Clock, type IdSource, type Logger, type RandomSource, WhiprayError } from "@whipray/core";
-import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, type Peer } from "@whipray/rpc";
+import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, ownPidNamespace, type Peer } from "@whipray/rpc";
 import type { ObjectStore } from "./object-store.ts";
 
 /** How this process reaches its cluster. */
@@ -50,6 +50,7 @@ export class Driver {
       namespace,
       pid: process.pid,
       hostname: hostname(),
+      pidNamespace: ownPidNamespace(),
       entrypoint: process.argv.slice(0, 2).join(" "),
     };
     const opened = await this.head.invoke(jobOpen, request, { timeoutMs });

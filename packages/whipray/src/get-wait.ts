@@ -10,6 +10,8 @@ export interface GetOptions {
 export interface WaitOptions extends GetOptions {
   /** How many refs must be ready. Default 1. */
   numReturns?: number | undefined;
+  /** A ref is ready only when its value lies on this machine. Default true (Ray). */
+  fetchLocal?: boolean | undefined;
 }
 
 /** The values of refs, in their order; the first that failed raises (Ray: `ray.get`). */
@@ -20,7 +22,7 @@ export async function getRefs(
 ): Promise<unknown> {
   const list = Array.isArray(refs) ? (refs as readonly ObjectRef[]) : [refs as ObjectRef];
   for (const ref of list) requireRef(ref, "get");
-  const values = Promise.all(list.map((ref) => ref.source.value(options)));
+  const values = Promise.all(list.map((ref) => ref.source.value()));
   const all = await bounded(clock, values, options, () => {
     throw new GetTimeoutError({
       message: `${list.filter((ref) => !ref.source.isSettled).length} of ${list.length} objects were not ready within ${options.timeoutMs} ms`,
@@ -38,7 +40,7 @@ export async function waitRefs<T extends ObjectRef>(
   refs: readonly T[],
   options: WaitOptions = {},
 ): Promise<[T[], T[]]> {
-  const { numReturns = 1, timeoutMs } = options;
+  const { numReturns = 1, timeoutMs, fetchLocal = true } = options;
   if (!Array.isArray(refs)) throw invalid("wait takes a list of refs");
   for (const ref of refs) requireRef(ref, "wait");
   if (new Set(refs.map((ref) => ref.id)).size !== refs.length) throw invalid("wait takes each ref once");
@@ -47,19 +49,22 @@ export async function waitRefs<T extends ObjectRef>(
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
     throw invalid(`numReturns must be a whole number from 1 to ${refs.length}, the number of refs; got ${numReturns}`);
   }
-  let count = 0;
+  const arrived = new Set<ObjectRef>(refs.filter((ref) => ref.source.isReady(fetchLocal)));
   let enough: () => void = () => {};
   const done = new Promise<void>((resolve) => {
     enough = resolve;
   });
-  for (const ref of refs) {
-    void ref.source.settled().then(() => {
-      if (++count >= numReturns) enough();
+  for (const ref of arrived.size >= numReturns ? [] : refs) {
+    if (arrived.has(ref)) continue;
+    void ref.source.settled(fetchLocal).then(() => {
+      arrived.add(ref);
+      if (arrived.size >= numReturns) enough();
     });
   }
-  await bounded(clock, done, options, () => {});
-  const ready = refs.filter((ref) => ref.source.isSettled).slice(0, numReturns);
-  return [ready, refs.filter((ref) => !ready.includes(ref))];
+  if (arrived.size < numReturns) await bounded(clock, done, options, () => {});
+  const ready = refs.filter((ref) => arrived.has(ref)).slice(0, numReturns);
+  const chosen = new Set(ready);
+  return [ready, refs.filter((ref) => !chosen.has(ref))];
 }
 
 async function bounded<T>(

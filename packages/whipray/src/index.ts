@@ -6,7 +6,8 @@ export type { ActorHandle, MethodOptions, RemoteMethod, RemoteResult } from "./a
 export { type ActorBuilder, Cluster } from "./cluster.ts";
 export { currentCluster } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";
-export { headUrl, type InitOptions, init } from "./init.ts";
+export { type InitOptions, init } from "./init.ts";
 export * as daemons from "./node/index.ts";
+export type { NodeObjects } from "./object-list.ts";
 export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";

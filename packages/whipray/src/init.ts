@@ -1,11 +1,15 @@
 import { type Logger, type ResourceAmounts, WhiprayError } from "@whipray/core";
 import type { Cluster } from "./cluster.ts";
 import { clusterOf, connectDriver } from "./connect.ts";
+import { driverUrl } from "./node/address-file.io.ts";
 import { startEmbedded } from "./node/embedded.io.ts";
 import { readToken } from "./node/token-file.io.ts";
 
 export interface InitOptions {
-  /** `host:port` or URL of a head. Without it a cluster starts inside this program. */
+  /**
+   * `host:port` of a head on this machine; the URL of one elsewhere: `wss://host:port#pin=…`, as `whipray start` prints it, or `ws:` for
+   * plain text. Without it a cluster starts inside this program.
+   */
   address?: string;
   /** The driver's token. Default: WHIPRAY_TOKEN, else the token file of `whipray start`. */
   token?: string;
@@ -16,20 +20,33 @@ export interface InitOptions {
   numGpus?: number;
   numNpus?: number;
   memory?: number;
+  /** Bytes of shared memory for objects (Ray: object_store_memory). Default: 30 % of the node's memory. */
+  objectStoreMemory?: number;
   resources?: ResourceAmounts;
+  /** Accelerators for trying out, which exist in their tools' answers alone: `8xH100`, `8x910B3`, `mixed`. */
+  fakeDevices?: string;
   labels?: Readonly<Record<string, string>>;
-  /** PEM of the authority of a `wss:` head. */
+  /** PEM of the authority of a `wss:` head whose address has no pin: behind a proxy, say. */
   ca?: string;
   /** How long starting or reaching the cluster may take. Default 30 000. */
   timeoutMs?: number;
   logger?: Logger;
 }
 
-const EMBEDDED_ONLY = ["numCpus", "numGpus", "numNpus", "memory", "resources", "labels"] as const;
+const EMBEDDED_ONLY = [
+  "numCpus",
+  "numGpus",
+  "numNpus",
+  "memory",
+  "objectStoreMemory",
+  "resources",
+  "fakeDevices",
+  "labels",
+] as const;
 
 /**
  * Starts a cluster in this program (in a thread of its own), or connects to one (Ray: `ray.init`). `await using` ends it.
- * @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `INVALID_ADDRESS`, `INVALID_ARGUMENT`.
+ * @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `INVALID_ADDRESS`, `INSECURE_ADDRESS`, `INVALID_ARGUMENT`, `TLS_REQUIRED`, `TLS_PIN_MISMATCH`.
  */
 export async function init(options: InitOptions = {}): Promise<Cluster> {
   const { address, namespace, logger, timeoutMs = 30_000 } = options;
@@ -53,23 +70,9 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
   }
   const driver = await connectDriver({
     ...common,
-    headUrl: headUrl(address),
+    headUrl: driverUrl(address),
     token: options.token ?? readToken(),
     ca: options.ca,
   });
   return clusterOf(driver, async () => {});
-}
-
-/** `host:port`, `[v6]:port`, `ws://…`, `wss://…` or `unix:/…` as an URL. @throws WhiprayError `INVALID_ADDRESS` (B36). */
-export function headUrl(address: string): string {
-  if (/^(wss?:\/\/|unix:\/)/.test(address)) return address;
-  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(address);
-  const port = Number(match?.[2]);
-  if (!match || port < 1 || port > 65_535) {
-    throw new WhiprayError({
-      code: "INVALID_ADDRESS",
-      message: `An address looks like host:8265, [::1]:8265 or wss://host:8265; got ${JSON.stringify(address.slice(0, 200))}`,
-    });
-  }
-  return `ws://${match[1]}:${port}`;
 }

@@ -1,13 +1,22 @@
 import { inspect } from "node:util";
-import { ObjectRefWire, TO_WIRE } from "@whipray/rpc";
+import { ObjectRefWire, type Parts, type StoredWire, TO_WIRE } from "@whipray/rpc";
 
 /** Where a ref's value comes from. */
 export interface RefSource {
+  /** The parts of its value as its owner has them: `Stored` when they lie in a node's store. Rejects as `value`. */
+  parts(): Promise<Parts>;
   /** The value; rejects with the error of the call that was to make it. */
-  value(options?: { signal?: AbortSignal | undefined; timeoutMs?: number | undefined }): Promise<unknown>;
-  /** Settles (never rejects) when the value or its error is there. */
-  settled(): Promise<void>;
+  value(): Promise<unknown>;
+  /** Settles (never rejects) when the value or its error is there; with `fetchLocal`, when it lies on this machine. */
+  settled(fetchLocal: boolean): Promise<void>;
   readonly isSettled: boolean;
+  /** Whether `settled` would settle at once, as far as is known without asking. */
+  isReady(fetchLocal: boolean): boolean;
+  /** Where it lies, when that is known and it is not in its owner. */
+  readonly stored: StoredWire | undefined;
+  /** Detaches what this process got of it. */
+  detach(): boolean;
+  /** Frees it. */
   release(): void;
 }
 
@@ -34,7 +43,7 @@ export class ObjectRef<T = unknown> implements Disposable {
     return this.#source;
   }
 
-  /** The value is not needed any more. A later `get` fails with `OBJECT_FREED`. */
+  /** The value is not needed any more. A later `get` fails with `OBJECT_FREED`; what was got stays readable. */
   dispose(): void {
     this.#source.release();
   }
@@ -43,8 +52,18 @@ export class ObjectRef<T = unknown> implements Disposable {
     this.dispose();
   }
 
+  /**
+   * Gives back the shared memory that this process mapped for the value: arrays that `get` gave have length 0 from now on. The
+   * object stays; another `get` maps it again. Without it the memory goes when no array can be reached any more. False: nothing
+   * was mapped (values up to 100 KiB are copies).
+   */
+  release(): boolean {
+    return this.#source.detach();
+  }
+
   [TO_WIRE](): ObjectRefWire {
-    return new ObjectRefWire(this.id, this.ownerAddress, this.ownerIncarnation);
+    const stored = this.#source.stored;
+    return new ObjectRefWire(this.id, this.ownerAddress, this.ownerIncarnation, stored?.bytes, stored?.location);
   }
 
   toJSON(): string {

@@ -3,17 +3,21 @@ import {
   anything,
   type Endpoint,
   encodeControl,
+  encodeStored,
   encodeValues,
   type IncomingCall,
   id,
   method,
   type ObjectRefWire,
   type Parts,
+  type StoredWire,
   shape,
+  storedOf,
 } from "@whipray/rpc";
+import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
 
-/** Any process → owner of an object: its value (parts as the owner has them). */
+/** Any process → owner of an object: its value (parts as the owner has them, `Stored` when they lie in a node's store). */
 export const objectGet = method("$object.get", shape({ id: id("obj") }), anything);
 
 /** Objects that one process may own at once. */
@@ -24,18 +28,23 @@ export interface ObjectStoreOptions {
   ids: IdSource;
   /** URL that leads to any other process: the raylet of this machine, or the head. */
   viaUrl: string;
+  /** The store of this process' node, for large values. */
+  access: ObjectAccess;
   decode(parts: Parts): unknown;
 }
 
 interface Owned {
   parts: Promise<Parts>;
   settled: boolean;
+  stored: StoredWire | undefined;
 }
 
-/** The objects that this process owns, and the way to those of others. Values are inline: they live in their owner. */
+/** The objects that this process owns, and the way to those of others. Small ones live in their owner, large ones in a node's store. */
 export class ObjectStore {
   readonly #options: ObjectStoreOptions;
   readonly #owned = new Map<string, Owned>();
+  /** Once it was needed. */
+  #client: ObjectClient | undefined;
 
   constructor(options: ObjectStoreOptions) {
     this.#options = options;
@@ -56,34 +65,41 @@ export class ObjectStore {
     }
     const { ids, endpoint } = this.#options;
     const refId = ids.next("obj");
-    const owned: Owned = { parts, settled: false };
+    const owned: Owned = { parts, settled: false, stored: undefined };
     this.#owned.set(refId, owned);
-    const settle = (): void => {
-      owned.settled = true;
-    };
-    parts.then(settle, settle);
+    parts.then(
+      (ready) => {
+        owned.stored = storedOf(ready);
+        owned.settled = true;
+        // Disposed before its call was done.
+        if (!this.#owned.has(refId)) this.#free(owned.stored);
+      },
+      () => {
+        owned.settled = true;
+      },
+    );
     return new ObjectRef<T>(refId, endpoint.address, endpoint.incarnation, this.#local(refId));
   }
 
-  /** Puts a value. @throws WhiprayError `INVALID_ARGUMENT` for a ref (Ray), `NOT_SERIALISABLE`. */
-  put<T>(value: T): ObjectRef<T> {
+  /**
+   * Puts a value. Large arrays are copied once, into shared memory: they must not change before this settles.
+   * @throws WhiprayError `INVALID_ARGUMENT` for a ref (Ray), `NOT_SERIALISABLE`; ObjectStoreFullError, OutOfDiskError.
+   */
+  async put<T>(value: T): Promise<ObjectRef<T>> {
     if (value instanceof ObjectRef)
       throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "put takes a value, not an ObjectRef" });
-    const parts = encodeValues(value).map((part, index) => (index === 0 ? part : part.slice()));
-    return this.own<T>(Promise.resolve(parts));
+    const parts = encodeValues(value);
+    if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)));
+    const client = await this.#access();
+    return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))));
   }
 
   /** A ref that came over the wire. */
   adopt(wire: ObjectRefWire): ObjectRef {
-    const mine =
-      wire.ownerAddress === this.#options.endpoint.address &&
-      wire.ownerIncarnation === this.#options.endpoint.incarnation;
-    return new ObjectRef(
-      wire.id,
-      wire.ownerAddress,
-      wire.ownerIncarnation,
-      mine ? this.#local(wire.id) : this.#remote(wire),
-    );
+    const { endpoint } = this.#options;
+    const mine = wire.ownerAddress === endpoint.address && wire.ownerIncarnation === endpoint.incarnation;
+    const source = mine ? this.#local(wire.id) : this.#remote(wire);
+    return new ObjectRef(wire.id, wire.ownerAddress, wire.ownerIncarnation, source);
   }
 
   /** Answers another process that asks for one of ours. */
@@ -97,6 +113,65 @@ export class ObjectStore {
     else call.fail(freed(request.id));
   }
 
+  /** The parts of a message, wherever they lie. */
+  async resolve(parts: Parts): Promise<Parts> {
+    const stored = storedOf(parts);
+    return stored ? (await this.#access()).open(stored) : parts;
+  }
+
+  /** The parts of a result that nobody has a ref to: where it lies it is freed, and goes when the last array of it does. */
+  take(parts: Parts): Promise<Parts> | Parts {
+    const stored = storedOf(parts);
+    return stored ? this.#taken(stored) : parts;
+  }
+
+  async #taken(stored: StoredWire): Promise<Parts> {
+    const client = await this.#access();
+    try {
+      return await client.open(stored);
+    } finally {
+      client.free(stored);
+    }
+  }
+
+  /** An argument that is a ref, as its callee takes it: what lies in a store stays there, small values go along. */
+  async argument(ref: ObjectRef): Promise<unknown> {
+    const parts = await ref.source.parts();
+    return storedOf(parts) ?? this.#options.decode(parts);
+  }
+
+  /**
+   * Large arguments in shared memory instead of in the message; `done` when the call is over. They must not change before the promise
+   * settles. As they are when there is no store on this machine, or no room.
+   */
+  async lend(parts: Parts): Promise<{ parts: Parts; done: () => void }> {
+    try {
+      const client = await this.#access();
+      if (client.home.local) {
+        const stored = await client.put(parts);
+        return { parts: encodeStored(stored), done: () => client.free(stored) };
+      }
+    } catch (error) {
+      if (!NO_ROOM.has(asWhiprayError(error).code)) throw error;
+    }
+    return { parts, done: () => {} };
+  }
+
+  /** Detaches the memory of a value that was got. False when it lies in no shared memory. */
+  releaseMemory(memory: ArrayBufferLike): boolean {
+    const object = this.#client?.objectOf(memory);
+    return object !== undefined && this.#client?.release(object) === true;
+  }
+
+  async #access(): Promise<ObjectClient> {
+    this.#client ??= await this.#options.access.client();
+    return this.#client;
+  }
+
+  #free(stored: StoredWire | undefined): void {
+    if (stored) void this.#access().then((client) => client.free(stored));
+  }
+
   #local(refId: string): RefSource {
     const find = (): Owned => {
       const owned = this.#owned.get(refId);
@@ -105,15 +180,30 @@ export class ObjectStore {
     };
     const store = this;
     return {
-      value: async () => this.#options.decode(await find().parts),
-      settled: async () => {
-        await store.#owned.get(refId)?.parts.catch(() => {});
+      parts: async () => find().parts,
+      value: async () => {
+        const parts = await find().parts;
+        return this.#options.decode(storedOf(parts) ? await this.resolve(parts) : parts);
+      },
+      settled: async (fetchLocal) => {
+        const parts = await store.#owned.get(refId)?.parts.catch(() => undefined);
+        if (fetchLocal && parts) await store.#fetchLocal(parts);
       },
       get isSettled() {
         return store.#owned.get(refId)?.settled ?? true;
       },
+      isReady: (fetchLocal) => {
+        const owned = this.#owned.get(refId);
+        return !owned || (owned.settled && !(fetchLocal && owned.stored));
+      },
+      get stored() {
+        return store.#owned.get(refId)?.stored;
+      },
+      detach: () => this.#detach(this.#owned.get(refId)?.stored),
       release: () => {
+        const owned = this.#owned.get(refId);
         this.#owned.delete(refId);
+        this.#free(owned?.stored);
       },
     };
   }
@@ -121,25 +211,53 @@ export class ObjectStore {
   #remote(wire: ObjectRefWire): RefSource {
     let fetched: Promise<Parts> | undefined;
     let settled = false;
+    let stored: StoredWire | undefined;
     const fetch = (): Promise<Parts> => {
-      fetched ??= this.#fetch(wire).finally(() => {
-        settled = true;
-      });
+      fetched ??= this.#fetch(wire)
+        .then((parts) => {
+          stored = storedOf(parts);
+          return parts;
+        })
+        .finally(() => {
+          settled = true;
+        });
       return fetched;
     };
     return {
-      value: async () => this.#options.decode(await fetch()),
-      settled: async () => {
-        await fetch().catch(() => {});
+      parts: fetch,
+      value: async () => {
+        const parts = await fetch();
+        return this.#options.decode(storedOf(parts) ? await this.resolve(parts) : parts);
+      },
+      settled: async (fetchLocal) => {
+        const parts = await fetch().catch(() => undefined);
+        if (fetchLocal && parts) await this.#fetchLocal(parts);
       },
       get isSettled() {
         return settled;
       },
+      isReady: (fetchLocal) => settled && !(fetchLocal && stored),
+      get stored() {
+        return stored;
+      },
+      detach: () => this.#detach(stored),
       release: () => {
         fetched = Promise.reject(freed(wire.id));
         fetched.catch(() => {});
       },
     };
+  }
+
+  #detach(stored: StoredWire | undefined): boolean {
+    return stored !== undefined && this.#client?.release(stored.id) === true;
+  }
+
+  /** Never rejects: the `get` that follows tells what is wrong. */
+  async #fetchLocal(parts: Parts): Promise<void> {
+    const stored = storedOf(parts);
+    if (!stored) return;
+    const client = await this.#access();
+    await client.fetch(stored).catch(() => {});
   }
 
   async #fetch(wire: ObjectRefWire): Promise<Parts> {
@@ -153,6 +271,11 @@ export class ObjectStore {
       throw owner.closed ? ownerDied(wire, error) : asWhiprayError(error);
     }
   }
+}
+
+/** Tensors are copied: the caller may change its arrays as soon as a small value was put. */
+function copied(parts: Parts): Parts {
+  return parts.map((part, index) => (index === 0 ? part : part.slice()));
 }
 
 function freed(refId: string): ObjectLostError {

@@ -1,4 +1,4 @@
-import { GetTimeoutError, type ResourceAmounts, toAmounts, toUnits, WhiprayError } from "@whipray/core";
+import { GetTimeoutError, type LinkRule, type ResourceAmounts, toAmounts, toUnits, WhiprayError } from "@whipray/core";
 import {
   type GroupRow,
   groupCreate,
@@ -8,7 +8,7 @@ import {
   STRATEGIES,
   type Strategy,
 } from "@whipray/rpc";
-import { checkName } from "./actor-options.ts";
+import { checkName, oneOf } from "./actor-options.ts";
 import type { Driver } from "./driver.ts";
 
 export interface PlacementGroupOptions {
@@ -21,6 +21,13 @@ export interface PlacementGroupOptions {
   timeoutMs?: number;
   /** Labels that the node of each bundle must have; one entry per bundle. */
   labels?: readonly Readonly<Record<string, string>>[];
+  /**
+   * `STRICT`: all devices of a bundle in one link domain (NVLink, HCCS, …), or it waits. One rule for all bundles, or a list with
+   * one entry per bundle. Default `ANY`: as near to each other as they can be.
+   */
+  links?: LinkRule | readonly LinkRule[];
+  /** Of actors in the group that say nothing themselves; `none`: device variables are the caller's business. Default `env`. */
+  isolation?: "env" | "none";
   signal?: AbortSignal;
 }
 
@@ -28,6 +35,8 @@ export interface PlacementGroupOptions {
 export interface BundlePlacement {
   readonly groupId: string;
   readonly bundleIndex: number;
+  /** Of actors there that say nothing themselves. */
+  readonly isolation?: "env" | "none";
 }
 
 /** Resources reserved on one or several machines at once, all or nothing (Ray: `placement_group`). */
@@ -38,13 +47,16 @@ export class PlacementGroup {
   /** What each bundle holds. */
   readonly bundleSpecs: readonly ResourceAmounts[];
   readonly #driver: Driver;
+  readonly #isolation: "env" | "none" | undefined;
 
   private constructor(
     driver: Driver,
     row: Pick<GroupRow, "pgId" | "strategy" | "name">,
     bundleSpecs: readonly ResourceAmounts[],
+    isolation?: "env" | "none",
   ) {
     this.#driver = driver;
+    this.#isolation = isolation;
     this.id = row.pgId;
     this.strategy = row.strategy;
     this.name = row.name;
@@ -58,13 +70,18 @@ export class PlacementGroup {
     options: PlacementGroupOptions = {},
     creatorActor?: string,
   ): Promise<PlacementGroup> {
-    const { strategy = "PACK", name, lifetime, timeoutMs, labels, signal } = options;
+    const { strategy = "PACK", name, lifetime, timeoutMs, labels, links, isolation, signal } = options;
     if (!Array.isArray(bundles) || bundles.length === 0)
       throw invalid("bundles must be a list of at least one bundle such as [{ CPU: 1 }]");
     if (!STRATEGIES.includes(strategy))
       throw invalid(`strategy must be one of ${STRATEGIES.join(", ")}; got ${String(strategy).slice(0, 64)}`);
     if (labels && labels.length !== bundles.length)
       throw invalid(`labels must have one entry per bundle: ${bundles.length}, not ${labels.length}`);
+    const rules = typeof links === "string" ? bundles.map(() => links) : links;
+    if (rules && rules.length !== bundles.length)
+      throw invalid(`links must be one rule or have one entry per bundle: ${bundles.length}, not ${rules.length}`);
+    for (const rule of rules ?? []) oneOf("links", rule, ["ANY", "STRICT"]);
+    if (isolation !== undefined) oneOf("isolation", isolation, ["env", "none"]);
     const units = bundles.map((bundle, index) => toUnits(bundle, `bundle ${index}`));
     for (const [index, bundle] of units.entries())
       if (Object.keys(bundle).length === 0) throw invalid(`bundle ${index} asks for nothing`);
@@ -81,11 +98,12 @@ export class PlacementGroup {
         detached: lifetime === "detached",
         ...(creatorActor !== undefined && { creatorActor }),
         ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
+        ...(rules && { links: [...rules] }),
         ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }),
       },
       { signal },
     );
-    return new PlacementGroup(driver, { pgId, strategy, name }, bundles);
+    return new PlacementGroup(driver, { pgId, strategy, name }, bundles, isolation);
   }
 
   /** A group by its name. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
@@ -141,7 +159,8 @@ export class PlacementGroup {
         `placement group bundle index ${index} is invalid: it has bundles 0 to ${this.bundleSpecs.length - 1}`,
       );
     }
-    return { groupId: this.id, bundleIndex: index };
+    const isolation = this.#isolation;
+    return { groupId: this.id, bundleIndex: index, ...(isolation && { isolation }) };
   }
 
   /** State, nodes, devices and reasons, as the head has them now. */

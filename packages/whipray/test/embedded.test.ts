@@ -44,7 +44,7 @@ describe("an embedded cluster", () => {
     expect(await cluster.get(refs)).toEqual([12, 13, 14]);
     const [ready, pending] = await cluster.wait(refs, { numReturns: 2 });
     expect([ready.length, pending.length]).toEqual([2, 1]);
-    const put = cluster.put(100);
+    const put = await cluster.put(100);
     expect(await actor.add(put as unknown as number)).toBe(114);
     await cluster.kill(actor);
   });
@@ -145,7 +145,7 @@ describe("an embedded cluster", () => {
     const one = await cluster.actor<Sample>(SAMPLE, "Sample").create(7);
     const two = await cluster.actor<Sample>(SAMPLE, "Sample").create(0);
     expect(await two.addThrough(one, 3)).toBe(10);
-    expect(await two.readRef({ ref: cluster.put("from the driver") })).toBe("from the driver");
+    expect(await two.readRef({ ref: await cluster.put("from the driver") })).toBe("from the driver");
     await cluster.kill(one);
     await cluster.kill(two);
   });

@@ -15,11 +15,15 @@ function open(id: string): { ref: ObjectRef<number>; resolve(value: number): voi
     isSettled = true;
   });
   const source: RefSource = {
+    parts: async () => [],
     value: () => promise,
     settled: () => settled,
     get isSettled() {
       return isSettled;
     },
+    isReady: () => isSettled,
+    stored: undefined,
+    detach: () => false,
     release: () => {},
   };
   return { ref: new ObjectRef<number>(`obj_${id}`, "head/driver_a", "inc_a", source), resolve, reject };

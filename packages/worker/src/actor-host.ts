@@ -1,5 +1,14 @@
 import { ActorDiedError, asWhiprayError, WhiprayError } from "@whipray/core";
-import { type ActorSpec, decodeValues, encodeValues, type IncomingCall, type Revive } from "@whipray/rpc";
+import {
+  type ActorSpec,
+  decodeValues,
+  encodeValues,
+  type IncomingCall,
+  type Parts,
+  type Revive,
+  StoredWire,
+  storedOf,
+} from "@whipray/rpc";
 import {
   type ActorClass,
   type ActorMethod,
@@ -12,6 +21,7 @@ import {
 } from "./actor-methods.ts";
 import { CallQueue, PENDING_CALLS_LIMIT } from "./call-queue.ts";
 import { runInCall } from "./context.ts";
+import { isLarge, type ObjectAccess, openArguments, openParts, outgoingParts } from "./object-access.ts";
 
 /** Thrown by `exitActor()`: ends the actor on purpose from inside a method. */
 export class ActorExit extends Error {
@@ -27,6 +37,7 @@ export class ActorHost {
   readonly #queue: CallQueue;
   readonly #leave: () => void;
   readonly #revive: Revive | undefined;
+  readonly #objects: ObjectAccess | undefined;
 
   /** `leave` ends the process after what is queued for sending has gone out. */
   constructor(
@@ -36,7 +47,9 @@ export class ActorHost {
     args: readonly unknown[],
     leave: () => void,
     revive?: Revive,
+    objects?: ObjectAccess,
   ) {
+    this.#objects = objects;
     this.#revive = revive;
     this.#spec = spec;
     this.#epoch = epoch;
@@ -94,32 +107,95 @@ export class ActorHost {
     } else throw methodNotFound(this.#spec.className, call.method, this.#methods.keys());
   }
 
-  async #run(call: IncomingCall, method: ActorMethod): Promise<void> {
+  /** A method that gives a small value at once has answered when this returns; for all others there is a promise. */
+  #run(call: IncomingCall, method: ActorMethod): Promise<void> | undefined {
+    if (storedOf(call.parts)) return this.#runStored(call, method);
+    return this.#apply(call, method, call.parts);
+  }
+
+  /** The arguments lie in shared memory. */
+  async #runStored(call: IncomingCall, method: ActorMethod): Promise<void> {
     try {
-      const args = call.parts[0]?.length ? decodeValues(call.parts, this.#revive) : [];
-      if (!Array.isArray(args))
-        throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "The arguments of a call must be a list" });
-      const context = {
-        method: call.method,
-        get signal() {
-          return call.signal;
-        },
-      };
-      const result = await runInCall(context, () => method.apply(this.#instance, args));
-      if (isIterator(result)) await runInCall(context, () => sendItems(call, result));
-      else call.reply(encodeValues(result));
+      await this.#apply(call, method, this.#objects ? await openParts(call.parts, this.#objects) : call.parts);
     } catch (error) {
-      if (error instanceof ActorExit) {
-        call.fail(
-          new ActorDiedError({
-            message: `Actor ${this.#spec.className} left by exitActor()`,
-            details: { actorId: this.#spec.actorId },
-          }),
-        );
-        this.#leave();
-      } else call.fail(error instanceof Error ? error : asWhiprayError(error, "TASK_FAILED"));
+      this.#failed(call, error);
     }
   }
+
+  #apply(call: IncomingCall, method: ActorMethod, parts: Parts): Promise<void> | undefined {
+    try {
+      const args = parts[0]?.length ? decodeValues(parts, this.#revive) : [];
+      if (!Array.isArray(args))
+        throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "The arguments of a call must be a list" });
+      if (this.#objects && args.some(isStored)) return this.#applyOpened(call, method, args, this.#objects);
+      const result = runInCall(call, apply, method, this.#instance, args);
+      if (isThenable(result) || isIterator(result)) return this.#follow(call, result);
+      return this.#answer(call, result);
+    } catch (error) {
+      this.#failed(call, error);
+      return undefined;
+    }
+  }
+
+  /** Some arguments are refs whose values lie in shared memory. */
+  async #applyOpened(call: IncomingCall, method: ActorMethod, args: unknown[], objects: ObjectAccess): Promise<void> {
+    try {
+      const opened = await openArguments(args, objects, this.#revive);
+      await this.#follow(call, runInCall(call, apply, method, this.#instance, opened));
+    } catch (error) {
+      this.#failed(call, error);
+    }
+  }
+
+  async #follow(call: IncomingCall, running: unknown): Promise<void> {
+    try {
+      const result = await running;
+      if (isIterator(result)) await runInCall(call, sendItems, call, result);
+      else await this.#answer(call, result);
+    } catch (error) {
+      this.#failed(call, error);
+    }
+  }
+
+  #answer(call: IncomingCall, result: unknown): Promise<void> | undefined {
+    const out = encodeValues(result);
+    if (this.#objects && isLarge(out)) return this.#answerStored(call, out, this.#objects);
+    call.reply(out);
+    return undefined;
+  }
+
+  async #answerStored(call: IncomingCall, out: Parts, objects: ObjectAccess): Promise<void> {
+    try {
+      call.reply(await outgoingParts(out, call, objects));
+    } catch (error) {
+      this.#failed(call, error);
+    }
+  }
+
+  #failed(call: IncomingCall, error: unknown): void {
+    if (error instanceof ActorExit) {
+      call.fail(
+        new ActorDiedError({
+          message: `Actor ${this.#spec.className} left by exitActor()`,
+          details: { actorId: this.#spec.actorId },
+        }),
+      );
+      this.#leave();
+    } else call.fail(error instanceof Error ? error : asWhiprayError(error, "TASK_FAILED"));
+  }
+}
+
+function isStored(value: unknown): boolean {
+  return value instanceof StoredWire;
+}
+
+function apply(method: ActorMethod, instance: object, args: unknown[]): unknown {
+  return method.apply(instance, args);
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  const may = (typeof value === "object" && value !== null) || typeof value === "function";
+  return may && typeof (value as Partial<PromiseLike<unknown>>).then === "function";
 }
 
 function takesRawCalls(instance: object): instance is TakesRawCalls {

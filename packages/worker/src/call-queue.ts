@@ -6,7 +6,8 @@ export const PENDING_CALLS_LIMIT = 1_000_000;
 
 export interface QueuedCall {
   readonly call: IncomingCall;
-  run(): Promise<void>;
+  /** A promise when it takes longer than this call. */
+  run(): Promise<void> | undefined;
 }
 
 /**
@@ -39,10 +40,14 @@ export class CallQueue {
 
   #start(entry: QueuedCall): void {
     this.#running++;
-    void entry.run().finally(() => {
-      this.#running--;
-      this.#next();
-    });
+    const ending = entry.run();
+    if (!ending) this.#running--;
+    else {
+      void ending.finally(() => {
+        this.#running--;
+        this.#next();
+      });
+    }
   }
 
   #next(): void {

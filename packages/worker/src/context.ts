@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
 import type { ActorSpec, DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
+import type { ObjectAccess } from "./object-access.ts";
 
 /** What code that runs in an actor can know of its place (Ray: `get_runtime_context()`). */
 export interface ActorContext {
@@ -17,6 +18,8 @@ export interface ActorContext {
   /** This process on the wire, and its raylet: for code that builds on them, such as engine launchers. */
   readonly endpoint: Endpoint;
   readonly raylet: Peer;
+  /** Where large values lie. */
+  readonly objects: ObjectAccess;
   /** URL of the head. */
   readonly head: string;
   /** Unix socket that this worker listens on. */
@@ -57,6 +60,10 @@ export function callContext(): CallContext | undefined {
   return calls.getStore();
 }
 
-export function runInCall<T>(context: CallContext, run: () => T): T {
-  return calls.run(context, run);
+export function runInCall<Args extends unknown[], T>(
+  context: CallContext,
+  run: (...args: Args) => T,
+  ...args: Args
+): T {
+  return calls.run(context, run, ...args);
 }

@@ -2,3 +2,12 @@ export { ActorExit } from "./actor-host.ts";
 export { type ActorClass, RAW_CALL, type TakesRawCalls } from "./actor-methods.ts";
 export { type ActorContext, actorContext, type CallContext, callContext, requireActorContext } from "./context.ts";
 export { workerMain } from "./main.io.ts";
+export {
+  INLINE_OBJECT_BYTES,
+  isLarge,
+  NO_ROOM,
+  type ObjectAccess,
+  openObjectClient,
+  openParts,
+} from "./object-access.ts";
+export type { ObjectClient, ObjectHome } from "./object-client.ts";

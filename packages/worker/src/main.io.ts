@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
 import {
   dialTransport,
@@ -10,7 +11,13 @@ import {
   workerReady,
 } from "@whipray/rpc";
 import { loadActorClass } from "./module-loader.io.ts";
+import { type ObjectAccess, openObjectClient } from "./object-access.ts";
+import type { ObjectClient } from "./object-client.ts";
 import { Worker } from "./worker.ts";
+
+/** When the compiled code of an actor's modules is written to the cache: after its first calls. */
+const COMPILED_AFTER_MS = 500;
+const STDIN = 0;
 
 /**
  * What a worker process does from its first line on. Its raylet gives it by environment: WHIPRAY_RAYLET_SOCKET, WHIPRAY_TOKEN_FILE (JSON: `token`, and
@@ -26,6 +33,8 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
       });
     return value;
   };
+  // The first worker of an embedded cluster is started before its raylet, which ends this when it is there. For all others it is empty.
+  readFileSync(STDIN);
   const nodeId = need("WHIPRAY_NODE_ID");
   const workerId = need("WHIPRAY_WORKER_ID");
   const cluster = need("WHIPRAY_CLUSTER");
@@ -35,6 +44,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     token: string;
     accept: Record<string, string>;
   };
+  const ids = randomIds();
   const engines = new Map<string, { digest: string; onLink: () => void }>();
 
   const endpoint = new WireEndpoint({
@@ -44,7 +54,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     cluster,
     pid: process.pid,
     clock: systemClock,
-    ids: randomIds(),
+    ids,
     random: systemRandom,
     logger: silentLogger,
     transport: dialTransport(),
@@ -58,20 +68,32 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     // Nothing of the user's may hold the process back: its lease is at stake.
     process.exit(code);
   };
-  const raylet = endpoint.connect({
-    to: `${nodeId}/raylet`,
-    url: `unix:${need("WHIPRAY_RAYLET_SOCKET")}`,
-    purpose: "control",
-  });
+  const home = { address: `${nodeId}/raylet`, url: `unix:${need("WHIPRAY_RAYLET_SOCKET")}`, local: true };
+  const raylet = endpoint.connect({ to: home.address, url: home.url, purpose: "control" });
+  let client: Promise<ObjectClient> | undefined;
+  const objects: ObjectAccess = {
+    client() {
+      // Another raylet is reached through ours.
+      const urlOf = () => Promise.resolve(home.url);
+      client ??= openObjectClient({ endpoint, ids, logger: silentLogger, home, urlOf });
+      return client;
+    },
+  };
   const worker = new Worker({
     endpoint,
     raylet,
+    objects,
     nodeId,
     workerId,
     cluster,
     socket,
     clock: systemClock,
-    loadClass: ({ spec }) => loadActorClass(spec, nodeId),
+    async loadClass({ spec }) {
+      const cls = await loadActorClass(spec, nodeId);
+      // Node writes it at a clean exit only, which few workers have. It costs nothing when all was there.
+      systemClock.after(COMPILED_AFTER_MS, flushCompileCache);
+      return cls;
+    },
     setEnvironment: (values) => Object.assign(process.env, values),
     expectEngine: (engineId, digest, onLink) => {
       const address = `${nodeId}/${engineId}`;

@@ -3,12 +3,14 @@ import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, type Rev
 import { ActorHost } from "./actor-host.ts";
 import type { ActorClass } from "./actor-methods.ts";
 import { type ActorContext, setActorContext } from "./context.ts";
+import type { ObjectAccess } from "./object-access.ts";
 
 export type HostRequest = Infer<(typeof actorHost)["request"]>;
 
 export interface WorkerOptions {
   endpoint: Endpoint;
   raylet: Peer;
+  objects: ObjectAccess;
   nodeId: string;
   workerId: string;
   cluster: string;
@@ -53,7 +55,7 @@ export class Worker {
   async #become(request: HostRequest): Promise<null> {
     if (this.#host)
       throw new WhiprayError({ code: "ALREADY_HOSTING", message: "A worker hosts one actor in its life" });
-    const { endpoint, raylet, nodeId, workerId, cluster, socket, expectEngine } = this.#options;
+    const { endpoint, raylet, objects, nodeId, workerId, cluster, socket, expectEngine } = this.#options;
     const { spec, epoch, devices, head } = request;
     this.#options.setEnvironment(request.env);
     setActorContext({
@@ -67,6 +69,7 @@ export class Worker {
       devices,
       endpoint,
       raylet,
+      objects,
       head,
       socket,
       expectEngine,
@@ -81,6 +84,7 @@ export class Worker {
         args as unknown[],
         () => void this.leave(LEAVE_GRACE_MS),
         this.#options.revive,
+        objects,
       );
     } catch (error) {
       throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });

@@ -12,7 +12,12 @@ export async function listCommand(what: Listed, flags: AskFlags, context: Comman
   await using head = await askHead(flags, context);
   const { output } = context;
   if (what === "nodes") {
-    const nodes = (await head.ask(nodesList, {})).nodes.map(nodeStatus);
+    const [found, { groups }, { actors }] = await Promise.all([
+      head.ask(nodesList, {}),
+      head.ask(groupTable, {}),
+      head.ask(actorsList, {}),
+    ]);
+    const nodes = found.nodes.map((node) => nodeStatus(node, groups, actors));
     if (flags.json) return output.json({ nodes });
     const rows = nodes.map(({ id, name, state, ip, reach, pid, deathReason }) => [
       id,

@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { randomIds, WhiprayError } from "@whipray/core";
-import { daemons, headUrl } from "whipray";
+import { pinIn, withoutPin } from "@whipray/rpc";
+import { daemons } from "whipray";
 import type { CommandContext } from "./command-context.ts";
 import { checkStartFlags, nodeResources, type StartFlags } from "./start-flags.ts";
 import { stayUntilEnd } from "./stay.io.ts";
@@ -21,7 +22,7 @@ export async function startCommand(flags: StartFlags, context: CommandContext): 
 
 async function startHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
   const { places, output } = context;
-  const { host, port, insecurePlaintext = false } = flags;
+  const { host, port, tls = false, insecurePlaintext = false } = flags;
   const running = daemons
     .listDaemons(places.daemons)
     .find(({ state }) => state.kind === "head" && daemons.daemonRuns(state));
@@ -37,15 +38,16 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
       kind: "head",
       stateFile: join(places.daemons, "head.json"),
       tied: flags.block === true,
-      ...{ directory, host, port, insecurePlaintext },
+      ...{ directory, host, port, tls, insecurePlaintext },
     },
     launchOptions("head", flags, context),
   );
-  const { url } = ready(head, flags);
+  const url = ready(head, flags).url!;
+  const pin = pinIn(url);
   const { clusterId, secret } = daemons.readClusterFile(directory);
   const tokens = daemons.clusterTokens(secret);
-  const joinString = daemons.showJoinString({ clusterId, token: tokens.raylet });
-  const local = `ws://${daemons.isLoopback(host) ? new URL(url!).host : `127.0.0.1:${new URL(url!).port}`}`;
+  const joinString = daemons.showJoinString({ clusterId, token: tokens.raylet, pin });
+  const local = dialled(url, "127.0.0.1");
   daemons.writeToken(tokens.driver, places.token);
   daemons.writeFileAtomic(places.joinToken, `${joinString}\n`);
   daemons.writeFileAtomic(places.address, `${local}\n`);
@@ -55,8 +57,10 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     if (!left) raylet = await startRaylet(local, { clusterId, token: tokens.raylet }, flags, context);
   } catch (error) {
     head.child.kill("SIGTERM");
+    daemons.removeFile(places.address);
     throw error;
   }
+  // In a program on this machine the address file adds the pin.
   const address = new URL(local).host;
   const nodeId = left?.nodeId ?? raylet?.state?.nodeId;
   if (left)
@@ -64,9 +68,10 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
       `The raylet of this machine (pid ${left.pid}) goes on with what it runs; resource flags do not apply to it.`,
     );
   if (flags.json) {
-    output.json({ address, clusterId, nodeId, tokenFile: places.token, joinTokenFile: places.joinToken, directory });
+    const files = { tokenFile: places.token, joinTokenFile: places.joinToken, directory };
+    output.json({ address: pin === undefined ? address : local, clusterId, nodeId, pin, ...files });
   } else {
-    const outside = daemons.isLoopback(host) ? undefined : `${outsideHost(host)}:${new URL(url!).port}`;
+    const outside = daemons.isLoopback(host) ? undefined : dialled(url, outsideHost(host));
     output.data(`Cluster ${clusterId} is up: head and node ${nodeId}.`);
     output.data(`  connect:  await init({ address: ${JSON.stringify(address)} })   (token: ${places.token})`);
     output.data("  look:     whipray status");
@@ -75,17 +80,23 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
       output.data(`  join:     this head listens on ${host} only; over an SSH tunnel to it:`);
       output.data(`            whipray start --address ${address} --join ${joinString}`);
     } else {
+      const permission = pin === undefined ? "--insecure-plaintext " : "";
+      output.data(
+        `  connect, on another machine, with the same token:  await init({ address: ${JSON.stringify(outside)} })`,
+      );
       output.data("  join, on another machine:");
       output.data(
-        `            whipray start --address ${outside} --insecure-plaintext --host 0.0.0.0 --join ${joinString}`,
+        `            whipray start --address ${new URL(outside).host} ${permission}--host 0.0.0.0 --join ${joinString}`,
       );
-      output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
+      if (pin === undefined) {
+        output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
+      }
     }
   }
   return raylet ? [raylet, head] : [head];
 }
 
-/** A raylet of this cluster that outlived its head: a second one would offer this machine's resources twice. */
+/** This machine's raylet of a cluster, which may have outlived its head. */
 function livingRaylet(clusterId: string, { places }: CommandContext): daemons.DaemonState | undefined {
   const known = daemons.listDaemons(places.daemons).map(({ state }) => state);
   return known.find((state) => state.kind === "raylet" && state.clusterId === clusterId && daemons.daemonRuns(state));
@@ -93,12 +104,24 @@ function livingRaylet(clusterId: string, { places }: CommandContext): daemons.Da
 
 async function joinHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
   const { output } = context;
-  const url = headUrl(flags.address!);
+  const { host, insecurePlaintext = false } = flags;
   const identity = daemons.parseJoinString(flags.join ?? readJoinFile(flags.joinTokenFile!));
+  const url = daemons.joinUrl(flags.address!, identity);
+  daemons.requireSafe(host, url.startsWith("wss:") || insecurePlaintext);
+  // What a raylet says crosses the network as what it hears.
+  if (url.startsWith("ws:")) daemons.requireSafe(new URL(url).hostname, insecurePlaintext);
+  const here = livingRaylet(identity.clusterId, context);
+  if (here && !flags.secondRaylet) {
+    throw new WhiprayError({
+      code: "ALREADY_RUNNING",
+      message: `This machine is in ${identity.clusterId} already, as node ${here.nodeId} (pid ${here.pid}); a second raylet would offer its CPUs, memory and devices twice. "whipray stop" ends the one that runs; --second-raylet starts another one all the same, for trying out`,
+      details: { clusterId: identity.clusterId, nodeId: here.nodeId, pid: here.pid },
+    });
+  }
   const raylet = await startRaylet(url, identity, flags, context);
   const nodeId = raylet.state?.nodeId;
   if (flags.json) output.json({ address: new URL(url).host, clusterId: identity.clusterId, nodeId });
-  else output.data(`Node ${nodeId} has joined ${identity.clusterId} at ${url}. "whipray stop" ends it.`);
+  else output.data(`Node ${nodeId} has joined ${identity.clusterId} at ${withoutPin(url)}. "whipray stop" ends it.`);
   return [raylet];
 }
 
@@ -123,6 +146,7 @@ async function startRaylet(
       ...(listens && { listen: { host, port: rayletPort } }),
       name: nodeName,
       resources: nodeResources(flags),
+      fakeDevices: flags.fakeDevices,
       labels: flags.labels,
       runtimeRoot: places.runtimeRoot,
       cwd: process.cwd(),
@@ -132,7 +156,7 @@ async function startRaylet(
   if (raylet.state?.state === "ready") return raylet;
   throw new WhiprayError({
     code: "HEAD_SILENT",
-    message: `${url} has not answered for ${flags.waitSeconds} s. The raylet (pid ${raylet.child.pid}) keeps trying; its log is ${logFile(nodeId, context)}, and "whipray stop" ends it`,
+    message: `${withoutPin(url)} has not answered for ${flags.waitSeconds} s. The raylet (pid ${raylet.child.pid}) keeps trying; its log is ${logFile(nodeId, context)}, and "whipray stop" ends it`,
   });
 }
 
@@ -152,6 +176,13 @@ function ready({ state }: daemons.LaunchedDaemon, flags: StartFlags): daemons.Da
     code: "TIMEOUT",
     message: `The head was not up within ${flags.waitSeconds} s; "whipray stop" ends it`,
   });
+}
+
+/** The head's URL for a dialler that reaches its machine at `host`: a wildcard address means nothing to it. */
+function dialled(url: string, host: string): string {
+  const { protocol, hostname: bound, port, hash } = new URL(url);
+  const wildcard = bound === "0.0.0.0" || bound === "[::]";
+  return `${protocol}//${wildcard ? host : bound}:${port}${hash}`;
 }
 
 /** The address at which other machines reach one that listens on `host`. */

@@ -14,20 +14,22 @@ export interface StartFlags {
   numNpus?: number;
   memory?: number;
   resources?: Record<string, number>;
+  fakeDevices?: string;
   labels?: Record<string, string>;
   join?: string;
   joinTokenFile?: string;
   directory?: string;
   tls?: boolean;
   insecurePlaintext?: boolean;
+  secondRaylet?: boolean;
   block?: boolean;
   waitSeconds: number;
   json?: boolean;
 }
 
-/** What the flags must and must not say together. @throws WhiprayError `USAGE`, `TLS_NOT_YET`, `INSECURE_BIND`. */
+/** What the flags must and must not say together. @throws WhiprayError `USAGE`, `INSECURE_BIND`. */
 export function checkStartFlags(flags: StartFlags): void {
-  const { head, address, join, joinTokenFile, host, tls, insecurePlaintext = false, directory } = flags;
+  const { head, address, join, joinTokenFile, host, tls, insecurePlaintext = false, directory, secondRaylet } = flags;
   if (head && address !== undefined) throw usage("--head starts a cluster and --address joins one; give one of them");
   if (!head && address === undefined) throw usage("Give --head to start a cluster, or --address HOST:8265 to join one");
   if (head && (join ?? joinTokenFile) !== undefined) throw usage("--join and --join-token-file go with --address");
@@ -35,14 +37,9 @@ export function checkStartFlags(flags: StartFlags): void {
   if (!head && join === undefined && joinTokenFile === undefined) {
     throw usage("Joining needs the line that the head printed: --join-token-file FILE or --join TOKEN");
   }
-  if (tls) {
-    throw new WhiprayError({
-      code: "TLS_NOT_YET",
-      message:
-        "--tls is not built yet: use an SSH tunnel to the head's port, or --insecure-plaintext on a trusted network",
-    });
-  }
-  daemons.requireSafe(host, insecurePlaintext);
+  if (!head && tls) throw usage("--tls goes with --head: a machine that joins takes it from the join token");
+  if (head && secondRaylet) throw usage("--second-raylet goes with --address: a head brings the first one");
+  if (head) daemons.requireSafe(host, tls === true || insecurePlaintext);
 }
 
 /** Counts of the node, as a raylet takes them. Empty: what the machine has. */

@@ -75,5 +75,8 @@ async function gone(state: daemons.DaemonState, limitMs: number): Promise<boolea
 
 /** Nobody should be sent to a head that is gone; the token stays, it is the cluster's also when it starts again. */
 function forgetAddress(file: string, url: string | undefined): void {
-  if (url !== undefined && existsSync(file) && readFileSync(file, "utf8").trim() === url) daemons.removeFile(file);
+  if (url === undefined || !existsSync(file)) return;
+  const known = readFileSync(file, "utf8").trim();
+  // The file says how this machine dials it: for a head on all addresses, by loopback.
+  if (URL.canParse(known) && new URL(known).port === new URL(url).port) daemons.removeFile(file);
 }

@@ -1,14 +1,12 @@
-import type { ResourceUnits } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { matchesLabels } from "./labels.ts";
-import { wastesDevices } from "./request.ts";
+import { type Wanted, wastesDevices } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
 
 /** Utilisation up to which nodes count as equally free (Ray: `scheduler_spread_threshold`). */
 export const SPREAD_THRESHOLD = 0.5;
 
-export interface ActorRequest {
-  readonly units: ResourceUnits;
+export interface ActorRequest extends Wanted {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Only this node, or with `nodeSoft` rather this node. */
   readonly nodeId?: string | undefined;
@@ -29,9 +27,9 @@ export function placeActor(
   const fitting = now
     .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, request.labels))
     .map((node) => new Room(node))
-    .filter((room) => room.fits(request.units));
+    .filter((room) => room.fits(request));
   const near = fitting.find((room) => room.nodeId === request.nodeId);
-  if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request.units);
+  if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request);
   const totals = new Map(total.map((node) => [node.nodeId, node]));
   const ranked = fitting.map((room) => ({
     room,
@@ -39,7 +37,7 @@ export function placeActor(
     used: utilisation(room, totals.get(room.nodeId), request.units),
   }));
   ranked.sort((a, b) => a.waste - b.waste || score(a.used) - score(b.used));
-  return ranked[0] && taken(ranked[0].room, request.units);
+  return ranked[0] && taken(ranked[0].room, request);
 }
 
 function score(used: number): number {
@@ -47,7 +45,7 @@ function score(used: number): number {
 }
 
 /** Used share of the fullest resource, the request included. */
-function utilisation(room: Room, total: NodeRoom | undefined, units: ResourceUnits): number {
+function utilisation(room: Room, total: NodeRoom | undefined, units: Wanted["units"]): number {
   if (!total) return 1;
   const whole = new Room(total);
   const names = new Set([...Object.keys(total.free), ...total.devices.map((device) => device.resource)]);
@@ -59,7 +57,7 @@ function utilisation(room: Room, total: NodeRoom | undefined, units: ResourceUni
   return most;
 }
 
-function taken(room: Room, units: ResourceUnits): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
-  const devices = room.take(units);
+function taken(room: Room, wanted: Wanted): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
+  const devices = room.take(wanted);
   return devices && { nodeId: room.nodeId, devices };
 }

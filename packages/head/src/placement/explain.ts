@@ -81,7 +81,7 @@ function trial(request: PlaceRequest, nodes: readonly NodeRoom[]): { rest: Bundl
   for (const node of nodes) {
     if (strict && request.keptNodeIds.includes(node.nodeId)) continue;
     const room = new Room(node);
-    const first = rest.find((bundle) => matchesLabels(room.labels, bundle.labels) && room.fits(bundle.units));
+    const first = rest.find((bundle) => matchesLabels(room.labels, bundle.labels) && room.fits(bundle));
     if (strict) {
       if (first) rest = rest.filter((bundle) => bundle !== first);
       else left.push(node);
@@ -114,7 +114,7 @@ function closestTo(bundle: BundleRequest, rooms: readonly NodeRoom[]): Closest |
   for (const node of rooms) {
     if (!matchesLabels(node.labels, bundle.labels)) continue;
     const room = new Room(node);
-    const missing = room.missing(bundle.units);
+    const missing = room.missing(bundle);
     const share = Object.keys(missing).reduce((sum, name) => sum + missing[name]! / bundle.units[name]!, 0);
     if (!best || share < best.share) best = { nodeId: node.nodeId, missing, room, share };
   }
@@ -135,13 +135,16 @@ function short(bundle: BundleRequest, kind: Kind, closest: Closest | undefined, 
   const parts = Object.entries(closest.missing).map(
     ([name, units]) => `${showAmount(name, units)} short (${showAmount(name, closest.room.amount(name))} there)`,
   );
-  const text = `${start}the closest node ${closest.nodeId} is ${parts.join(", ") || "too fragmented"}`;
+  const withheld = closest.room.withheld;
+  const besides = withheld.length > 0 ? `; not offered there: ${withheld.join(", ")}` : "";
+  const text = `${start}the closest node ${closest.nodeId} is ${parts.join(", ") || "too fragmented"}${besides}`;
   return { ...reason(bundle.index, kind, text, closest.missing), nodeId: closest.nodeId };
 }
 
 function describe(bundle: BundleRequest): string {
   const amounts = Object.entries(bundle.units).map(([name, units]) => showAmount(name, units));
-  return `needs ${amounts.join(", ") || "nothing"}`;
+  const strict = bundle.links === "STRICT" ? " with all devices in one link domain" : "";
+  return `needs ${amounts.join(", ") || "nothing"}${strict}`;
 }
 
 function reason(bundle: number, kind: Kind, text: string, missing: ResourceUnits): WaitReason {

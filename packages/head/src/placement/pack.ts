@@ -12,7 +12,7 @@ import {
   wastesDevices,
 } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
-import { hasFractions, SearchBudget, search } from "./search.ts";
+import { packsBadly, SearchBudget, search } from "./search.ts";
 
 /** All bundles on one node: the one that they leave fullest; among equals the first. */
 export function placeStrictPack(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement | undefined {
@@ -49,11 +49,11 @@ function onOneNode(
   scored.sort((a, b) => a.waste - b.waste || a.empty - b.empty);
   const refused = new Set<string>();
   for (const { room } of scored) {
-    const signature = refused.size > 0 || hasFractions(bundles, room) ? room.signature() : "";
+    const signature = refused.size > 0 || packsBadly(bundles, room) ? room.signature() : "";
     if (refused.has(signature)) continue;
     const poured = pour(hardestFirst(bundles), new Room(room.snapshot()));
     if (poured.rest.length === 0) return poured.placed;
-    const found = hasFractions(bundles, room) ? search(bundles, [room], budget) : undefined;
+    const found = packsBadly(bundles, room) ? search(bundles, [room], budget) : undefined;
     if (found) return found;
     refused.add(signature || room.signature());
   }
@@ -114,7 +114,7 @@ export function pour(bundles: readonly BundleRequest[], room: Room): Poured {
   const tooLarge = new Set<string>();
   for (const bundle of bundles) {
     const shape = shapeOf(bundle);
-    const devices = !tooLarge.has(shape) && allows(room, bundle) ? room.take(bundle.units) : undefined;
+    const devices = !tooLarge.has(shape) && allows(room, bundle) ? room.take(bundle) : undefined;
     if (devices) placed.push({ index: bundle.index, nodeId: room.nodeId, devices });
     else {
       tooLarge.add(shape);

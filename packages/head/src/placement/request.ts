@@ -1,12 +1,18 @@
-import { DEVICE_RESOURCES, type ResourceUnits, type Units } from "@whipray/core";
+import { DEVICE_RESOURCES, type LinkRule, type ResourceUnits, type Units } from "@whipray/core";
 import type { DeviceGrant, Strategy } from "@whipray/rpc";
 import { matchesLabels } from "./labels.ts";
 import type { Room } from "./room.ts";
 
-/** One bundle that looks for a place. */
-export interface BundleRequest {
-  readonly index: number;
+/** What somebody wants on one node. */
+export interface Wanted {
   readonly units: ResourceUnits;
+  /** How near its devices must be to each other. Default `ANY`. */
+  readonly links?: LinkRule | undefined;
+}
+
+/** One bundle that looks for a place. */
+export interface BundleRequest extends Wanted {
+  readonly index: number;
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -29,7 +35,7 @@ export interface PlacedOn {
 export type Placement = readonly PlacedOn[];
 
 export function allows(room: Room, bundle: BundleRequest): boolean {
-  return matchesLabels(room.labels, bundle.labels) && room.fits(bundle.units);
+  return matchesLabels(room.labels, bundle.labels) && room.fits(bundle);
 }
 
 const SHAPES = new WeakMap<BundleRequest, string>();
@@ -38,7 +44,7 @@ const SHAPES = new WeakMap<BundleRequest, string>();
 export function shapeOf(bundle: BundleRequest): string {
   let shape = SHAPES.get(bundle);
   if (shape === undefined) {
-    shape = JSON.stringify([Object.entries(bundle.units).sort(), bundle.labels]);
+    shape = JSON.stringify([Object.entries(bundle.units).sort(), bundle.labels, bundle.links]);
     SHAPES.set(bundle, shape);
   }
   return shape;

@@ -1,6 +1,15 @@
-import { DEVICE_RESOURCES, type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
+import {
+  chooseFraction,
+  chooseWhole,
+  DEVICE_RESOURCES,
+  DeviceTopology,
+  type LinkRule,
+  type ResourceUnits,
+  UNITS_PER_ONE,
+  type Units,
+} from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
-import { chooseWhole } from "./devices.ts";
+import type { Wanted } from "./request.ts";
 import { Shelf } from "./shelf.ts";
 
 /** One device and what is free of it; 10 000 units are the whole device. */
@@ -9,8 +18,6 @@ export interface DeviceRoom {
   readonly index: number;
   readonly resource: string;
   readonly units: Units;
-  readonly linkDomain?: string | undefined;
-  readonly numaNode?: number | undefined;
 }
 
 /** What placement may use on one node: plain data, never changed. */
@@ -19,26 +26,37 @@ export interface NodeRoom {
   readonly labels: Readonly<Record<string, string>>;
   readonly free: ResourceUnits;
   readonly devices: readonly DeviceRoom[];
+  /** How the devices reach each other, and where they are. */
+  readonly topology?: DeviceTopology | undefined;
+  /** Devices that are there but not offered, for reasons: `GPU 3 (busy: foreign pid 77)`. */
+  readonly withheld?: readonly string[] | undefined;
 }
+
+const NOTHING_KNOWN = new DeviceTopology([]);
 
 /** A trial copy of a room: takes and gives back while a placement is worked out, so nothing real changes. */
 export class Room {
   readonly nodeId: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly free: Record<string, Units>;
+  readonly topology: DeviceTopology;
+  readonly withheld: readonly string[];
   readonly #shelves = new Map<string, Shelf>();
 
   constructor(from: NodeRoom) {
     this.nodeId = from.nodeId;
     this.labels = from.labels;
     this.free = { ...from.free };
+    this.topology = from.topology ?? NOTHING_KNOWN;
+    this.withheld = from.withheld ?? [];
     const byResource = Map.groupBy(from.devices, (device) => device.resource);
     for (const [resource, devices] of byResource) this.#shelves.set(resource, new Shelf(devices));
   }
 
   snapshot(): NodeRoom {
     const devices = [...this.#shelves.values()].flatMap((shelf) => shelf.devices);
-    return { nodeId: this.nodeId, labels: this.labels, free: { ...this.free }, devices };
+    const { nodeId, labels, topology, withheld } = this;
+    return { nodeId, labels, free: { ...this.free }, devices, topology, withheld };
   }
 
   get hasDevices(): boolean {
@@ -55,40 +73,44 @@ export class Room {
     return this.#shelves.get(resource)?.sum ?? (DEVICE_RESOURCES.has(resource) ? 0 : (this.free[resource] ?? 0));
   }
 
-  /** What `units` asks beyond what can be had here; empty when it fits. */
-  missing(units: ResourceUnits): Record<string, Units> {
+  /** What is wanted beyond what can be had here; empty when it fits. */
+  missing({ units, links }: Wanted): Record<string, Units> {
     const missing: Record<string, Units> = {};
     for (const resource in units) {
-      const short = this.#short(resource, units[resource]!);
+      const short = this.#short(resource, units[resource]!, links);
       if (short > 0) missing[resource] = short;
     }
     return missing;
   }
 
-  #short(resource: string, need: Units): Units {
+  #short(resource: string, need: Units, links: LinkRule | undefined): Units {
     const shelf = this.#shelves.get(resource);
-    return shelf ? shelf.missing(need) : need - this.amount(resource);
+    if (!shelf) return need - this.amount(resource);
+    return shelf.missing(need, links === "STRICT" ? this.topology : undefined);
   }
 
-  fits(units: ResourceUnits): boolean {
-    for (const resource in units) if (this.#short(resource, units[resource]!) > 0) return false;
+  fits({ units, links }: Wanted): boolean {
+    for (const resource in units) if (this.#short(resource, units[resource]!, links) > 0) return false;
     return true;
   }
 
-  /** Takes everything or nothing. Whole devices: lowest index in the best link domain; fractions: the tightest device. */
-  take(units: ResourceUnits): DeviceGrant[] | undefined {
-    const grants = this.fits(units) ? this.#choose(units) : undefined;
-    if (grants) this.grant(units, grants);
+  /** Takes everything or nothing. Whole devices: those that `chooseWhole` chooses; fractions: the tightest device. */
+  take(wanted: Wanted): DeviceGrant[] | undefined {
+    const grants = this.fits(wanted) ? this.#choose(wanted) : undefined;
+    if (grants) this.grant(wanted.units, grants);
     return grants;
   }
 
-  #choose(units: ResourceUnits): DeviceGrant[] {
+  #choose({ units, links }: Wanted): DeviceGrant[] {
     const grants: DeviceGrant[] = [];
     for (const resource in units) {
       const shelf = this.#shelves.get(resource);
       if (!shelf) continue;
       const need = units[resource]!;
-      const chosen = need < UNITS_PER_ONE ? shelf.tightest(need).slice(0, 1) : chooseWhole(shelf.devices, need);
+      const chosen =
+        need < UNITS_PER_ONE
+          ? [chooseFraction(shelf.devices, need, this.topology)!]
+          : chooseWhole(shelf.devices, need / UNITS_PER_ONE, this.topology, links)!;
       for (const { uuid, index } of chosen)
         grants.push({ uuid, index, resource, units: Math.min(need, UNITS_PER_ONE) });
     }
@@ -96,20 +118,30 @@ export class Room {
   }
 
   /** Every choice of devices that differs in what it leaves: for the exhaustive search. The first is what `take` takes. */
-  choices(units: ResourceUnits): DeviceGrant[][] {
-    if (!this.fits(units)) return [];
-    let choices: DeviceGrant[][] = [this.#choose(units)];
+  choices(wanted: Wanted): DeviceGrant[][] {
+    if (!this.fits(wanted)) return [];
+    const { units } = wanted;
+    let choices: DeviceGrant[][] = [this.#choose(wanted)];
     for (const resource in units) {
       const need = units[resource]!;
       const shelf = this.#shelves.get(resource);
-      if (!shelf || need >= UNITS_PER_ONE) continue;
-      choices = shelf
-        .tightest(need)
-        .flatMap(({ uuid, index }) =>
-          choices.map((grants) => grants.map((one) => (one.resource === resource ? { ...one, uuid, index } : one))),
-        );
+      const several = shelf && this.#differing(shelf, need, wanted.links);
+      if (!several) continue;
+      choices = several.flatMap((devices) => choices.map((grants) => withDevices(grants, resource, devices)));
     }
     return choices;
+  }
+
+  /** Devices of which each set leaves something else: a fraction's donors, or under `STRICT` one set a link domain. */
+  #differing(shelf: Shelf, need: Units, links: LinkRule | undefined): DeviceRoom[][] | undefined {
+    if (need < UNITS_PER_ONE) return shelf.tightest(need).map((device) => [device]);
+    if (links !== "STRICT" || need === UNITS_PER_ONE) return undefined;
+    const domains = Map.groupBy(shelf.devices, ({ uuid }) => this.topology.device(uuid)?.linkDomain);
+    return [...domains].flatMap(([domain, devices]) => {
+      const chosen =
+        domain === undefined ? undefined : chooseWhole(devices, need / UNITS_PER_ONE, this.topology, links);
+      return chosen ? [chosen] : [];
+    });
   }
 
   /** Subtracts scalars of `units` and these devices. */
@@ -143,9 +175,25 @@ export class Room {
     let text = "";
     for (const name of Object.keys(this.free).sort()) if (this.free[name] !== 0) text += `${name} ${this.free[name]},`;
     for (const { devices } of this.#shelves.values()) {
-      const each = devices.map((d) => `${d.resource} ${d.units} ${d.linkDomain ?? ""} ${d.numaNode ?? ""}`);
-      text += `${each.sort().join(",")};`;
+      const { blank, pairs } = this.topology;
+      const each = devices.map((d) => `${d.resource} ${d.units} ${blank ? "" : this.#whereabouts(d.uuid)}`);
+      // With links the order means something.
+      text += `${(pairs === "" ? each.sort() : each).join(",")};${pairs};`;
     }
     return `${text}|${JSON.stringify(this.labels)}`;
   }
+
+  #whereabouts(uuid: string): string {
+    const device = this.topology.device(uuid);
+    return `${device?.linkDomain ?? ""} ${device?.numaNode ?? ""} ${device?.family ?? ""}`;
+  }
+}
+
+function withDevices(grants: readonly DeviceGrant[], resource: string, devices: readonly DeviceRoom[]): DeviceGrant[] {
+  let at = 0;
+  return grants.map((one) => {
+    if (one.resource !== resource) return one;
+    const { uuid, index } = devices[at++]!;
+    return { ...one, uuid, index };
+  });
 }

@@ -29,11 +29,11 @@ export function search(
     const tried = new Set<string>();
     for (const room of rooms) {
       if (--budget.left < 0) return false;
-      if (!matchesLabels(room.labels, bundle.labels) || !room.fits(bundle.units)) continue;
+      if (!matchesLabels(room.labels, bundle.labels) || !room.fits(bundle)) continue;
       const signature = room.signature();
       if (tried.has(signature)) continue;
       tried.add(signature);
-      for (const devices of room.choices(bundle.units)) {
+      for (const devices of room.choices(bundle)) {
         room.grant(bundle.units, devices);
         placed.push({ index: bundle.index, nodeId: room.nodeId, devices });
         if (descend(at + 1)) return true;
@@ -46,10 +46,11 @@ export function search(
   return descend(0) ? placed : undefined;
 }
 
-/** Whether order matters on one node: only fractions of devices can be packed badly. */
-export function hasFractions(bundles: readonly BundleRequest[], room: Room): boolean {
-  return bundles.some(({ units }) => {
-    return Object.keys(units).some((name) => units[name]! < UNITS_PER_ONE && room.isDevice(name));
+/** Whether order matters on one node: only fractions of devices, and devices of one link domain, can be packed badly. */
+export function packsBadly(bundles: readonly BundleRequest[], room: Room): boolean {
+  return bundles.some(({ units, links }) => {
+    const badly = (name: string) => units[name]! < UNITS_PER_ONE || links === "STRICT";
+    return Object.keys(units).some((name) => badly(name) && room.isDevice(name));
   });
 }
 

@@ -1,4 +1,4 @@
-import { UNITS_PER_ONE, type Units } from "@whipray/core";
+import { type DeviceTopology, UNITS_PER_ONE, type Units } from "@whipray/core";
 import type { DeviceRoom } from "./room.ts";
 
 /** The devices of one resource on one node while a placement is worked out: sums are kept, so that most questions need no loop. */
@@ -32,14 +32,33 @@ export class Shelf {
     if (units === UNITS_PER_ONE) this.whole += sign;
   }
 
-  /** What `need` asks beyond what can be had: whole devices count only when wholly free, a fraction must fit one device. */
-  missing(need: Units): Units {
+  /**
+   * What `need` asks beyond what can be had: whole devices count only when wholly free, a fraction must fit one device. With
+   * `strict`, several devices must be of one of its link domains.
+   */
+  missing(need: Units, strict?: DeviceTopology): Units {
     if (need < UNITS_PER_ONE) {
       let most = this.whole > 0 ? UNITS_PER_ONE : 0;
       if (most === 0) for (const device of this.devices) most = Math.max(most, device.units);
       return Math.max(0, need - most);
     }
-    return need % UNITS_PER_ONE === 0 ? Math.max(0, need - this.whole * UNITS_PER_ONE) : need;
+    if (need % UNITS_PER_ONE !== 0) return need;
+    const whole = strict && need > UNITS_PER_ONE ? this.#wholeInOneDomain(strict) : this.whole;
+    return Math.max(0, need - whole * UNITS_PER_ONE);
+  }
+
+  /** Wholly free devices of the domain that has most of them; a device without links is alone. */
+  #wholeInOneDomain(topology: DeviceTopology): number {
+    const counts = new Map<string, number>();
+    let most = Math.min(1, this.whole);
+    for (const { uuid, units } of this.devices) {
+      const domain = topology.device(uuid)?.linkDomain;
+      if (units !== UNITS_PER_ONE || domain === undefined) continue;
+      const count = (counts.get(domain) ?? 0) + 1;
+      counts.set(domain, count);
+      most = Math.max(most, count);
+    }
+    return most;
   }
 
   /** Devices that can give a fraction, the one with the smallest remainder first; of equally free ones only the lowest index. */

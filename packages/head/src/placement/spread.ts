@@ -31,7 +31,7 @@ export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoo
   return [...holders].map(([room, bundle]) => ({
     index: bundle.index,
     nodeId: room.nodeId,
-    devices: room.take(bundle.units)!,
+    devices: room.take(bundle)!,
   }));
 }
 
@@ -98,7 +98,7 @@ function fewestFirst(request: PlaceRequest, nodes: readonly NodeRoom[]): Placeme
       if (!best || here.load < best.load || (here.load === best.load && here.empty > best.empty)) best = here;
     }
     if (!best) return undefined;
-    placed.push({ index: bundle.index, nodeId: best.room.nodeId, devices: best.room.take(bundle.units)! });
+    placed.push({ index: bundle.index, nodeId: best.room.nodeId, devices: best.room.take(bundle)! });
     load.set(best.room.nodeId, best.load + 1);
   }
   return placed;

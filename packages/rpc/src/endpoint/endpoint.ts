@@ -28,6 +28,8 @@ export interface EndpointOptions {
   role: Role;
   /** This process' own token for its role; it says it in every HELLO. */
   token: string;
+  /** Default: a new one. */
+  incarnation?: string | undefined;
   cluster?: string | undefined;
   pid?: number | undefined;
   clock: Clock;
@@ -68,7 +70,7 @@ export class WireEndpoint implements Endpoint {
   constructor(options: EndpointOptions) {
     this.#options = options;
     this.address = options.address;
-    this.incarnation = options.ids.next("inc");
+    this.incarnation = options.incarnation ?? options.ids.next("inc");
     this.#dispatcher = new Dispatcher(options.logger);
     const { address, role, token, cluster, pid, clock, logger, transport, admit } = options;
     const self: Introduction = { address, incarnation: this.incarnation, role, token, cluster, pid };
@@ -192,7 +194,9 @@ export class WireEndpoint implements Endpoint {
         // Inside a machine a process that cannot be dialled is gone, and one that dialled us does not come back.
         const local = target.url.startsWith("unix:") || target.url.startsWith(ACCEPTED);
         const gone = !target.restarts && local && failure.code === "UNREACHABLE";
-        if (gone || isRefusal(failure)) peer.end(failure);
+        // Whom we knew may come back; a stranger on its port is told nothing meanwhile.
+        const stranger = failure.code.startsWith("TLS_") && peer.incarnation === "";
+        if (gone || stranger || isRefusal(failure)) peer.end(failure);
       }
     }
   }

@@ -1,3 +1,4 @@
+import type { Parts } from "../call.ts";
 import { encodePrefix, frameKind, KIND } from "../frame.ts";
 import { CHUNK_BYTES, PREFIX_BYTES, ROUTE_WINDOW_BYTES } from "../limits.ts";
 import type { Link } from "./link.ts";
@@ -30,11 +31,11 @@ export class Route {
   }
 
   /** One frame of a kind that may use credit, in the order of the calls. */
-  send(kind: number, flags: number, sequence: number, header: Uint8Array, body: Uint8Array[]): void {
+  send(kind: number, flags: number, sequence: number, header: Uint8Array, body: Parts): void {
     let bodyLength = 0;
-    for (const part of body) bodyLength += part.length;
+    for (let i = 0; i < body.length; i++) bodyLength += body[i]!.length;
     const prefix = encodePrefix(this.id, kind, flags, header.length, sequence, bodyLength);
-    const pieces = header.length === 0 ? [prefix, ...body] : [prefix, header, ...body];
+    const pieces = body.length === 1 ? [prefix, header, body[0]!] : [prefix, header, ...body];
     const bytes = usesCredit(kind) ? PREFIX_BYTES + header.length + bodyLength : 0;
     if (this.#waitingFrom === this.#waiting.length && this.#credit > 0) this.#write(pieces, bytes);
     else this.#waiting.push({ pieces, bytes });

@@ -15,7 +15,7 @@ import {
   str,
 } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
-import { deviceGrantField, nodeViewField, unitsField } from "./resources.ts";
+import { deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
 
 /** Constructor arguments ride in the actor's creation, up to this many bytes. */
 export const ACTOR_ARGS_LIMIT_BYTES = 10_485_760;
@@ -35,6 +35,7 @@ export const deathCauseField = shape({
     "EXITED",
     "GROUP_REMOVED",
     "UNSCHEDULABLE",
+    "DEVICE_LOST",
   ),
   message: str(8_192),
   exitCode: optional(integer(-1, 65_535)),
@@ -82,6 +83,8 @@ export const actorSpecField = shape({
   fence: optional(bool),
   /** Only nodes with these labels. */
   labels: optional(record(str(256), 64)),
+  /** How near its devices must be to each other. */
+  links: optional(linkRuleField),
   /** Hard or soft node affinity. */
   nodeId: optional(id("node")),
   nodeSoft: optional(bool),
@@ -119,6 +122,8 @@ const actorRowField = shape({
   pgId: optional(id("pg")),
   bundleIndex: optional(bundleIndexField),
   devices: list(deviceGrantField),
+  /** Its devices as people read them: `2 × GPU 2-3: NV12, NUMA 0`. */
+  choice: optional(str(512)),
   units: unitsField,
   death: optional(deathCauseField),
   /** Why it is not placed yet. */

@@ -1,5 +1,5 @@
 import { bool, count, type Infer, id, integer, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
-import { deviceGrantField, nodeViewField, unitsField } from "./resources.ts";
+import { deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
 
 export const STRATEGIES = ["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] as const;
 export const strategyField = oneOf(...STRATEGIES);
@@ -24,6 +24,8 @@ export const groupCreate = method(
     creatorActor: optional(id("actor")),
     /** Only nodes with these labels; one per bundle, or none. */
     labels: optional(list(record(str(256), 64), BUNDLES_LIMIT)),
+    /** How near the devices of each bundle must be to each other; one per bundle, or none. */
+    links: optional(list(linkRuleField, BUNDLES_LIMIT)),
     /** Fails with what is missing when it was not placed by then; counted from the request. */
     timeoutMs: optional(count()),
   }),
@@ -36,6 +38,12 @@ const placedBundleField = shape({
   units: unitsField,
   nodeId: optional(id("node")),
   devices: list(deviceGrantField),
+  /** Of the devices, as far as the node knows them. */
+  numaNodes: optional(list(count(4_096), 64)),
+  /** How the devices reach each other: `NV18 mesh`. Absent for fewer than two. */
+  links: optional(str(128)),
+  /** The choice as people read it: `4 × GPU 0-3: NV18 mesh, NUMA 0`. */
+  choice: optional(str(512)),
 });
 export type PlacedBundle = Infer<typeof placedBundleField>;
 
@@ -84,7 +92,12 @@ export const groupTable = method(
   shape({ groups: list(groupRowField) }),
 );
 
-const bundleAskField = shape({ index: count(BUNDLES_LIMIT), units: unitsField, devices: list(deviceGrantField) });
+const bundleAskField = shape({
+  index: count(BUNDLES_LIMIT),
+  units: unitsField,
+  devices: list(deviceGrantField),
+  links: optional(linkRuleField),
+});
 export type BundleAsk = Infer<typeof bundleAskField>;
 
 /** head → raylet, first phase. All of this node's bundles or none. A refusal brings the fresh view. Idempotent by (pgId, epoch). */

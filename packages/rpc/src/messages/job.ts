@@ -3,7 +3,15 @@ import { anything, bool, bytes, count, id, list, method, optional, shape, str } 
 /** driver → head, first call. The job lives as long as the driver's session. `jobId` again after a head restart. */
 export const jobOpen = method(
   "job.open",
-  shape({ jobId: id("job"), namespace: optional(str(128)), pid: count(), hostname: str(256), entrypoint: str(4_096) }),
+  shape({
+    jobId: id("job"),
+    namespace: optional(str(128)),
+    pid: count(),
+    hostname: str(256),
+    /** Where `pid` means something (PROTOCOL.md, "Processes and their pids"). */
+    pidNamespace: optional(str(128)),
+    entrypoint: str(4_096),
+  }),
   shape({ jobId: id("job"), namespace: str(128), cluster: id("cluster"), headInc: id("inc") }),
 );
 /** driver → head: goodbye. What the job owns and is not detached ends; the reply comes when it is gone. */

@@ -1,5 +1,12 @@
 import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
-import { devicesField, nodeViewField, unitsField } from "./resources.ts";
+import {
+  DEVICES_PER_NODE_LIMIT,
+  deviceStateField,
+  devicesField,
+  linkMatrixField,
+  nodeViewField,
+  unitsField,
+} from "./resources.ts";
 
 /** What a raylet still runs when it registers (again): the head adopts it or says that it must go. */
 const runningActorField = shape({
@@ -29,10 +36,15 @@ export const nodeRegister = method(
     ip: str(64),
     /** URL that peers dial (`ws://127.0.0.2:8266`), absent when it listens on unix sockets only. */
     url: optional(str(512)),
+    /** Its unix socket, for processes of the same machine. */
+    socket: optional(str(512)),
     pid: count(),
+    /** Where `pid` means something (PROTOCOL.md, "Processes and their pids"). */
+    pidNamespace: optional(str(128)),
     version: str(64),
     total: unitsField,
     devices: devicesField,
+    links: optional(linkMatrixField),
     labels: record(str(256), 256),
     view: nodeViewField,
     actors: list(runningActorField),
@@ -78,6 +90,23 @@ export const nodeViewChanged = method(
   anything,
 );
 
+/** What the last look at the devices of a node found. */
+const deviceReportField = shape({
+  states: list(deviceStateField, DEVICES_PER_NODE_LIMIT),
+  /** Age of the look when it was told. */
+  agoMs: count(),
+  /** Why the last look failed: these are the values of the one before (reliability F35). */
+  stale: optional(str(1_024)),
+});
+export type DeviceReport = Infer<typeof deviceReportField>;
+
+/** raylet → head after each look at its devices; for `status` and for the health that placement sees. */
+export const nodeDevicesSeen = method(
+  "node.devices",
+  shape({ nodeId: id("node"), epoch: count(), report: deviceReportField }),
+  anything,
+);
+
 /** raylet → raylet: are your beats still renewed? (design.md, mechanism 5). */
 export const nodeRenewals = method(
   "node.renewals",
@@ -102,6 +131,9 @@ const nodeRowField = shape({
   hostname: str(256),
   ip: str(64),
   url: optional(str(512)),
+  /** Its unix socket; of use where `pidNamespace` is one's own. */
+  socket: optional(str(512)),
+  pidNamespace: optional(str(128)),
   inc: id("inc"),
   epoch: count(),
   state: oneOf("ALIVE", "SUSPECT", "DEAD"),
@@ -109,6 +141,9 @@ const nodeRowField = shape({
   deathReason: optional(str(1_024)),
   total: unitsField,
   devices: devicesField,
+  links: optional(linkMatrixField),
+  /** The last look at the devices that the head was told of. */
+  seen: optional(deviceReportField),
   labels: record(str(256), 256),
   view: nodeViewField,
 });

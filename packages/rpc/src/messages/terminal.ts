@@ -54,7 +54,8 @@ export type TerminalItem = Infer<typeof terminalItem>;
 /** The return value of both streams. */
 export const viewerEnd = shape({ reason: str(2_048) });
 
-/** Types into the terminal; 0x03 is Ctrl-C for what runs there. Only by the writer: else `NOT_THE_WRITER`, `NOT_FOUND`. */
+/** Types into the terminal; 0x03 is Ctrl-C for what runs there. Only by the writer: else `NOT_THE_WRITER`, `NOT_FOUND`.
+ * The reply comes when the terminal has taken the keys; `KEYS_NOT_READ` when too many wait already. */
 export const terminalWrite = method(
   "terminal.write",
   shape({ viewer: count(), data: bytes(TERMINAL_CHUNK_LIMIT_BYTES) }),

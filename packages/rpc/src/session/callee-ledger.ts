@@ -67,14 +67,13 @@ export class CalleeLedger<Call, Reply> {
     return true;
   }
 
-  acknowledge(sequences: Iterable<number>): void {
-    for (const sequence of sequences) {
-      const kept = this.#kept.get(sequence);
-      if (!kept) continue;
-      this.#kept.delete(sequence);
-      this.#keptBytes -= kept.bytes;
-      if (!kept.lost) this.#whole--;
-    }
+  /** The caller has this reply. */
+  acknowledge(sequence: number): void {
+    const kept = this.#kept.get(sequence);
+    if (!kept) return;
+    this.#kept.delete(sequence);
+    this.#keptBytes -= kept.bytes;
+    if (!kept.lost) this.#whole--;
   }
 
   /** Replies to send again after a reconnect, in the order in which they were given. */

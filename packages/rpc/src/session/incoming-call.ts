@@ -18,6 +18,12 @@ export type Answer =
   | { kind: "end"; items: number; parts: Parts };
 
 const NEVER_ABORTED = new AbortController().signal;
+const NO_ITEMS: ReadonlyMap<number, Parts> = new Map();
+
+interface Waiter {
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
 
 /** A call as its callee sees it. */
 export class SessionCall implements IncomingCall {
@@ -32,13 +38,14 @@ export class SessionCall implements IncomingCall {
   // Most calls are never aborted: the controller is made when somebody looks.
   #abort: AbortController | undefined;
   #abortedWith: WhiprayError | undefined;
+  #abortListeners: Set<(reason: WhiprayError) => void> | undefined;
   #finished = false;
   deadline: Timer | undefined;
   #items = 0;
   #granted = STREAM_DEMAND;
-  /** Items that the caller has not taken yet: sent again after a reconnect. */
-  readonly unacknowledged = new Map<number, Parts>();
-  #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  // Most calls have no items: what they need is made with the first one.
+  #unacknowledged: Map<number, Parts> | undefined;
+  #waiting: Waiter[] | undefined;
 
   constructor(sink: CallSink, peer: Peer, sequence: number, header: CallHeader, wantsStream: boolean, parts: Parts) {
     this.#sink = sink;
@@ -49,6 +56,11 @@ export class SessionCall implements IncomingCall {
     this.traceparent = header.t;
     this.wantsStream = wantsStream;
     this.parts = parts;
+  }
+
+  /** Items that the caller has not taken yet: sent again after a reconnect. */
+  get unacknowledged(): ReadonlyMap<number, Parts> {
+    return this.#unacknowledged ?? NO_ITEMS;
   }
 
   get oneway(): boolean {
@@ -62,6 +74,16 @@ export class SessionCall implements IncomingCall {
       if (this.#abortedWith) this.#abort.abort(this.#abortedWith);
     }
     return this.#abort.signal;
+  }
+
+  get abortedWith(): WhiprayError | undefined {
+    return this.#abortedWith;
+  }
+
+  onAbort(listener: (reason: WhiprayError) => void): () => void {
+    this.#abortListeners ??= new Set();
+    this.#abortListeners.add(listener);
+    return () => this.#abortListeners?.delete(listener);
   }
 
   reply(parts: Parts): void {
@@ -82,24 +104,26 @@ export class SessionCall implements IncomingCall {
       return Promise.reject(new TaskCancelledError({ message: `Call ${this.method} takes no more items` }));
     }
     const index = this.#items++;
-    this.unacknowledged.set(index, parts);
+    this.#unacknowledged ??= new Map();
+    this.#unacknowledged.set(index, parts);
     return new Promise((resolve, reject) => {
       this.#sink.sendItem(this, index, parts, () => {
         if (this.#abortedWith) reject(this.#abortedWith);
         else if (this.#items < this.#granted) resolve();
-        else this.#waiting.push({ resolve, reject });
+        else {
+          this.#waiting ??= [];
+          this.#waiting.push({ resolve, reject });
+        }
       });
     });
   }
 
   /** DEMAND of the caller. */
   demand(granted: number, consumed: number): void {
-    for (const index of this.unacknowledged.keys()) if (index < consumed) this.unacknowledged.delete(index);
+    for (const index of this.unacknowledged.keys()) if (index < consumed) this.#unacknowledged?.delete(index);
     this.#granted = Math.max(this.#granted, granted);
     if (this.#items >= this.#granted) return;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { resolve } of waiting) resolve();
+    for (const { resolve } of this.#takeWaiting()) resolve();
   }
 
   /** Cancel, deadline or the end of the session. The callee still gives the answer. */
@@ -107,9 +131,14 @@ export class SessionCall implements IncomingCall {
     if (this.#finished || this.#abortedWith) return;
     this.#abortedWith = error;
     this.#abort?.abort(error);
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { reject } of waiting) reject(error);
+    for (const listener of this.#abortListeners ?? []) listener(error);
+    for (const { reject } of this.#takeWaiting()) reject(error);
+  }
+
+  #takeWaiting(): Waiter[] {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    return waiting;
   }
 
   #finish(answer: Answer): void {

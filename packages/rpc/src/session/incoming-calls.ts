@@ -7,9 +7,10 @@ import { encodeError } from "../link/link.ts";
 import type { Route } from "../link/route.ts";
 import { CalleeLedger } from "./callee-ledger.ts";
 import { type Answer, type CallSink, SessionCall } from "./incoming-call.ts";
-import { bytesOf, type CallHeader, sendMessage } from "./message.ts";
+import { bytesOf, type CallHeader, isInline, sendMessage } from "./message.ts";
 
 const EMPTY = new Uint8Array(0);
+const TWO_32 = 4_294_967_296;
 
 interface Kept {
   sequence: number;
@@ -42,21 +43,24 @@ export class IncomingCalls implements CallSink {
     return this.#ledger.runningCount;
   }
 
-  /** A REQUEST frame came. The returned function takes its parts, at once or after the last chunk. */
+  /** A REQUEST frame came with all of its parts. */
+  request(frame: Frame, header: CallHeader, parts: Parts): void {
+    if (this.#arrivals.length > 0) this.arrive(frame, header)(parts);
+    else this.#start(this.#call(frame, header, parts), header.d);
+  }
+
+  /** A REQUEST frame came whose parts follow in chunks. The returned function takes them after the last one. */
   arrive(frame: Frame, header: CallHeader): (parts: Parts) => void {
     const arrival: { call?: SessionCall } = {};
     this.#arrivals.push(arrival);
     return (parts) => {
-      arrival.call = new SessionCall(
-        this,
-        this.#peer,
-        frame.sequence,
-        header,
-        (frame.flags & FLAG.STREAM) !== 0,
-        parts,
-      );
+      arrival.call = this.#call(frame, header, parts);
       while (this.#arrivals[0]?.call) this.#start(this.#arrivals.shift()!.call!, header.d);
     };
+  }
+
+  #call(frame: Frame, header: CallHeader, parts: Parts): SessionCall {
+    return new SessionCall(this, this.#peer, frame.sequence, header, (frame.flags & FLAG.STREAM) !== 0, parts);
   }
 
   oneway(header: CallHeader, parts: Parts): void {
@@ -90,11 +94,12 @@ export class IncomingCalls implements CallSink {
 
   acknowledge(body: Uint8Array): void {
     const view = new DataView(body.buffer, body.byteOffset, body.length);
-    const count = Math.min(view.getUint32(0, true), (body.length - 4) / 8);
-    const sequences: number[] = [];
-    for (let i = 0; i < count; i++) sequences.push(Number(view.getBigUint64(4 + 8 * i, true)));
-    this.#ledger.acknowledge(sequences);
-    for (const sequence of sequences) this.#tails.delete(sequence);
+    const count = Math.min(view.getUint32(0, true), Math.floor((body.length - 4) / 8));
+    for (let at = 4; at < 4 + 8 * count; at += 8) {
+      const sequence = view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
+      this.#ledger.acknowledge(sequence);
+      if (this.#tails.size > 0) this.#tails.delete(sequence);
+    }
   }
 
   answer(call: SessionCall, answer: Answer): void {
@@ -118,6 +123,8 @@ export class IncomingCalls implements CallSink {
 
   #sendAnswer(route: Route, { sequence, answer }: Kept): void {
     if (answer.kind === "error") route.send(KIND.ERROR, 0, sequence, EMPTY, [encodeError(answer.error)]);
+    else if (answer.kind === "reply" && isInline(answer.parts))
+      route.send(KIND.REPLY, 0, sequence, EMPTY, answer.parts);
     else if (answer.kind === "reply") {
       sendMessage(route, KIND.REPLY, 0, sequence, answer.parts, (p) => (p ? encodeControl({ p }) : EMPTY));
     } else {

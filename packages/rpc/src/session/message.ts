@@ -22,18 +22,36 @@ export type PartsHeader = Infer<typeof partsHeaderField>;
 
 // Calls that say nothing but their method have the same header bytes each time: encode and decode them once.
 const HEADER_CACHE_ENTRIES = 1_024;
-const encodedHeaders = new Map<string, Uint8Array>();
-const decodedHeaders = new Map<string, CallHeader>();
+/** The last header of each method: the epoch changes only when an actor restarts, the time limit seldom. */
+const encodedHeaders = new Map<
+  string,
+  { epoch: number | undefined; deadlineMs: number | undefined; bytes: Uint8Array }
+>();
+/** Headers with a deadline that are kept; later ones are decoded each time. */
+const DEADLINES_LIMIT = HEADER_CACHE_ENTRIES / 2;
+let cachedDeadlines = 0;
+/** By hash of the bytes. */
+const decodedHeaders = new Map<number, { bytes: Uint8Array; header: CallHeader }>();
 
 export function encodeCallHeader(header: CallHeader): Uint8Array {
-  const plain = header.d === undefined && header.t === undefined && header.p === undefined;
-  if (!plain) return encodeControl(header);
-  const key = header.e === undefined ? header.m : `${header.e}\n${header.m}`;
-  let bytes = encodedHeaders.get(key);
-  if (!bytes) {
-    bytes = encodeControl(header);
-    if (encodedHeaders.size < HEADER_CACHE_ENTRIES) encodedHeaders.set(key, bytes);
-  }
+  const plain = header.t === undefined && header.p === undefined;
+  return plain ? encodePlainHeader(header.m, header.e, header.d) : encodeControl(header);
+}
+
+/** The header of a call that says nothing but its method, its epoch and the milliseconds that it has. */
+export function encodePlainHeader(
+  method: string,
+  epoch: number | undefined,
+  deadlineMs: number | undefined,
+): Uint8Array {
+  const known = encodedHeaders.get(method);
+  if (known && known.epoch === epoch && known.deadlineMs === deadlineMs) return known.bytes;
+  const bytes = encodeControl({
+    m: method,
+    ...(deadlineMs !== undefined && { d: deadlineMs }),
+    ...(epoch !== undefined && { e: epoch }),
+  });
+  if (known || encodedHeaders.size < HEADER_CACHE_ENTRIES) encodedHeaders.set(method, { epoch, deadlineMs, bytes });
   return bytes;
 }
 
@@ -42,14 +60,31 @@ const CACHED_HEADER_BYTES = 64;
 
 export function decodeCallHeader(bytes: Uint8Array): CallHeader {
   if (bytes.length > CACHED_HEADER_BYTES) return callHeaderField(decodeControl(bytes), "header");
-  const key = String.fromCharCode.apply(null, bytes as unknown as number[]);
-  let header = decodedHeaders.get(key);
-  if (!header) {
-    header = callHeaderField(decodeControl(bytes), "header");
-    const plain = header.d === undefined && header.t === undefined && header.p === undefined;
-    if (plain && decodedHeaders.size < HEADER_CACHE_ENTRIES) decodedHeaders.set(key, header);
+  const hash = hashOf(bytes);
+  const known = decodedHeaders.get(hash);
+  if (known && sameBytes(known.bytes, bytes)) return known.header;
+  const header = callHeaderField(decodeControl(bytes), "header");
+  if (header.t !== undefined || header.p !== undefined) return header;
+  // Callers with one time limit for all of their calls send the same header each time. Those of others must not fill the cache.
+  if (header.d !== undefined && ++cachedDeadlines > DEADLINES_LIMIT) return header;
+  if (known || decodedHeaders.size < HEADER_CACHE_ENTRIES) {
+    // A copy: the bytes are a view of everything that came with them.
+    decodedHeaders.set(hash, { bytes: bytes.slice(), header });
   }
   return header;
+}
+
+/** FNV-1a; whoever makes headers collide only has them decoded each time. */
+function hashOf(bytes: Uint8Array): number {
+  let hash = 0x811c_9dc5;
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x0100_0193);
+  return hash >>> 0;
+}
+
+function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
+  if (left.length !== right.length) return false;
+  for (let i = 0; i < left.length; i++) if (left[i] !== right[i]) return false;
+  return true;
 }
 
 const NO_PARTS: PartsHeader = {};
@@ -87,6 +122,11 @@ function tooLarge(what: string, value: number, limit: number): WhiprayError {
   });
 }
 
+/** Whether a message is one frame whose header need not tell the lengths of parts. */
+export function isInline(parts: Parts): boolean {
+  return parts.length === 1 && parts[0]!.length <= INLINE_BYTES;
+}
+
 /**
  * Sends one message: a frame, and CHUNK frames when it is large. `header` encodes the header given the lengths of the parts
  * (undefined when there is one part inline).
@@ -102,7 +142,7 @@ export function sendMessage(
   const total = bytesOf(parts);
   if (total <= INLINE_BYTES || kind === KIND.ONEWAY) {
     const lengths = parts.length === 1 ? undefined : parts.map((part) => part.length);
-    route.send(kind, flags, sequence, header(lengths), parts as Uint8Array[]);
+    route.send(kind, flags, sequence, header(lengths), parts);
     return;
   }
   const direction = kind === KIND.REQUEST ? 0 : FLAG.FROM_CALLEE;

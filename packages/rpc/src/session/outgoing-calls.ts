@@ -6,33 +6,34 @@ import {
   type Timer,
   WhiprayError,
 } from "@whipray/core";
-import type { CallOptions, ItemStream, Parts } from "../call.ts";
+import type { CallOptions, ItemStream, Parts, ReplySink } from "../call.ts";
 import { FLAG, type Frame, KIND } from "../frame.ts";
 import { MAX_PENDING_BYTES, MAX_PENDING_CALLS } from "../limits.ts";
 import { decodeError } from "../link/link.ts";
 import type { Route } from "../link/route.ts";
 import { CallerLedger } from "./caller-ledger.ts";
 import { ItemQueue } from "./item-queue.ts";
-import { checkParts, encodeCallHeader, sendMessage } from "./message.ts";
+import { checkParts, encodeCallHeader, encodePlainHeader, isInline, sendMessage } from "./message.ts";
 
 /** Replies that may wait to be acknowledged, and how long at most. */
 const ACK_COUNT = 256;
 const ACK_BYTES = 1_048_576;
 const ACK_DELAY_MS = 20;
 const EMPTY = new Uint8Array(0);
+const TWO_32 = 4_294_967_296;
 
 interface OutgoingCall {
-  method: string;
-  parts: Parts;
-  options: CallOptions;
+  readonly method: string;
+  readonly parts: Parts;
+  readonly options: CallOptions;
+  readonly stream: ItemQueue | undefined;
+  readonly sink: ReplySink;
   /** Clock time at which it must have ended. */
   deadlineAtMs: number | undefined;
-  stream: ItemQueue | undefined;
-  resolve(parts: Parts): void;
-  reject(error: WhiprayError): void;
   /** Timers and listeners to undo when it ends. */
   timer: Timer | undefined;
   unlisten: (() => void) | undefined;
+  orphan: (() => void) | undefined;
 }
 
 /** The calls that this process made in one session: sends them over whatever route there is, and settles each exactly once. */
@@ -47,7 +48,11 @@ export class OutgoingCalls {
   }
 
   call(method: string, parts: Parts, options: CallOptions): Promise<Parts> {
-    return new Promise((resolve, reject) => this.#start(method, parts, options, undefined, resolve, reject));
+    return new Promise((resolve, reject) => this.#start(method, parts, options, undefined, { resolve, reject }));
+  }
+
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void {
+    this.#start(method, parts, options, undefined, sink);
   }
 
   stream(method: string, parts: Parts, options: CallOptions): ItemStream {
@@ -56,33 +61,28 @@ export class OutgoingCalls {
       demand: (granted, consumed) => this.#sendDemand(sequence, granted, consumed),
       cancel: () => this.#cancel(sequence, new TaskCancelledError({ message: `The reader of ${method} left early` })),
     });
-    const settleError = (error: WhiprayError): void => queue.fail(error);
-    sequence = this.#start(method, parts, options, queue, (value) => queue.finish(value), settleError);
+    const sink = { resolve: (value: Parts) => queue.finish(value), reject: (error: WhiprayError) => queue.fail(error) };
+    sequence = this.#start(method, parts, options, queue, sink);
     return queue;
   }
 
-  #start(
-    method: string,
-    parts: Parts,
-    options: CallOptions,
-    stream: ItemQueue | undefined,
-    resolve: (parts: Parts) => void,
-    reject: (error: WhiprayError) => void,
-  ): number {
+  #start(method: string, parts: Parts, options: CallOptions, stream: ItemQueue | undefined, sink: ReplySink): number {
+    const none = undefined;
     const call: OutgoingCall = {
       method,
       parts,
       options,
       stream,
-      resolve,
-      reject,
-      deadlineAtMs: undefined,
-      timer: undefined,
-      unlisten: undefined,
+      sink,
+      deadlineAtMs: none,
+      timer: none,
+      unlisten: none,
+      orphan: none,
     };
     try {
-      const { signal, timeoutMs } = options;
+      const { signal, parent, timeoutMs } = options;
       if (signal?.aborted) throw cancelled(method, signal.reason);
+      if (parent?.abortedWith) throw parent.abortedWith;
       const bytes = checkParts(parts);
       checkTimeout(method, timeoutMs);
       const sequence = this.#ledger.add(call, bytes);
@@ -95,10 +95,11 @@ export class OutgoingCalls {
         signal.addEventListener("abort", onAbort, { once: true });
         call.unlisten = () => signal.removeEventListener("abort", onAbort);
       }
+      if (parent) call.orphan = parent.onAbort((reason) => this.#cancel(sequence, reason));
       if (this.#route) this.#send(this.#route, sequence, call);
       return sequence;
     } catch (error) {
-      reject(asWhiprayError(error));
+      sink.reject(asWhiprayError(error));
       return 0;
     }
   }
@@ -106,10 +107,16 @@ export class OutgoingCalls {
   #send(route: Route, sequence: number, call: OutgoingCall): void {
     const { options, deadlineAtMs } = call;
     this.#ledger.markSent(sequence);
-    sendMessage(route, KIND.REQUEST, call.stream ? FLAG.STREAM : 0, sequence, call.parts, (p) =>
+    const flags = call.stream ? FLAG.STREAM : 0;
+    const leftMs = deadlineAtMs === undefined ? undefined : Math.max(1, Math.ceil(deadlineAtMs - this.#clock.now()));
+    if (options.traceparent === undefined && isInline(call.parts)) {
+      route.send(KIND.REQUEST, flags, sequence, encodePlainHeader(call.method, options.epoch, leftMs), call.parts);
+      return;
+    }
+    sendMessage(route, KIND.REQUEST, flags, sequence, call.parts, (p) =>
       encodeCallHeader({
         m: call.method,
-        ...(deadlineAtMs !== undefined && { d: Math.max(1, Math.ceil(deadlineAtMs - this.#clock.now())) }),
+        ...(leftMs !== undefined && { d: leftMs }),
         ...(options.traceparent !== undefined && { t: options.traceparent }),
         ...(options.epoch !== undefined && { e: options.epoch }),
         ...(p !== undefined && { p }),
@@ -122,7 +129,7 @@ export class OutgoingCalls {
     const call = this.#ledger.get(sequence);
     if (!call) return;
     this.#release(call);
-    call.reject(
+    call.sink.reject(
       new WhiprayError({
         code: "DEADLINE_EXCEEDED",
         message: `${method} did not end within ${timeoutMs} ms`,
@@ -138,19 +145,19 @@ export class OutgoingCalls {
     if (!call) return;
     if (this.#ledger.withdraw(sequence)) {
       this.#release(call);
-      call.reject(error);
+      call.sink.reject(error);
     } else this.#route?.send(KIND.CANCEL, 0, sequence, EMPTY, []);
   }
 
   /** REPLY, complete. */
   onReply(sequence: number, parts: Parts, bytes: number): void {
     const call = this.#settle(sequence, bytes);
-    call?.resolve(parts);
+    call?.sink.resolve(parts);
   }
 
   onError(frame: Frame): void {
     const call = this.#settle(frame.sequence, frame.body.length);
-    call?.reject(decodeError(frame.body));
+    call?.sink.reject(decodeError(frame.body));
   }
 
   /** ITEM, complete. */
@@ -180,7 +187,10 @@ export class OutgoingCalls {
     const body = new Uint8Array(4 + 8 * sequences.length);
     const view = new DataView(body.buffer);
     view.setUint32(0, sequences.length, true);
-    for (const [i, sequence] of sequences.entries()) view.setBigUint64(4 + 8 * i, BigInt(sequence), true);
+    for (let i = 0; i < sequences.length; i++) {
+      view.setUint32(4 + 8 * i, sequences[i]! % TWO_32, true);
+      view.setUint32(8 + 8 * i, Math.floor(sequences[i]! / TWO_32), true);
+    }
     this.#route.sendFree(KIND.ACK, 0, EMPTY, body);
   }
 
@@ -207,7 +217,7 @@ export class OutgoingCalls {
     const { send, lost } = this.#ledger.resume(known, rx);
     for (const { call } of lost) {
       this.#release(call);
-      call.reject(
+      call.sink.reject(
         new OutcomeUnknownError({
           message: `${call.method} was sent, then the other process restarted or lost its record: it may or may not have run, and is not sent again`,
           details: { method: call.method },
@@ -234,13 +244,14 @@ export class OutgoingCalls {
     this.#ackTimer?.cancel();
     for (const { call, sent } of this.#ledger.end()) {
       this.#release(call);
-      call.reject(sent ? sentError : unsentError);
+      call.sink.reject(sent ? sentError : unsentError);
     }
   }
 
   #release(call: OutgoingCall): void {
     call.timer?.cancel();
     call.unlisten?.();
+    call.orphan?.();
   }
 }
 

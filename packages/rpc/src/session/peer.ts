@@ -1,5 +1,5 @@
 import { asWhiprayError, type Clock, type Logger, OutcomeUnknownError, type Timer, WhiprayError } from "@whipray/core";
-import type { CallOptions, ItemStream, Parts, Peer, Role } from "../call.ts";
+import type { CallOptions, ItemStream, Parts, Peer, ReplySink, Role } from "../call.ts";
 import { decodeControl, encodeControl } from "../codec.ts";
 import type { Method } from "../fields.ts";
 import { FLAG, type Frame, KIND, parseFrame } from "../frame.ts";
@@ -88,6 +88,11 @@ export class SessionPeer implements Peer {
 
   call(method: string, parts: Parts, options: CallOptions = {}): Promise<Parts> {
     return this.#endedWith ? Promise.reject(this.#endedWith) : this.outgoing.call(method, parts, options);
+  }
+
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void {
+    if (this.#endedWith) sink.reject(this.#endedWith);
+    else this.outgoing.submit(method, parts, options, sink);
   }
 
   stream(method: string, parts: Parts, options: CallOptions = {}): ItemStream {
@@ -187,7 +192,8 @@ export class SessionPeer implements Peer {
     switch (frame.kind) {
       case KIND.REQUEST: {
         const header = decodeCallHeader(frame.header);
-        this.#gather(frame, header.p, this.incoming.arrive(frame, header));
+        if (isWhole(frame)) this.incoming.request(frame, header, inlineParts(frame.body, header.p));
+        else this.#gather(frame, header.p, this.incoming.arrive(frame, header));
         return;
       }
       case KIND.ONEWAY: {
@@ -195,11 +201,12 @@ export class SessionPeer implements Peer {
         this.incoming.oneway(header, inlineParts(frame.body, header.p));
         return;
       }
-      case KIND.REPLY:
-        this.#gather(frame, decodePartsHeader(frame.header).p, (parts, bytes) =>
-          this.outgoing.onReply(frame.sequence, parts, bytes),
-        );
+      case KIND.REPLY: {
+        const { p } = decodePartsHeader(frame.header);
+        if (isWhole(frame)) this.outgoing.onReply(frame.sequence, inlineParts(frame.body, p), frame.body.length);
+        else this.#gather(frame, p, (parts, bytes) => this.outgoing.onReply(frame.sequence, parts, bytes));
         return;
+      }
       case KIND.ERROR:
         this.outgoing.onError(frame);
         return;
@@ -239,7 +246,7 @@ export class SessionPeer implements Peer {
   }
 
   #gather(frame: Frame, lengths: readonly number[] | undefined, done: (parts: Parts, bytes: number) => void): void {
-    if ((frame.flags & FLAG.CHUNKED) === 0) {
+    if (isWhole(frame)) {
       done(inlineParts(frame.body, lengths), frame.body.length);
       return;
     }
@@ -304,6 +311,10 @@ function sentError(address: string, error: WhiprayError): WhiprayError {
     message: `The call was sent to ${address}, whose session then ended (${error.message}): it may or may not have run`,
     cause: error,
   });
+}
+
+function isWhole(frame: Frame): boolean {
+  return (frame.flags & FLAG.CHUNKED) === 0;
 }
 
 function readCount(frame: Frame): number {

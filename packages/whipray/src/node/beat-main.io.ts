@@ -10,11 +10,10 @@ export interface BeatThreadData {
   clusterId: string;
   headUrl: string;
   token: string;
-  ca: string | undefined;
 }
 
 if (parentPort) {
-  const { nodeId, clusterId, headUrl, token, ca } = (workerData as ThreadStart).data as BeatThreadData;
+  const { nodeId, clusterId, headUrl, token } = (workerData as ThreadStart).data as BeatThreadData;
   const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
   const endpoint = new WireEndpoint({
     ...services,
@@ -23,7 +22,7 @@ if (parentPort) {
     token,
     cluster: clusterId,
     pid: process.pid,
-    transport: dialTransport({ ca }),
+    transport: dialTransport(),
   });
   runBeatThread(parentPort, { endpoint, headUrl, nodeId, clock: systemClock, random: systemRandom });
 }

@@ -13,10 +13,12 @@ export interface HeadDaemonConfig extends DaemonBase {
   kind: "head";
   /** Holds journal.db, cluster.json and head.sock. */
   directory: string;
-  /** Address to listen on. Beyond loopback only with `insecurePlaintext`. */
+  /** Address to listen on. Beyond loopback only with `tls` or `insecurePlaintext`. */
   host: string;
   /** 0 takes the port of the last start, or a free one. */
   port: number;
+  /** Speak TLS. A directory whose cluster began with it goes on with it, whatever this says. */
+  tls: boolean;
   insecurePlaintext: boolean;
 }
 
@@ -25,6 +27,7 @@ export interface RayletDaemonConfig extends DaemonBase {
   kind: "raylet";
   clusterId: string;
   nodeId: string;
+  /** Of a head with TLS: `wss:` with its pin. Then this raylet's port speaks TLS too. */
   headUrl: string;
   /** The token of the role raylet. */
   token: string;
@@ -34,6 +37,8 @@ export interface RayletDaemonConfig extends DaemonBase {
   ip?: string | undefined;
   name?: string | undefined;
   resources?: Record<string, number> | undefined;
+  /** A machine that exists in its tools' answers alone: `8xH100`. */
+  fakeDevices?: string | undefined;
   labels?: Record<string, string> | undefined;
   runtimeRoot?: string | undefined;
   /** Working directory of workers and engines. */

@@ -2,8 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { delay, errorFromWire, systemClock, WhiprayError } from "@whipray/core";
+import { delay, errorFromWire, sibling, systemClock, WhiprayError } from "@whipray/core";
 import type { DaemonConfig } from "./daemon-config.ts";
+import { DAEMON_LOG_VARIABLE } from "./daemon-log.io.ts";
 import { type DaemonState, readDaemonState, removeFile, writeFileAtomic } from "./daemon-state.io.ts";
 
 const POLL_MS = 25;
@@ -38,11 +39,16 @@ export async function launchDaemon(config: DaemonConfig, options: LaunchOptions)
   const configFile = `${config.stateFile}.config`;
   removeFile(config.stateFile);
   writeFileAtomic(configFile, JSON.stringify(config));
-  const command = [...wrapper, process.execPath, fileURLToPath(mainFile(config.kind)), configFile];
+  const command = [
+    ...wrapper,
+    process.execPath,
+    fileURLToPath(sibling(`${config.kind}-daemon.io`, import.meta.url)),
+    configFile,
+  ];
   const log = logFile === undefined ? 2 : openLog(logFile);
   const child = spawn(command[0]!, command.slice(1), {
     cwd,
-    env,
+    env: { ...env, [DAEMON_LOG_VARIABLE]: logFile },
     detached: true,
     stdio: [config.tied ? "pipe" : "ignore", log, log],
   });
@@ -61,6 +67,7 @@ export async function launchDaemon(config: DaemonConfig, options: LaunchOptions)
   for (;;) {
     const state = readDaemonState(config.stateFile);
     if (state?.state === "failed") {
+      child.ref(); // its end is awaited, and may be all that is
       await exited;
       removeFile(config.stateFile);
       throw state.error ? errorFromWire(state.error) : endedError(config, ended, logFile);
@@ -77,11 +84,6 @@ export async function launchDaemon(config: DaemonConfig, options: LaunchOptions)
 function openLog(path: string): number {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   return openSync(path, "a", 0o600);
-}
-
-/** The main file of a daemon, in whatever form this package runs. */
-function mainFile(kind: DaemonConfig["kind"]): URL {
-  return new URL(`./${kind}-daemon.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
 }
 
 function endedError(

@@ -1,37 +1,41 @@
 import { homedir } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
-import { errorToWire, randomIds } from "@whipray/core";
+import { errorToWire } from "@whipray/core";
 import { nodeDirectory } from "@whipray/raylet";
-import { newClusterSecret } from "@whipray/rpc";
+import { newClusterSecret, tokenDigest } from "@whipray/rpc";
 import { clusterTokens } from "./access.ts";
 import type { EmbeddedNews, EmbeddedOptions } from "./embedded.io.ts";
+import { firstWorker } from "./first-worker.io.ts";
 import { startHeadNode } from "./head-node.io.ts";
 import { startRayletNode } from "./raylet-node.io.ts";
 import type { ThreadStart } from "./thread-entry.io.ts";
 
 /** The thread of an embedded cluster: a head without a port or a journal, and one raylet, on unix sockets alone. */
 async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void): Promise<() => Promise<void>> {
-  const ids = randomIds();
-  const [clusterId, nodeId] = [ids.next("cluster"), ids.next("node")];
+  const { clusterId, nodeId, incarnation } = options;
   const secret = newClusterSecret();
   const tokens = clusterTokens(secret);
   const env = { HOME: homedir(), ...options.env };
   const directory = nodeDirectory({ cluster: clusterId, nodeId, env });
   const head = await startHeadNode({ secret, clusterId, socket: `${directory.node}/head.sock` });
   try {
-    const { resources, labels, cwd } = options;
+    const { resources, fakeDevices, labels, cwd } = options;
     const node = await startRayletNode({
       clusterId,
       nodeId,
       headUrl: head.unixUrl,
       token: tokens.raylet,
+      accept: { driver: tokenDigest(tokens.driver) },
+      incarnation,
+      firstWorker: firstWorker(),
       ip: "127.0.0.1",
       resources,
+      fakeDevices,
       labels,
       cwd,
       env,
     });
-    tell({ ready: { headUrl: head.unixUrl, token: tokens.driver, localNode: nodeId } });
+    tell({ ready: { headUrl: head.unixUrl, token: tokens.driver, localNode: nodeId, localRaylet: node.unixUrl } });
     return async () => {
       await node.stop("the embedded cluster was closed");
       await head.stop();

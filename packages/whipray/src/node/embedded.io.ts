@@ -1,16 +1,18 @@
 import { homedir } from "node:os";
 import { Worker } from "node:worker_threads";
-import { asWhiprayError, type ErrorWire, errorFromWire, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type ErrorWire, errorFromWire, randomIds, sibling, WhiprayError } from "@whipray/core";
+import { nodeDirectory, spawnArguments, workerSpec } from "@whipray/raylet";
 import type { InitOptions } from "../init.ts";
 import { compileCache } from "./compile-cache.ts";
-import { sibling } from "./sibling.ts";
 import type { ThreadStart } from "./thread-entry.io.ts";
+import { workerStart } from "./worker-start.ts";
 
 /** What a driver needs to know of the cluster that runs beside it. */
 export interface EmbeddedAccess {
   headUrl: string;
   token: string;
   localNode: string;
+  localRaylet: string;
 }
 
 export interface Embedded {
@@ -21,7 +23,12 @@ export interface Embedded {
 
 /** Options that the thread takes: plain data. */
 export interface EmbeddedOptions {
+  clusterId: string;
+  nodeId: string;
+  /** Of the raylet. */
+  incarnation: string;
   resources: Record<string, number>;
+  fakeDevices: string | undefined;
   labels: Record<string, string>;
   cwd: string;
   env: Record<string, string>;
@@ -30,17 +37,31 @@ export interface EmbeddedOptions {
 export type EmbeddedNews = { ready: EmbeddedAccess } | { failed: ErrorWire } | { stopped: true };
 
 /**
+ * Who embeds a cluster is about to use it (mechanism 12: a blank worker starts on first use). So the first worker comes up while the
+ * cluster does; it waits for the raylet, and goes like any other blank one when nobody takes it.
+ */
+function firstWorkerStart({ clusterId, nodeId, incarnation, cwd, env }: EmbeddedOptions, workerId: string) {
+  const directory = nodeDirectory({ cluster: clusterId, nodeId, env });
+  const start = workerStart({ nodeId, cluster: clusterId, incarnation }, directory, cwd, env);
+  return { workerId, ...spawnArguments(workerSpec(start, workerId), "pipe") };
+}
+
+/**
  * Starts head and raylet in a thread of this process, never on its main loop (design.md, mechanism 6). The library installs no signal
  * handlers: when the process dies, workers and guards notice by their closed connections.
  */
 export async function startEmbedded(options: InitOptions, timeoutMs: number): Promise<Embedded> {
-  const { numCpus, numGpus, numNpus, memory, resources = {}, labels = {} } = options;
-  const counts = { CPU: numCpus, GPU: numGpus, NPU: numNpus, memory };
+  const { numCpus, numGpus, numNpus, memory, objectStoreMemory, resources = {}, fakeDevices, labels = {} } = options;
+  const counts = { CPU: numCpus, GPU: numGpus, NPU: numNpus, memory, object_store_memory: objectStoreMemory };
   const given = Object.fromEntries(
     Object.entries(counts).filter((entry): entry is [string, number] => entry[1] !== undefined),
   );
+  const ids = randomIds();
+  const [clusterId, nodeId, incarnation] = [ids.next("cluster"), ids.next("node"), ids.next("inc")];
   const data: EmbeddedOptions = {
+    ...{ clusterId, nodeId, incarnation },
     resources: { ...resources, ...given },
+    fakeDevices,
     labels: { ...labels },
     cwd: process.cwd(),
     env: Object.fromEntries(
@@ -48,11 +69,12 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
     ),
   };
   const start: ThreadStart = {
-    entry: sibling("embedded-main.io").href,
+    entry: sibling("embedded-main.io", import.meta.url).href,
     compileCache: compileCache(process.env, homedir()),
     data,
+    firstWorker: firstWorkerStart(data, ids.next("worker")),
   };
-  const thread = new Worker(sibling("thread-entry.io"), { workerData: start, name: "whipray" });
+  const thread = new Worker(sibling("thread-entry.io", import.meta.url), { workerData: start, name: "whipray" });
   const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
   const access = await new Promise<EmbeddedAccess>((resolve, reject) => {
     const timer = setTimeout(() => {

@@ -1,6 +1,14 @@
 import { type Logger, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import { Head, MemoryStore, networkProber, SqliteStore } from "@whipray/head";
-import { dialTransport, type Listener, listenUnix, listenWebSocket, WireEndpoint } from "@whipray/rpc";
+import {
+  dialTransport,
+  type Listener,
+  listenUnix,
+  listenWebSocket,
+  type ServerCertificate,
+  WireEndpoint,
+  withPin,
+} from "@whipray/rpc";
 import { acceptedByHead, admitOnly, type ClusterTokens, clusterTokens, roleOf } from "./access.ts";
 import { requireSafe } from "./safe-bind.ts";
 
@@ -15,7 +23,8 @@ export interface HeadNodeOptions {
     | {
         host: string;
         port: number;
-        tls?: { cert: string; key: string } | undefined;
+        /** Speaks TLS with it; its pin is in the head's URL. */
+        tls?: ServerCertificate | undefined;
         allowedHosts?: readonly string[];
         /** Allows a bind beyond loopback without TLS. */
         insecurePlaintext?: boolean | undefined;
@@ -31,7 +40,7 @@ export interface HeadNode {
   readonly tokens: ClusterTokens;
   readonly clusterId: string;
   readonly unixUrl: string;
-  /** Of the TCP port. */
+  /** Of the TCP port; with its pin where it speaks TLS. */
   readonly url: string | undefined;
   stop(): Promise<void>;
 }
@@ -101,7 +110,7 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
     tokens,
     clusterId,
     unixUrl: `unix:${socket}`,
-    url: listeners[1]?.url,
+    url: listeners[1] && (listen?.tls ? withPin(listeners[1].url, listen.tls.pin) : listeners[1].url),
     async stop() {
       await close();
       await head.stop();

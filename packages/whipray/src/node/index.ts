@@ -1,5 +1,7 @@
 /** Heads and raylets as processes, and the files that they and their drivers find each other by. For the CLI and the testkit. */
+
 export { type ClusterTokens, clusterTokens } from "./access.ts";
+export { addressPath, driverUrl } from "./address-file.io.ts";
 export { type ClusterFile, openClusterDirectory, readClusterFile } from "./cluster-file.io.ts";
 export type { DaemonConfig, HeadDaemonConfig, RayletDaemonConfig } from "./daemon-config.ts";
 export { type LaunchedDaemon, type LaunchOptions, launchDaemon } from "./daemon-launch.io.ts";
@@ -14,7 +16,7 @@ export {
   removeFile,
   writeFileAtomic,
 } from "./daemon-state.io.ts";
-export { type JoinString, parseJoinString, showJoinString } from "./join-string.ts";
+export { type JoinString, joinUrl, parseJoinString, showJoinString } from "./join-string.ts";
 export { isLoopback, requireSafe } from "./safe-bind.ts";
 export { sweepRuntime } from "./sweep-runtime.io.ts";
 export { readToken, tokenPath, writeToken } from "./token-file.io.ts";

@@ -1,3 +1,4 @@
+import { describeMachine } from "@whipray/raylet";
 import { runDaemon } from "./daemon-process.io.ts";
 import { startRayletNode } from "./raylet-node.io.ts";
 
@@ -22,6 +23,10 @@ await runDaemon("raylet", async (config, { logger, leave }) => {
       leave,
     });
     logger.info("raylet is up", { clusterId, nodeId, url: node.url, headUrl });
+    describeMachine().then(
+      (machine) => logger.info("this machine", machine),
+      (error: unknown) => logger.warn("the machine could not be described", { error: String(error) }),
+    );
     return {
       facts: { clusterId, nodeId, url: node.url, unixUrl: node.unixUrl, headUrl, insecurePlaintext },
       stop: (reason) => node.stop(reason),

@@ -1,40 +1,63 @@
 import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
-import { type Logger, randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import { type Logger, randomIds, sibling, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import { engineHostPath } from "@whipray/engine";
-import { nodeDirectory, openNode, Raylet, type RealNode, threadedBeats } from "@whipray/raylet";
-import { dialTransport, type Listener, listenUnix, listenWebSocket, tokenDigest, WireEndpoint } from "@whipray/rpc";
-import { acceptedByRaylet, admitOnly, roleOf, workerToken } from "./access.ts";
+import {
+  type ChildProcesses,
+  type EarlyWorker,
+  nodeDirectory,
+  openNode,
+  Raylet,
+  type RealNode,
+  threadedBeats,
+} from "@whipray/raylet";
+import {
+  dialTransport,
+  type Listener,
+  listenUnix,
+  listenWebSocket,
+  tokenDigest,
+  WireEndpoint,
+  withPin,
+} from "@whipray/rpc";
+import { type Accepted, acceptedByRaylet, admitOnly, roleOf, workerToken } from "./access.ts";
 import type { BeatThreadData } from "./beat-main.io.ts";
 import { compileCache } from "./compile-cache.ts";
 import { requireSafe } from "./safe-bind.ts";
-import { sibling } from "./sibling.ts";
 import type { ThreadStart } from "./thread-entry.io.ts";
+import { namesOf, newCertificate } from "./tls-certificate.io.ts";
+import { WORKER_TOKEN, workerStart } from "./worker-start.ts";
 
 export interface RayletNodeOptions {
   clusterId: string;
   /** Id of the node; default: a new one. */
   nodeId?: string | undefined;
+  /** With `wss:` this raylet's own port speaks TLS too, with a certificate of its own whose pin the head tells the others. */
   headUrl: string;
   /** The token of the role raylet. */
   token: string;
-  /** PEM of the authority of a `wss:` head. */
-  ca?: string | undefined;
   /** TCP port that peers dial; without it they go through the head. */
   listen?:
     | {
         host: string;
         port: number;
-        tls?: { cert: string; key: string } | undefined;
         /** Allows a bind beyond loopback without TLS. */
         insecurePlaintext?: boolean | undefined;
       }
     | undefined;
+  /** Digests of tokens, by role, that are known before the head tells them. */
+  accept?: Accepted | undefined;
+  /** Incarnation of the raylet. Default: a new one. */
+  incarnation?: string | undefined;
+  /** A blank worker of this incarnation that is on its way already. */
+  firstWorker?: ((processes: ChildProcesses) => EarlyWorker) | undefined;
   /** Address that other machines reach this one at. */
   ip?: string | undefined;
   name?: string | undefined;
   resources?: Readonly<Record<string, number>> | undefined;
+  /** A machine that exists in its tools' answers alone: `8xH100`. */
+  fakeDevices?: string | undefined;
   labels?: Readonly<Record<string, string>> | undefined;
   runtimeRoot?: string | undefined;
   /** Working directory of workers and engines. */
@@ -58,11 +81,11 @@ export interface RayletNode {
 
 /** Starts a raylet with its sockets and threads, and registers it. @throws WhiprayError what looking at the machine, listening or registering threw. */
 export async function startRayletNode(options: RayletNodeOptions): Promise<RayletNode> {
-  const { clusterId, headUrl, token, ca, listen, env, cwd, logger = silentLogger } = options;
+  const { clusterId, headUrl, token, listen, env, cwd, logger = silentLogger } = options;
   const ids = randomIds();
   const nodeId = options.nodeId ?? ids.next("node");
   const services = { clock: systemClock, ids, random: systemRandom, logger };
-  const accepted = acceptedByRaylet(token);
+  const accepted = { ...acceptedByRaylet(token), ...options.accept };
   const directory = nodeDirectory({
     cluster: clusterId,
     nodeId,
@@ -74,9 +97,10 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     address: `${nodeId}/raylet`,
     role: "raylet",
     token,
+    incarnation: options.incarnation,
     cluster: clusterId,
     pid: process.pid,
-    transport: dialTransport({ ca }),
+    transport: dialTransport(),
     admit: admitOnly(accepted),
     route: (to) => {
       if (!to.startsWith(`${nodeId}/`)) return { url: headUrl };
@@ -89,9 +113,11 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   const guardFile = fileURLToPath(new URL("./whipray_guard.py", engineHostPath()));
   let url: string | undefined;
   if (listen) {
-    requireSafe(listen.host, listen.tls !== undefined || listen.insecurePlaintext === true);
+    const { host, port } = listen;
     const names = ["localhost", "127.0.0.1", "[::1]"];
-    const { host, port, tls } = listen;
+    // The key never leaves this process, and ends with it.
+    const tls = headUrl.startsWith("wss:") ? await newCertificate(namesOf(host, options.ip)) : undefined;
+    requireSafe(host, tls !== undefined || listen.insecurePlaintext === true);
     listeners.push(
       await listenWebSocket({
         host,
@@ -102,7 +128,8 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         onChannel: (channel) => endpoint.accept(channel),
       }),
     );
-    url = advertised(listeners[0]!.url, options.ip);
+    const plain = advertised(listeners[0]!.url, options.ip);
+    url = tls ? withPin(plain, tls.pin) : plain;
   }
   const node = await openNode({
     ...{
@@ -121,18 +148,26 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       url,
       labels: options.labels,
       resources: options.resources,
+      fakeDevices: options.fakeDevices,
       python: options.python,
     }),
   });
-  const workerTokenFile = await node.secrets.write("worker-token", "");
-  const beatData: BeatThreadData = { nodeId, clusterId, headUrl, token, ca };
-  const NODE_COMPILE_CACHE = compileCache(env, homedir());
+  const workerTokens = (): string =>
+    JSON.stringify({ token: workerToken(token), accept: { ...accepted, raylet: tokenDigest(token) } });
+  const workerTokenFile = await node.secrets.write(WORKER_TOKEN, workerTokens());
+  const beatData: BeatThreadData = { nodeId, clusterId, headUrl, token };
   const beatStart: ThreadStart = {
-    entry: sibling("beat-main.io").href,
-    compileCache: NODE_COMPILE_CACHE,
+    entry: sibling("beat-main.io", import.meta.url).href,
+    compileCache: compileCache(env, homedir()),
     data: beatData,
   };
-  const beats = threadedBeats(sibling("thread-entry.io"), beatStart, systemClock, logger, node.guardLink.attach());
+  const beats = threadedBeats(
+    sibling("thread-entry.io", import.meta.url),
+    beatStart,
+    systemClock,
+    logger,
+    node.guardLink.attach(),
+  );
   raylet = new Raylet(
     {
       ...{
@@ -144,30 +179,23 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         logs: node.logs,
         ports: node.ports,
       },
-      ...{ secrets: node.secrets, visibility: node.visibility },
+      ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects, eyes: node.eyes },
     },
     {
       ...{
         node: node.node,
         headUrl,
-        workerEntry: fileURLToPath(sibling("worker-entry.io")),
-        nodePath: process.execPath,
-        workerTokenFile,
-        cwd,
-        env: { ...env, NODE_COMPILE_CACHE },
+        cacheDirectory: node.cacheDirectory,
+        firstWorker: options.firstWorker?.(node.processes),
       },
-      ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket, cacheDirectory: node.cacheDirectory },
+      ...workerStart({ nodeId, cluster: clusterId, incarnation: endpoint.incarnation }, directory, cwd, env),
       enginePythonPath: fileURLToPath(engineHostPath()),
     },
   );
   raylet.onRegistered(({ peerTokens }) => {
     if (peerTokens["driver"] !== undefined) accepted.driver = peerTokens["driver"];
     // Before the first worker starts: it reads the file when it does.
-    writeFileSync(
-      workerTokenFile,
-      JSON.stringify({ token: workerToken(token), accept: { ...accepted, raylet: tokenDigest(token) } }),
-      { mode: 0o600 },
-    );
+    writeFileSync(workerTokenFile, workerTokens(), { mode: 0o600 });
   });
   const running = raylet;
   const stop = async (reason?: string): Promise<void> => {

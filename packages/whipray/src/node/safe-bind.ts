@@ -1,6 +1,6 @@
 import { WhiprayError } from "@whipray/core";
 
-const LOOPBACK = /^(127\.|\[?::1\]?$|localhost$)/;
+const LOOPBACK = /^(127(\.\d{1,3}){3}$|\[?::1\]?$|localhost$)/;
 
 export function isLoopback(host: string): boolean {
   return LOOPBACK.test(host);

@@ -1,0 +1,68 @@
+import { asWhiprayError, WhiprayError } from "@whipray/core";
+import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { nodeStatus } from "../cluster-status.ts";
+import { doctorLines } from "../doctor/doctor-lines.ts";
+import { type ClusterReport, type DoctorReport, problemsOf, verdictOf } from "../doctor/doctor-report.ts";
+import {
+  daemonsReport,
+  detectionReport,
+  hostReport,
+  limitsReport,
+  listenersReport,
+} from "../doctor/machine-look.io.ts";
+import { topologyReport } from "../doctor/topology-report.ts";
+import { ownVersion } from "../version.io.ts";
+import { askHead } from "./ask-head.io.ts";
+import type { AskFlags, CommandContext } from "./command-context.ts";
+
+export interface DoctorFlags extends AskFlags {
+  fakeDevices?: string;
+}
+
+/**
+ * `whipray doctor`: what is found on this machine and how, what is wrong with it, and how the cluster's devices are. Works with and
+ * without a cluster. @throws WhiprayError `UNHEALTHY` after the report when something is wrong.
+ */
+export async function doctorCommand(flags: DoctorFlags, context: CommandContext): Promise<void> {
+  const { output, places, env } = context;
+  const host = await hostReport(env);
+  const [found, cluster] = await Promise.all([
+    detectionReport(env, host.name, flags.fakeDevices),
+    clusterReport(flags, context),
+  ]);
+  const daemons = daemonsReport(places.daemons);
+  const facts = {
+    ...{ version: ownVersion(), at: new Date().toISOString(), host, ...found },
+    ...{ limits: limitsReport(), daemons, listeners: listenersReport(daemons), cluster },
+  };
+  const problems = problemsOf(facts);
+  const report: DoctorReport = { ...facts, problems, verdict: verdictOf(facts, problems) };
+  if (flags.json) output.json(report);
+  else for (const line of doctorLines(report, output.bold)) output.data(line);
+  if (problems.length > 0)
+    throw new WhiprayError({ code: "UNHEALTHY", message: report.verdict, details: { problems } });
+}
+
+async function clusterReport(flags: AskFlags, context: CommandContext): Promise<ClusterReport> {
+  let address: string | undefined;
+  try {
+    await using head = await askHead(flags, context);
+    address = head.url;
+    const [{ nodes }, { groups }, { actors }] = await Promise.all([
+      head.ask(nodesList, {}),
+      head.ask(groupTable, {}),
+      head.ask(actorsList, {}),
+    ]);
+    const shown = nodes.map((node) => {
+      const { id, name, state, devices, look } = nodeStatus(node, groups, actors);
+      return { id, name, state, devices, topology: topologyReport(node.devices, node.links), stale: look?.stale };
+    });
+    return { state: "up", address: address.replace(/#.*/, ""), nodes: shown };
+  } catch (thrown) {
+    const error = asWhiprayError(thrown);
+    if (error.code === "NO_ADDRESS" || (error.code === "NOT_FOUND" && flags.address === undefined)) {
+      return { state: "none", nodes: [] };
+    }
+    return { state: "unreachable", address: address ?? flags.address, error: error.message, nodes: [] };
+  }
+}

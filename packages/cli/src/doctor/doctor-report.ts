@@ -1,0 +1,138 @@
+import type { DeviceStatus } from "../device-status.ts";
+
+/** What one vendor's detection found, and how. */
+export interface VendorReport {
+  vendor: string;
+  resource: string;
+  /** `unknown`: the look failed, which is not the same as no device. */
+  state: "ok" | "none" | "unknown";
+  tool: string;
+  version?: string | undefined;
+  elapsedMs: number;
+  devices: number;
+  error?: { code: string; message: string } | undefined;
+  warnings: readonly string[];
+  unusable: readonly string[];
+}
+
+/** How each two devices of a machine reach each other. */
+export interface TopologyReport {
+  names: string[];
+  /** One row a device: `NV18`, `SYS`; `-` for itself, `?` for what nobody knows. */
+  links: string[][];
+  numaNodes: (number | undefined)[];
+}
+
+export interface ListenerReport {
+  address: string;
+  port: number;
+  /** Undefined when the process belongs to somebody else. */
+  pid?: number | undefined;
+  process?: string | undefined;
+  /** Of ours: `head` or `raylet`. */
+  daemon?: string | undefined;
+}
+
+export interface LimitReport {
+  name: string;
+  value: string;
+  /** Why it is too small; undefined when it is not. */
+  short?: string | undefined;
+}
+
+export interface DaemonReport {
+  kind: string;
+  pid: number;
+  runs: boolean;
+  state: string;
+  url?: string | undefined;
+}
+
+export interface ClusterReport {
+  /** `none`: no address is known. */
+  state: "up" | "none" | "unreachable";
+  address?: string | undefined;
+  error?: string | undefined;
+  nodes: {
+    name: string;
+    id: string;
+    state: string;
+    devices: DeviceStatus[];
+    topology?: TopologyReport | undefined;
+    stale?: string | undefined;
+  }[];
+}
+
+/** What `doctor --json` prints. Keys are stable. */
+export interface DoctorReport {
+  version: string;
+  at: string;
+  host: {
+    name: string;
+    node: string;
+    kernel: string;
+    cpus: number;
+    memoryBytes: number;
+    cgroup: string;
+    python?: string | undefined;
+  };
+  detection: {
+    vendors: VendorReport[];
+    devices: DeviceStatus[];
+    warnings: readonly string[];
+    elapsedMs: number;
+    error?: string | undefined;
+  };
+  topology?: TopologyReport | undefined;
+  limits: LimitReport[];
+  daemons: DaemonReport[];
+  listeners: ListenerReport[];
+  cluster: ClusterReport;
+  /** What is wrong, worst first; empty when nothing is. */
+  problems: string[];
+  verdict: string;
+}
+
+/** What is wrong with this machine and its cluster, as sentences. Pure. */
+export function problemsOf(report: Omit<DoctorReport, "problems" | "verdict">): string[] {
+  const { detection, limits, daemons, cluster, host } = report;
+  const problems: string[] = [];
+  if (detection.error !== undefined) problems.push(`devices cannot be detected: ${detection.error}`);
+  for (const { vendor, state, error } of detection.vendors) {
+    if (state === "unknown") problems.push(`${vendor}: devices are not known: ${error?.message ?? "the probe failed"}`);
+  }
+  for (const device of detection.devices) problems.push(...notOffered("here", device));
+  for (const { name, state, devices, stale } of cluster.nodes) {
+    if (state === "DEAD") continue;
+    if (state !== "ALIVE") problems.push(`node ${name} is ${state}`);
+    if (stale !== undefined) problems.push(`node ${name}: the last look at its devices failed: ${stale}`);
+    for (const device of devices) problems.push(...notOffered(name, device));
+  }
+  if (cluster.state === "unreachable") problems.push(`the head ${cluster.address} cannot be reached: ${cluster.error}`);
+  for (const { kind, pid, runs } of daemons) {
+    if (!runs)
+      problems.push(`the ${kind} ${pid} that was started here is gone without a goodbye; "whipray stop" clears up`);
+  }
+  if (host.python === undefined) problems.push("python3 is not on the PATH: engines cannot start");
+  for (const { name, short } of limits) if (short !== undefined) problems.push(`${name}: ${short}`);
+  return problems;
+}
+
+function notOffered(where: string, { resource, index, state, reason }: DeviceStatus): string[] {
+  if (state === "ok" || state === "unknown") return [];
+  return [`${where}: ${resource} ${index} is ${state}${reason === undefined ? "" : `: ${reason}`}`];
+}
+
+/** One line. */
+export function verdictOf(report: Pick<DoctorReport, "detection" | "cluster">, problems: readonly string[]): string {
+  const counts = Map.groupBy(report.detection.devices, (device) => device.resource);
+  const found =
+    [...counts].map(([resource, devices]) => `${devices.length} ${resource}`).join(", ") || "no accelerator";
+  const alive = report.cluster.nodes.filter((node) => node.state === "ALIVE").length;
+  const cluster =
+    report.cluster.state === "up"
+      ? `a cluster of ${alive} ${alive === 1 ? "node" : "nodes"} is up`
+      : "no cluster is up";
+  if (problems.length === 0) return `nothing is wrong: ${found} here, ${cluster}`;
+  return `${problems.length} ${problems.length === 1 ? "thing is" : "things are"} wrong; ${found} here, ${cluster}`;
+}

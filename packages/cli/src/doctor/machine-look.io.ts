@@ -1,0 +1,159 @@
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync, statfsSync } from "node:fs";
+import { arch, release, type as systemType } from "node:os";
+import { asWhiprayError, WhiprayError } from "@whipray/core";
+import {
+  builtinPlugins,
+  type DevicePlugin,
+  detectDevices,
+  type Fingerprint,
+  fakeMachine,
+  systemProbe,
+} from "@whipray/devices";
+import { nodeDevices, PluginEyes, readHostFacts } from "@whipray/raylet";
+import { daemons } from "whipray";
+import { deviceStatus } from "../device-status.ts";
+import type { DaemonReport, DoctorReport, LimitReport, ListenerReport, VendorReport } from "./doctor-report.ts";
+import { limitReports } from "./machine-limits.ts";
+import { type Listening, parseTcpTable } from "./tcp-table.ts";
+import { topologyReport } from "./topology-report.ts";
+
+const PYTHON_LIMIT_MS = 5_000;
+const CGROUP_FILES = ["memory.max", "memory.limit_in_bytes", "cpu.max", "cpu.cfs_quota_us", "pids.max"];
+
+/** This machine without its devices. */
+export async function hostReport(env: NodeJS.ProcessEnv): Promise<DoctorReport["host"]> {
+  const { hostname, cpus, memoryBytes, cgroup } = readHostFacts("");
+  const kernel = `${systemType()} ${release()} ${arch()}`;
+  return { name: hostname, node: process.version, kernel, cpus, memoryBytes, cgroup, python: await pythonVersion(env) };
+}
+
+function pythonVersion(env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    execFile("python3", ["-I", "-S", "-V"], { env, timeout: PYTHON_LIMIT_MS }, (error, stdout) => {
+      resolve(error ? undefined : (/\d+\.\d+\.\d+\S*/.exec(stdout)?.[0] ?? "of an unknown version"));
+    });
+  });
+}
+
+/** Detection as a raylet does it, and one look at what the devices do. Never rejects. */
+export async function detectionReport(
+  env: NodeJS.ProcessEnv,
+  nodeName: string,
+  fakeDevices: string | undefined,
+): Promise<Pick<DoctorReport, "detection" | "topology">> {
+  const plugins = builtinPlugins;
+  const started = performance.now();
+  const tookMs = () => Math.round(performance.now() - started);
+  try {
+    const probe = fakeDevices === undefined ? systemProbe({ environment: env }) : fakeMachine(fakeDevices, nodeName);
+    const found = await detectDevices({ plugins, probe, environment: env, nodeName });
+    const { devices, links } = nodeDevices(found, { locks: "", node: "" });
+    const eyes = new PluginEyes({
+      ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
+      userOf: async (pid) => ({ is: "unseen", pid }),
+      holders: async () => new Map(),
+    });
+    const look = await eyes.look(true);
+    const states = look.devices.map(({ users: _, ...state }) => state);
+    const withHealth = devices.map((device, at) => ({ ...device, ...healthOf(states[at]) }));
+    const seen = { states, agoMs: 0, ...(look.stale !== undefined && { stale: look.stale }) };
+    return {
+      detection: {
+        vendors: found.fingerprints.map((fingerprint, at) => vendorReport(plugins[at]!, fingerprint)),
+        devices: deviceStatus({ nodeId: "", devices: withHealth, view: {}, seen }, [], []),
+        warnings: found.warnings,
+        elapsedMs: tookMs(),
+      },
+      topology: topologyReport(devices, links),
+    };
+  } catch (error) {
+    const { message } = asWhiprayError(error);
+    return { detection: { vendors: [], devices: [], warnings: [], elapsedMs: tookMs(), error: message } };
+  }
+}
+
+function healthOf(state: { health: "ok" | "unhealthy" | "unknown"; healthReason?: string | undefined } | undefined) {
+  if (!state) return {};
+  return { health: state.health, ...(state.healthReason !== undefined && { healthReason: state.healthReason }) };
+}
+
+function vendorReport({ resource }: DevicePlugin, fingerprint: Fingerprint): VendorReport {
+  const { vendor, state, tool, version, elapsedMs, devices, error, warnings, unusable } = fingerprint;
+  return {
+    ...{ vendor, resource, state, tool, version, elapsedMs, devices: devices.length, error, warnings },
+    unusable: unusable.map(({ reason }) => reason),
+  };
+}
+
+/** What the kernel and the container allow. */
+export function limitsReport(): LimitReport[] {
+  const shm = attempt(() => statfsSync("/dev/shm"));
+  return limitReports({
+    limits: attempt(() => readFileSync("/proc/self/limits", "utf8")) ?? "",
+    shmBytes: shm && shm.blocks * shm.bsize,
+    shmFreeBytes: shm && shm.bavail * shm.bsize,
+    cgroup: ownCgroup(),
+  });
+}
+
+/** Limits of our own cgroup, v2 and v1. */
+function ownCgroup(): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const line of (attempt(() => readFileSync("/proc/self/cgroup", "utf8")) ?? "").split("\n")) {
+    const [, controllers, path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    if (controllers === undefined) continue;
+    for (const file of CGROUP_FILES) {
+      const text = attempt(() =>
+        readFileSync(`/sys/fs/cgroup/${controllers.replace("name=", "")}${path}/${file}`, "utf8"),
+      );
+      if (text !== undefined) found[file] = text.trim();
+    }
+  }
+  return found;
+}
+
+/** Daemons that were started by this user. */
+export function daemonsReport(folder: string): DaemonReport[] {
+  return daemons.listDaemons(folder).map(({ state }) => {
+    const { kind, pid, url } = state;
+    return { kind, pid, runs: daemons.daemonRuns(state), state: state.state, url: url?.replace(/#.*/, "") };
+  });
+}
+
+/** What listens on TCP here, with its owner where we may look. */
+export function listenersReport(ours: readonly DaemonReport[]): ListenerReport[] {
+  const tables = ["/proc/net/tcp", "/proc/net/tcp6"].map((path) => attempt(() => readFileSync(path, "utf8")) ?? "");
+  const listening = tables.flatMap(parseTcpTable);
+  const owners = socketOwners(listening);
+  const reports = listening.map(({ address, port, inode }): ListenerReport => {
+    const pid = owners.get(inode);
+    const process = pid === undefined ? undefined : attempt(() => readFileSync(`/proc/${pid}/comm`, "utf8").trim());
+    return { address, port, pid, process, daemon: ours.find((daemon) => daemon.runs && daemon.pid === pid)?.kind };
+  });
+  return reports.sort((left, right) => left.port - right.port || left.address.localeCompare(right.address));
+}
+
+/** Inode of a socket → the process that has it open; those of other users cannot be seen. */
+function socketOwners(listening: readonly Listening[]): Map<number, number> {
+  const wanted = new Map(listening.map(({ inode }) => [`socket:[${inode}]`, inode]));
+  const owners = new Map<number, number>();
+  for (const name of attempt(() => readdirSync("/proc")) ?? []) {
+    if (!/^\d+$/.test(name)) continue;
+    for (const fd of attempt(() => readdirSync(`/proc/${name}/fd`)) ?? []) {
+      const inode = wanted.get(attempt(() => readlinkSync(`/proc/${name}/fd/${fd}`)) ?? "");
+      if (inode !== undefined) owners.set(inode, Number(name));
+    }
+  }
+  return owners;
+}
+
+/** Files of /proc come and go, and of other users' processes most cannot be read: what is not there is not known. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (typeof (error as NodeJS.ErrnoException).code === "string") return undefined;
+    throw new WhiprayError({ code: "INTERNAL", message: String(error), cause: error });
+  }
+}

@@ -1,0 +1,80 @@
+import { ftruncateSync, read, write } from "node:fs";
+import { promisify } from "node:util";
+import { WhiprayError } from "@whipray/core";
+import { type Libc, libc } from "./libc.io.ts";
+import type { Segment, Segments } from "./segment.ts";
+
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+export const F_SEAL_SEAL = 1;
+export const F_SEAL_SHRINK = 2;
+export const F_SEAL_GROW = 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+
+const readAt = promisify(read);
+const writeAt = promisify(write);
+
+/**
+ * Segments as sealed memfds: they have no name in any file system, so nothing is left when the last process that has one ends;
+ * nobody can truncate one under its readers; and the size of /dev/shm (64 MiB in a default container) is no limit.
+ */
+export class MemfdSegments implements Segments {
+  readonly #mark: string;
+  readonly #nextId: () => string;
+
+  /** @param mark In the name of each segment: cluster and node, for who looks at `/proc/<pid>/maps`. */
+  constructor(mark: string, nextId: () => string) {
+    this.#mark = mark;
+    this.#nextId = nextId;
+  }
+
+  make(bytes: number): Segment {
+    const c = libc();
+    const name = `whipray-${this.#mark}-${this.#nextId()}`;
+    const fd = c.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) throw failed(`memfd_create of ${name}`, c);
+    try {
+      ftruncateSync(fd, bytes);
+      if (c.fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) !== 0) throw failed(`sealing ${name}`, c);
+    } catch (error) {
+      c.close(fd);
+      throw error;
+    }
+    let open = true;
+    return {
+      place: { pid: process.pid, fd, name, bytes },
+      async read(offset, length) {
+        const into = Buffer.allocUnsafeSlow(length);
+        for (let done = 0; done < length; ) {
+          const { bytesRead } = await readAt(fd, into, done, length - done, offset + done);
+          if (bytesRead === 0)
+            throw new WhiprayError({ code: "SEGMENT_LOST", message: `${name} ended at ${offset + done}` });
+          done += bytesRead;
+        }
+        return into;
+      },
+      async write(offset, from) {
+        for (let done = 0; done < from.byteLength; ) {
+          done += (await writeAt(fd, from, done, from.byteLength - done, offset + done)).bytesWritten;
+        }
+      },
+      discard(mapped) {
+        if (!open) return;
+        open = false;
+        // A writer keeps its mapping for the next object: the pages go nevertheless.
+        if (!mapped) c.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, bytes);
+        c.close(fd);
+      },
+    };
+  }
+}
+
+function failed(what: string, c: Libc): WhiprayError {
+  return new WhiprayError({
+    code: "SEGMENT_FAILED",
+    message: `${what} failed with errno ${c.errno()}`,
+    retryable: true,
+  });
+}

@@ -1,0 +1,233 @@
+import { asWhiprayError, type Clock, type Logger, type Timer, WhiprayError } from "@whipray/core";
+import { type DeathCause, type DeviceReport, type DeviceState, nodeDevicesSeen } from "@whipray/rpc";
+import type { DeviceEyes, DeviceLook, SeenDevice } from "./device-eyes.ts";
+import type { Guards } from "./guards.ts";
+import type { HeadLink } from "./head-link.ts";
+import type { HostedActor, HostedActors } from "./hosted-actors.ts";
+import type { Ledger } from "./ledger.ts";
+import type { NodeDevice } from "./node-identity.ts";
+import type { Processes } from "./processes.ts";
+import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
+
+/** From the end of one look to the next. */
+export const LOOK_EVERY_MS = 10_000;
+/** And when something is not as it should be, or a lock was refused. */
+export const LOOK_SOON_MS = 1_000;
+/** Looks in a row that must call a device unhealthy before its owners are ended: one garbled answer ends no training. */
+export const LOOKS_TO_LOSE = 2;
+/** How long what an older incarnation of this node left is killed before it counts as stuck. */
+const EVICT_MS = 5_000;
+
+export interface DeviceWatchOptions {
+  readonly nodeId: string;
+  readonly devices: readonly NodeDevice[];
+  readonly eyes: DeviceEyes;
+  readonly ledger: Ledger;
+  readonly actors: HostedActors;
+  readonly processes: Processes;
+  readonly head: HeadLink;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** From the end of one look to the next. Default `LOOK_EVERY_MS`. */
+  readonly everyMs?: number | undefined;
+  /** Ends an actor and all that runs in its lease. */
+  readonly end: (actor: HostedActor, cause: DeathCause) => Promise<void>;
+}
+
+/**
+ * Looks at the devices of this node again and again, apart from any request: what is unhealthy, used by a process without a
+ * lease, or locked by somebody else is not granted and says why (reliability F33, F34); owners of a device that is lost fail with
+ * DEVICE_LOST; a look that failed changes nothing (F35).
+ */
+export class DeviceWatch {
+  readonly #options: DeviceWatchOptions;
+  /** Device → looks in a row that found it unhealthy. */
+  readonly #bad = new Map<string, number>();
+  /** Device → a pid that was not here at the last look, and that no lease explains. */
+  readonly #unseen = new Map<string, number>();
+  #timer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #report: { report: Omit<DeviceReport, "agoMs">; atMs: number } | undefined;
+  #telling = false;
+  #closed = false;
+
+  constructor(options: DeviceWatchOptions) {
+    this.#options = options;
+    for (const { uuid, leftBy } of options.devices) {
+      if (leftBy === undefined) continue;
+      options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy}, which is dead, cannot be killed`);
+    }
+  }
+
+  /** The first look: before anything is offered. Then on and on. */
+  async start(): Promise<void> {
+    await this.#look(true);
+  }
+
+  /** Something was refused that the last look did not show: looks again as soon as it may. */
+  soon(): void {
+    if (!this.#looking) this.#next(LOOK_SOON_MS);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+
+  #next(afterMs: number): void {
+    this.#timer?.cancel();
+    if (!this.#closed) this.#timer = this.#options.clock.after(afterMs, () => void this.#look(false));
+  }
+
+  #look(first: boolean): Promise<void> {
+    this.#looking ??= this.#once(first)
+      .then((calm) => this.#next(calm ? (this.#options.everyMs ?? LOOK_EVERY_MS) : LOOK_SOON_MS))
+      .finally(() => {
+        this.#looking = undefined;
+      });
+    return this.#looking;
+  }
+
+  /** Answers whether nothing needs a closer look. */
+  async #once(first: boolean): Promise<boolean> {
+    const { eyes, ledger, head, logger, clock } = this.#options;
+    let look: DeviceLook;
+    try {
+      look = await eyes.look(first);
+    } catch (error) {
+      logger.error("a look at the devices failed", { error: asWhiprayError(error).message });
+      return true;
+    }
+    if (this.#closed) return true;
+    const before = ledger.version;
+    for (const device of this.#options.devices) await this.#leftovers(device);
+    const calm = look.devices.map((device) => this.#judge(device, look.stale !== undefined)).every(Boolean);
+    for (const { holder } of look.devices) if (holder?.olderIncarnation) await this.#evict(holder.olderIncarnation);
+    const states = look.devices.map(({ users: _, holder: __, ...state }): DeviceState => state);
+    this.#report = {
+      report: { states, ...(look.stale !== undefined && { stale: look.stale }) },
+      atMs: clock.now(),
+    };
+    if (ledger.version !== before) head.viewChanged();
+    void this.tell();
+    return calm;
+  }
+
+  #judge(device: SeenDevice, stale: boolean): boolean {
+    const { ledger, logger } = this.#options;
+    const { uuid, health, healthReason } = device;
+    const before = ledger.withheld(uuid)?.reason;
+    ledger.setHealth(uuid, health, healthReason);
+    ledger.withhold(uuid, "locked", device.holder && `its lock is held by ${device.holder.text}`);
+    if (device.users) ledger.withhold(uuid, "busy", this.#strangers(device));
+    const now = ledger.withheld(uuid);
+    if (now?.reason !== before) {
+      if (now) logger.warn("a device is not offered", { device: uuid, ...now });
+      else logger.info("a device is offered again", { device: uuid });
+      if (now && now.kind !== "unhealthy") this.#warnOwners(uuid, `${now.kind}: ${now.reason}`);
+    }
+    if (health !== "unhealthy") {
+      this.#bad.delete(uuid);
+      return !this.#unseen.has(uuid);
+    }
+    // A look that failed has not seen it again.
+    const looks = (this.#bad.get(uuid) ?? 0) + (stale ? 0 : 1);
+    this.#bad.set(uuid, looks);
+    if (looks >= LOOKS_TO_LOSE) this.#lose(uuid, healthReason ?? "it is unhealthy");
+    return looks >= LOOKS_TO_LOSE;
+  }
+
+  /** Why a device is busy: processes that hold no lease of it; undefined when there are none. */
+  #strangers({ uuid, users = [] }: SeenDevice): string | undefined {
+    const { ledger, actors, nodeId } = this.#options;
+    const leases = ledger.leasesOn(uuid);
+    const strangers: string[] = [];
+    let unseen: number | undefined;
+    for (const user of users) {
+      if (user.is === "foreign") strangers.push(`foreign pid ${user.pid}${user.name ? ` (${user.name})` : ""}`);
+      else if (user.is === "unseen") unseen = leases.length === 0 ? user.pid : undefined;
+      else {
+        const leaseId = user.leaseId ?? actors.ofAddress(`${nodeId}/${user.workerId}`)?.lease.leaseId;
+        if (leases.some((lease) => lease.leaseId === leaseId)) continue;
+        strangers.push(`pid ${user.pid} of ${leaseId ?? "a lease that is over"}, which does not hold it`);
+      }
+    }
+    // Who is not here may just have ended; twice in a row it is somebody of another container.
+    if (unseen !== undefined && this.#unseen.get(uuid) === unseen)
+      strangers.push(`foreign pid ${unseen} (not of this container)`);
+    if (unseen === undefined) this.#unseen.delete(uuid);
+    else this.#unseen.set(uuid, unseen);
+    return strangers.length === 0 ? undefined : strangers.slice(0, 4).join(", ");
+  }
+
+  /** Whoever runs there finds it in its log. */
+  #warnOwners(uuid: string, why: string): void {
+    for (const actor of this.#ownersOf(uuid)) {
+      actor.worker?.log.write("err", Buffer.from(`whipray: ${this.#nameOf(uuid)} of this actor is ${why}\n`));
+    }
+  }
+
+  #lose(uuid: string, reason: string): void {
+    const message = `device ${this.#nameOf(uuid)} was lost: ${reason}`.slice(0, 1_024);
+    for (const actor of this.#ownersOf(uuid)) {
+      if (!actor.ending) void this.#options.end(actor, { kind: "DEVICE_LOST", message });
+    }
+  }
+
+  #ownersOf(uuid: string): HostedActor[] {
+    const { ledger, actors } = this.#options;
+    return ledger.leasesOn(uuid).flatMap((lease) => actors.ofLease(lease.leaseId) ?? []);
+  }
+
+  #nameOf(uuid: string): string {
+    const device = this.#options.devices.find((one) => one.uuid === uuid);
+    return device ? `${uuid} (${device.resource} ${device.index})` : uuid;
+  }
+
+  /** What a dead node left on a device may be gone at last. */
+  async #leftovers({ uuid, leftBy }: NodeDevice): Promise<void> {
+    const { ledger, processes } = this.#options;
+    if (leftBy === undefined || ledger.withheld(uuid)?.kind !== "quarantined") return;
+    const { left } = await processes.sweep(NODE_MARK, leftBy, 0);
+    if (left === 0) ledger.withhold(uuid, "quarantined", undefined);
+  }
+
+  /** Processes of our own predecessor hold the lock: they go (mechanism 11). */
+  async #evict(incarnation: string): Promise<void> {
+    const { processes, logger } = this.#options;
+    const { killed, left } = await processes.sweep(RAYLET_MARK, incarnation, EVICT_MS);
+    logger.warn("ended what an older incarnation of this node left on its devices", { incarnation, killed, left });
+  }
+
+  /** Tells the head what the last look found; after a registration too. */
+  async tell(): Promise<void> {
+    const { head, nodeId, clock, logger } = this.#options;
+    if (!this.#report || this.#telling || head.epoch === 0 || !head.peer) return;
+    this.#telling = true;
+    try {
+      const { report, atMs } = this.#report;
+      const told = { ...report, agoMs: Math.max(0, Math.round(clock.now() - atMs)) };
+      await head.peer.invoke(nodeDevicesSeen, { nodeId, epoch: head.epoch, report: told });
+    } catch (error) {
+      // The next look tells again.
+      logger.debug("the head was not told of the devices", { error: asWhiprayError(error).message });
+    } finally {
+      this.#telling = false;
+    }
+  }
+}
+
+/** Guards that tell when somebody else held a lock: the next look withholds the device. */
+export function tellingLocks(guards: Guards, locked: () => void): Guards {
+  return {
+    async start(spec) {
+      try {
+        return await guards.start(spec);
+      } catch (error) {
+        if (error instanceof WhiprayError && error.code === "DEVICE_LOCKED") locked();
+        throw error;
+      }
+    },
+    close: () => guards.close(),
+  };
+}

@@ -1,0 +1,42 @@
+import { type LinkMatrix, linkDomains, type NamedLink, packLinks } from "@whipray/core";
+import { type DeviceLink, FAKE_VENDOR, type LinkKind, linkScore, type NodeDevices } from "@whipray/devices";
+import type { NodeDevice } from "./node-identity.ts";
+
+/** Ways over the host: they join no link domain. */
+const OVER_PCIE: ReadonlySet<LinkKind> = new Set(["PIX", "PXB", "PHB", "NODE", "SYS"]);
+
+/**
+ * What detection found, in the words of the ledger and the wire. Locks lie in the folder that all raylets of this host share; what
+ * is only declared exists in one raylet alone, and locks in its own.
+ */
+export function nodeDevices(
+  found: Pick<NodeDevices, "devices" | "links">,
+  folders: { readonly locks: string; readonly node: string },
+): { devices: NodeDevice[]; links: LinkMatrix | undefined } {
+  const links = found.links.map(namedLink);
+  const uuids = found.devices.map((device) => device.uuid);
+  const domains = linkDomains(uuids, links);
+  const devices = found.devices.map((device): NodeDevice => {
+    const { uuid, index, resource, vendor, model, acceleratorType, health } = device;
+    const { memoryBytes, pciAddress, numaNode, healthReason } = device;
+    const linkDomain = domains.get(uuid);
+    const shared = vendor !== FAKE_VENDOR;
+    const lockPath = `${shared ? folders.locks : folders.node}/${device.lockName}.lock`;
+    return {
+      ...{ uuid, index, resource, vendor, model, acceleratorType, health, lockPath, shared },
+      ...(memoryBytes !== undefined && { memoryBytes }),
+      ...(pciAddress !== undefined && { pciAddress }),
+      ...(numaNode !== undefined && { numaNode }),
+      ...(linkDomain !== undefined && { linkDomain }),
+      ...(healthReason !== undefined && { healthReason: healthReason.slice(0, 512) }),
+    };
+  });
+  return { devices, links: packLinks(uuids, links) };
+}
+
+/** `NV18` as nvidia-smi prints it; of other fabrics the word, and the lanes where they are known: `XGMI`, `HCCS`. */
+export function namedLink(link: DeviceLink): NamedLink {
+  const { from, to, kind, lanes } = link;
+  const name = kind === "NVLINK" ? `NV${lanes ?? ""}` : lanes === undefined || lanes === 1 ? kind : `${kind} x${lanes}`;
+  return { from, to, name, score: linkScore(link), fabric: !OVER_PCIE.has(kind) };
+}

@@ -1,0 +1,159 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { delay, systemClock } from "@whipray/core";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { ChildProcesses } from "../src/child-processes.io.ts";
+import { MemoryLog } from "../src/memory-logs.ts";
+import { processesWith } from "../src/process-table.io.ts";
+import { NODE_MARK } from "../src/runtime-directory.ts";
+import { WHOLE } from "./fake-node.ts";
+import { type RealRayletOptions, realRaylet } from "./real-raylet.ts";
+import { temporaryFolder, until } from "./temporary-folder.ts";
+
+const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
+const FAKE = { fakeDevices: "8xH100" };
+const ALL = { units: { GPU: 8 * WHOLE }, placementUnits: { GPU: 8 * WHOLE } };
+
+async function raylet(root: string, options: RealRayletOptions = {}) {
+  const started = await realRaylet(root, { ...FAKE, ...options });
+  onTestFinished(started.stop);
+  const withheld = () => started.raylet.describe().view.withheld ?? {};
+  const lockOf = (index: number) => started.node.node.devices.find((device) => device.index === index)!;
+  return { ...started, withheld, lockOf };
+}
+
+/** The mark of the engine that runs on a node; empty when there is none. */
+async function engineOf(nodeId: string): Promise<string> {
+  for (const { pid } of (await processesWith(NODE_MARK, nodeId)).found) {
+    // One that ends meanwhile has no environment any more.
+    const text = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+    const mark = text.split("\0").find((entry) => entry.startsWith("WHIPRAY_ENGINE="));
+    if (mark) return mark.slice("WHIPRAY_ENGINE=".length);
+  }
+  return "";
+}
+
+/** Another program that takes a lock, as anybody can. */
+async function foreignLock(path: string, exclusive = true): Promise<ChildProcess> {
+  const how = exclusive ? "LOCK_EX" : "LOCK_SH";
+  const script = `import fcntl, time; f = open(${JSON.stringify(path)}, "a"); fcntl.flock(f, fcntl.${how}); print("held", flush=True); time.sleep(60)`;
+  const child = spawn("python3", ["-c", script], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  await new Promise((resolve) => child.stdout!.once("data", resolve));
+  return child;
+}
+
+/** A raylet in a process of its own, whose actor runs an engine on one device. */
+async function loneRaylet(root: string, options: RealRayletOptions) {
+  const log = new MemoryLog("memory:raylet");
+  const entry = fileURLToPath(new URL("./lone-raylet.ts", import.meta.url));
+  const args = [entry, root, JSON.stringify({ ...FAKE, ...options })];
+  const spec = { command: process.execPath, args, env, cwd: root, log, dieWithParent: false };
+  const child = await new ChildProcesses(systemClock).spawn(spec);
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const running = () => /running on (node_\w+)/.exec(log.errorTail().join("\n"))?.[1];
+  return { child, nodeId: await until("its engine", running, 25_000) };
+}
+
+describe("a device has one owner on a host (mechanism 11, P4)", () => {
+  test("F33: a foreign program that takes a lock: the device is told with its pid and not granted; freed, it is offered again", async () => {
+    const root = temporaryFolder();
+    const { withheld, lockOf, start, raylet: one } = await raylet(root);
+    const thief = await foreignLock(lockOf(2).lockPath);
+    await until("the lock was seen", () => Object.keys(withheld()).length === 1);
+    expect(withheld()[lockOf(2).uuid]).toEqual({
+      kind: "locked",
+      reason: expect.stringMatching(new RegExp(`^its lock is held by pid ${thief.pid} \\(python3`)),
+    });
+    const { answer } = await start("Counter", ALL);
+    expect(answer).toMatchObject({
+      ok: false,
+      refused: expect.stringContaining(`GPU 2 (locked: its lock is held by pid`),
+    });
+    thief.kill("SIGKILL");
+    await until("it is offered again", () => Object.keys(one.describe().view.devices).length === 8);
+    expect((await start("Counter", ALL)).answer.ok).toBe(true);
+  });
+
+  test("a lock that is taken between look and start fails the worker loudly, and the actor is refused with the holder", async () => {
+    const { lockOf, start, withheld } = await raylet(temporaryFolder());
+    const devices = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map((index) => foreignLock(lockOf(index).lockPath)));
+    const { answer } = await start("Counter");
+    expect(answer.refused).toMatch(/lock/);
+    await until("all are known to be locked", () => Object.keys(withheld()).length === devices.length);
+  });
+
+  test("F32: a second raylet of another cluster sees who holds which device, takes the others, and gets that one when it is free", async () => {
+    const root = temporaryFolder();
+    const first = await raylet(root, { cluster: "cluster_one" });
+    const { answer, spec } = await first.start("Engine");
+    const uuid = answer.devices![0]!.uuid;
+    const second = await raylet(root, { cluster: "cluster_two" });
+    // Seen before anything was offered: the first look comes before the registration.
+    expect(second.registrations[0]!.view.withheld).toEqual({
+      [uuid]: { kind: "locked", reason: expect.stringMatching(/held by cluster_one node_\w+, lease /) },
+    });
+    expect(Object.keys(second.registrations[0]!.view.devices)).toHaveLength(7);
+    const other = await second.start("Engine");
+    expect(other.answer).toMatchObject({ ok: true });
+    expect(other.answer.devices![0]!.uuid).not.toBe(uuid);
+    await first.kill(spec.actorId);
+    await until("it is free", () => second.withheld()[uuid] === undefined);
+    await until("the first one sees the second one's", () => first.withheld()[other.answer.devices![0]!.uuid]);
+  });
+
+  test("leases of one raylet share a device; the worker of a plain actor holds its lock, and frees it with its end", async () => {
+    const root = temporaryFolder();
+    const { start, kill, lockOf } = await raylet(root);
+    const most = { units: { GPU: 9_000 }, placementUnits: { GPU: 9_000 } };
+    const rest = { units: { GPU: 100 }, placementUnits: { GPU: 100 } };
+    const [one, two] = [await start("Counter", most), await start("Counter", rest)];
+    expect([one.answer.ok, two.answer.ok]).toEqual([true, true]);
+    expect(two.answer.devices![0]!.uuid).toBe(one.answer.devices![0]!.uuid);
+    const { lockPath } = lockOf(one.answer.devices![0]!.index);
+    const inode = String(statSync(lockPath).ino);
+    const holders = () =>
+      readFileSync("/proc/locks", "utf8")
+        .split("\n")
+        .filter((line) => line.includes(`:${inode} `)).length;
+    expect(holders()).toBe(2);
+    await kill(one.spec.actorId);
+    expect(holders()).toBe(1);
+    await kill(two.spec.actorId);
+    expect(holders()).toBe(0);
+  });
+});
+
+describe("a raylet that comes back", () => {
+  test("after SIGKILL: the restarted one ends what its predecessor left before it offers the device", async () => {
+    const root = temporaryFolder();
+    const { child, nodeId } = await loneRaylet(root, { nodeId: "node_same" });
+    child.kill("SIGKILL");
+    await child.exited;
+    const again = await raylet(root, { nodeId });
+    expect(again.registrations[0]!.view).toMatchObject({ devices: expect.anything() });
+    expect(Object.keys(again.registrations[0]!.view.devices)).toHaveLength(8);
+    expect(again.registrations[0]!.view.withheld).toBeUndefined();
+    expect((await again.start("Counter", ALL)).answer.ok).toBe(true);
+  }, 60_000);
+
+  test("after SIGSTOP: its guards end the engine in 8 s; while its worker lives, another cluster's raylet is told so and does not get the device; then it does", async () => {
+    const root = temporaryFolder();
+    const { child, nodeId } = await loneRaylet(root, { cluster: "cluster_one" });
+    const second = await raylet(root, { cluster: "cluster_two" });
+    const [[uuid, why] = []] = Object.entries(second.registrations[0]!.view.withheld!);
+    expect(why!.reason).toContain(`cluster_one ${nodeId}`);
+    process.kill(child.pid, "SIGSTOP");
+    onTestFinished(() => void child.kill("SIGCONT"));
+    const untilMs = performance.now() + 10_000;
+    while ((await engineOf(nodeId)) !== "" && performance.now() < untilMs) await delay(systemClock, 100);
+    expect(await engineOf(nodeId)).toBe("");
+    expect((await second.start("Counter", ALL)).answer.refused).toContain("locked: its lock is held by cluster_one");
+    process.kill(child.pid, "SIGCONT");
+    child.kill("SIGKILL");
+    await until("the device is free", () => second.withheld()[uuid!] === undefined, 15_000);
+    expect((await second.start("Counter", ALL)).answer).toMatchObject({ ok: true });
+  }, 60_000);
+});

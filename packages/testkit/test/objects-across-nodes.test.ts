@@ -1,0 +1,115 @@
+import { rmSync } from "node:fs";
+import { afterEach, expect, test } from "vitest";
+import type { ActorHandle, Cluster, ObjectRef } from "whipray";
+import { describeLeaks } from "../src/leak-check.ts";
+import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import type { ObjectMaker } from "./fixtures/object-maker.ts";
+
+const MAKER = new URL("./fixtures/object-maker.ts", import.meta.url);
+const TEST_MS = 90_000;
+const MIB = 1_048_576;
+/** 8 MiB: two chunks of a transfer. */
+const LENGTH = MIB;
+let real: RealCluster;
+
+async function started(...raylets: RayletSpec[]): Promise<Cluster> {
+  const resources = { CPU: 2, object_store_memory: 64 * MIB };
+  real = await startCluster({ raylets: raylets.map((spec) => ({ resources, ...spec })) });
+  return real.connect({ namespace: "test" });
+}
+
+afterEach(async (context) => {
+  if (context.task.result?.state === "fail") console.error(real.logs());
+  expect(describeLeaks(await real.stop())).toBe("");
+}, TEST_MS);
+
+async function makerOn(driver: Cluster, raylet: number): Promise<ActorHandle<ObjectMaker>> {
+  const { nodeId } = real.raylets[raylet]!;
+  return driver.actor<ObjectMaker>(MAKER, "ObjectMaker").options({ nodeAffinity: { nodeId } }).create();
+}
+
+/** Objects by node: copies are marked. */
+async function where(driver: Cluster): Promise<string[][]> {
+  const lists = await driver.listObjects();
+  return real.raylets.map(({ nodeId }) => {
+    const objects = lists.find((list) => list.nodeId === nodeId)?.objects ?? [];
+    return objects.map(({ copy }) => (copy ? "copy" : "primary"));
+  });
+}
+
+test(
+  "an object is copied to the node that reads it, and is gone everywhere when its owner disposes it",
+  async () => {
+    const driver = await started({}, { foreign: true });
+    const [here, there] = await Promise.all([makerOn(driver, 0), makerOn(driver, 1)]);
+    const ref = here.make.remote(LENGTH, 2) as ObjectRef<Float64Array>;
+    expect(await there.sumOf({ ref })).toBe(2 * LENGTH);
+    expect(await where(driver)).toEqual([["primary"], ["copy"]]);
+    expect(await there.sum(ref as unknown as Float64Array)).toBe(2 * LENGTH);
+    const far = there.make.remote(LENGTH, 3) as ObjectRef<Float64Array>;
+    await driver.wait([far], { fetchLocal: false });
+    expect((await where(driver))[0]).toEqual(["primary"]);
+    await driver.wait([far]);
+    expect((await where(driver))[0]).toEqual(["primary", "copy"]);
+    const got = await driver.get(far);
+    expect([got[0], got[LENGTH - 1]]).toEqual([3, 3]);
+    expect(driver.release(got)).toBe(true);
+    ref.dispose();
+    far.dispose();
+    await expect.poll(() => where(driver), { timeout: 20_000 }).toEqual([[], []]);
+  },
+  TEST_MS,
+);
+
+test(
+  "OBJECT_LOST: the node that has it dies; what was copied here before stays readable",
+  async () => {
+    const driver = await started({}, { foreign: true });
+    const there = await makerOn(driver, 1);
+    const [lost, kept] = [there.make.remote(LENGTH, 4), there.make.remote(LENGTH, 5)] as ObjectRef<Float64Array>[];
+    await driver.wait([lost!, kept!], { numReturns: 2, fetchLocal: false });
+    const got = await driver.get(kept!);
+    await real.raylets[1]!.kill("SIGKILL");
+    await expect(driver.get(lost!, { timeoutMs: 60_000 })).rejects.toMatchObject({ code: "OBJECT_LOST" });
+    expect(got[7]).toBe(5);
+    // A killed raylet leaves its folder to the next one.
+    rmSync(real.raylets[1]!.runtimeRoot, { recursive: true, force: true });
+  },
+  TEST_MS,
+);
+
+test(
+  "an object ends with its owner's session: a driver that leaves takes its objects along, on every node",
+  async () => {
+    const driver = await started({}, { foreign: true });
+    const other = await real.connect({ namespace: "other" });
+    const reader = await makerOn(driver, 1);
+    const ref = await other.put(new Float64Array(LENGTH).fill(1));
+    expect(await where(driver)).toEqual([["primary"], []]);
+    const far = await makerOn(other, 1);
+    expect(await far.sum(ref as unknown as Float64Array)).toBe(LENGTH);
+    await other.close();
+    await expect.poll(() => where(driver), { timeout: 20_000 }).toEqual([[], []]);
+    expect(await reader.sum(new Float64Array(10).fill(1))).toBe(10);
+  },
+  TEST_MS,
+);
+
+test(
+  "a driver without a raylet on its machine puts into its home raylet, and reads bytes",
+  async () => {
+    const driver = await started({ foreign: true });
+    const ref = await driver.put(new Float64Array(LENGTH).fill(6));
+    expect(await where(driver)).toEqual([["primary"]]);
+    const got = await driver.get(ref);
+    expect([got.length, got[LENGTH - 1]]).toEqual([LENGTH, 6]);
+    expect(driver.release(got)).toBe(false);
+    const actor = await makerOn(driver, 0);
+    expect(await actor.sum(ref as unknown as Float64Array)).toBe(6 * LENGTH);
+    expect(await actor.sum(new Float64Array(LENGTH).fill(1))).toBe(LENGTH);
+    expect((await actor.make(LENGTH, 8))[5]).toBe(8);
+    ref.dispose();
+    await expect.poll(() => where(driver), { timeout: 20_000 }).toEqual([[]]);
+  },
+  TEST_MS,
+);

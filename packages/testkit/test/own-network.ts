@@ -1,0 +1,24 @@
+import type { TestContext } from "vitest";
+import { networkRefusal } from "../src/namespaces.io.ts";
+import type { NodeNetwork } from "../src/node-network.io.ts";
+import type { RealCluster } from "../src/real-cluster.io.ts";
+import { rayletAt, startStage } from "./stage.ts";
+
+/** Why this machine allows no network namespaces. */
+export const networkRefused = networkRefusal();
+
+/** Skips the test where network namespaces are not allowed. The reason is shown, and said again at the end of `npm test`. */
+export function needNetwork({ task, skip }: TestContext): void {
+  if (networkRefused === undefined) return;
+  Object.assign(task.meta, { skippedBecause: networkRefused });
+  skip(networkRefused);
+}
+
+/** As `startStage`, with a network namespace for the far node. */
+export function startNetworkStage(): Promise<RealCluster> {
+  return startStage({}, { network: "own" });
+}
+
+export function networkOf(real: RealCluster): NodeNetwork {
+  return rayletAt(real, "far").network!;
+}

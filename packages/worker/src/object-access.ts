@@ -1,0 +1,74 @@
+import { asWhiprayError } from "@whipray/core";
+import {
+  decodeValues,
+  encodeStored,
+  type IncomingCall,
+  type Parts,
+  type Revive,
+  StoredWire,
+  storedOf,
+} from "@whipray/rpc";
+import type { ObjectClient, ObjectClientOptions } from "./object-client.ts";
+
+/** Values up to this size travel in messages, larger ones lie in the node's store (Ray: 100 KiB). */
+export const INLINE_OBJECT_BYTES = 102_400;
+
+export function isLarge(parts: Parts): boolean {
+  let bytes = 0;
+  for (const part of parts) bytes += part.byteLength;
+  return bytes > INLINE_OBJECT_BYTES;
+}
+
+/** The store is loaded with the first large value: most programs start without one. */
+export async function openObjectClient(options: Omit<ObjectClientOptions, "mapper">): Promise<ObjectClient> {
+  const [{ ObjectClient }, { procMapper }] = await Promise.all([
+    import("./object-client.ts"),
+    import("@whipray/objects"),
+  ]);
+  return new ObjectClient({ ...options, mapper: procMapper });
+}
+
+/** What values of a worker's calls have to do with the node's store. */
+export interface ObjectAccess {
+  client(): Promise<ObjectClient>;
+}
+
+/** Parts, wherever they lie. */
+export async function openParts(parts: Parts, access: ObjectAccess): Promise<Parts> {
+  const stored = storedOf(parts);
+  return stored ? (await access.client()).open(stored) : parts;
+}
+
+/** The arguments of a call with those that lie elsewhere in their places. */
+export async function openArguments(args: unknown[], access: ObjectAccess, revive?: Revive): Promise<unknown[]> {
+  const client = await access.client();
+  const open = async (arg: unknown): Promise<unknown> => {
+    return arg instanceof StoredWire ? decodeValues(await client.open(arg), revive) : arg;
+  };
+  return Promise.all(args.map(open));
+}
+
+/**
+ * A result as it goes to its caller, who owns it: large ones lie in the store. When that has no room the result travels in the
+ * message (reliability F39).
+ */
+export async function outgoingParts(parts: Parts, call: IncomingCall, access: ObjectAccess): Promise<Parts> {
+  const { address, incarnation } = call.peer;
+  try {
+    const client = await access.client();
+    return encodeStored(await client.put(parts, `${address} ${incarnation}`));
+  } catch (error) {
+    const { code } = asWhiprayError(error);
+    if (NO_ROOM.has(code)) return parts;
+    throw error;
+  }
+}
+
+/** Codes of a store that takes nothing now, or is none: values travel in messages then. */
+export const NO_ROOM: ReadonlySet<string> = new Set([
+  "OBJECT_STORE_FULL",
+  "OUT_OF_DISK",
+  "SEGMENT_FAILED",
+  "METHOD_NOT_FOUND",
+  "NODE_LEAVING",
+]);
