@@ -11,7 +11,7 @@ import { runCommand } from "./run.mjs";
 export const COMMANDS = {
   demo: "scripts/demo.ts",
   test: "scripts/test.ts",
-  bench: "benchmarks/src/main.ts",
+  bench: "scripts/bench.ts",
   whipray: "packages/cli/src/main.ts",
   check: "scripts/check.ts",
 };

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { type Outcome, showEnd, type Workbench } from "../stages/stage.ts";
+import { bundlePackage } from "./bundles.ts";
 
 const BUILD_DEADLINE_MS = 10 * 60_000;
 const PACK_DEADLINE_MS = 3 * 60_000;
@@ -8,9 +9,11 @@ const PACK_DEADLINE_MS = 3 * 60_000;
 /** Builds every package and packs it as it would be published: pnpm writes publishConfig, workspace: and catalog: out. */
 export async function packAll(bench: Workbench, folder: string): Promise<{ tarballs: string[]; outcome: Outcome }> {
   mkdirSync(folder, { recursive: true });
-  for (const name of readdirSync(join(bench.root, "packages"))) dropStale(join(bench.root, "packages", name));
+  const homes = readdirSync(join(bench.root, "packages")).map((name) => join(bench.root, "packages", name));
+  for (const home of homes) dropStale(home);
   const build = await bench.tool({ file: "tsc", args: ["-b"], deadlineMs: BUILD_DEADLINE_MS });
   if (build.code !== 0) return { tarballs: [], outcome: failure(`tsc -b\n${showEnd(build)}`) };
+  for (const home of homes) await bundlePackage(home);
   const pack = await bench.tool({
     file: "npx",
     args: ["--yes", "pnpm@12", "--recursive", "--filter", "./packages/*", "pack", "--pack-destination", folder],

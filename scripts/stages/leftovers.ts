@@ -12,7 +12,7 @@ const DEADLINE_MS = 15_000;
 /** What the machine looked like before the run, and where the check looks. */
 export interface LeftoverCheck {
   before: Snapshot;
-  places: { directories: string[]; shared: string[]; prefixes: string[] };
+  places: { directories: string[]; shared: string[]; prefixes: string[]; links: string[] };
   /** Nobody else works on this machine: whatever appears is ours. */
   alone: boolean;
 }
@@ -26,7 +26,8 @@ export function beforeRun(own: { temporary: string; runtime: string }, alone: bo
   const homes = [join(own.runtime, "whipray"), ...(alone ? [join(homedir(), ".cache/whipray")] : [])];
   // Device locks and the port table of a host are shared by all clusters and stay; so does Node's cache of compiled code.
   const shared = [...homes.map((home) => join(home, "host")), join(own.temporary, "node-compile-cache")];
-  const places = { directories: [...homes, own.temporary], shared, prefixes: alone ? ["whipray"] : [] };
+  const names = { prefixes: alone ? ["whipray"] : [], links: alone ? ["wk"] : [] };
+  const places = { directories: [...homes, own.temporary], shared, ...names };
   return { before: snapshot(places), places, alone };
 }
 

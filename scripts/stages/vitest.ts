@@ -21,10 +21,10 @@ interface VitestReport {
   numPassedTests: number;
   numFailedTests: number;
   numPendingTests: number;
-  testResults: { status: string; assertionResults: { status: string }[] }[];
+  testResults: { status: string; assertionResults: { status: string; meta?: { skippedBecause?: string } }[] }[];
 }
 
-/** Counts tests; a file that could not be loaded and an error outside any test are failures too. */
+/** Counts tests; a file that could not be loaded and an error outside any test are failures too. Says what was not tested, and why. */
 export function countVitest(report: string | undefined, code: number | undefined): Omit<Outcome, "output"> {
   if (report === undefined) return { passed: 0, failed: 1, note: "no report" };
   const { numPassedTests, numFailedTests, numPendingTests, testResults } = JSON.parse(report) as VitestReport;
@@ -33,6 +33,10 @@ export function countVitest(report: string | undefined, code: number | undefined
   ).length;
   const counted = numFailedTests + broken;
   const failed = counted === 0 && code !== 0 ? 1 : counted;
-  const note = numPendingTests > 0 ? { note: `${numPendingTests} skipped` } : {};
+  const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
+  // A test says so of itself: what this machine does not allow must not pass in silence.
+  const reasons = [...new Set(tests.map(({ meta }) => meta?.skippedBecause).filter((why) => why !== undefined))];
+  const skipped = numPendingTests > 0 ? [`${numPendingTests} skipped`] : [];
+  const note = skipped.length + reasons.length > 0 ? { note: [...skipped, ...reasons].join("; ") } : {};
   return { passed: numPassedTests, failed, ...note };
 }

@@ -27,6 +27,13 @@ test("vitest's report: tests, files that do not load and errors outside tests al
   expect(countVitest(undefined, 1)).toMatchObject({ failed: 1 });
 });
 
+test("vitest's report: why this machine could not run a test is said once", () => {
+  const skipped = { status: "skipped", meta: { skippedBecause: "no namespaces here" } };
+  const file = { status: "passed", assertionResults: [{ status: "passed", meta: {} }, skipped, skipped] };
+  const report = { numPassedTests: 1, numFailedTests: 0, numPendingTests: 2, testResults: [file] };
+  expect(countVitest(JSON.stringify(report), 0)).toMatchObject({ note: "2 skipped; no namespaces here" });
+});
+
 test("pytest's report: errors are failures, no report and no tests too", () => {
   const suite = '<testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10" time="0.1">';
   expect(countPytest(suite, 1)).toEqual({ passed: 4, failed: 3, note: "3 skipped" });

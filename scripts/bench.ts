@@ -1,0 +1,64 @@
+// `npm run bench -- …`: measures what users get. The packages are packed and installed with npm into out/bench/app, unless nothing changed since
+// the last time, and the benchmarks run there.
+import { spawn } from "node:child_process";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { inputsHash, stampMatches, writeStamp } from "./bootstrap/stamp.mjs";
+import { filesBelow, packAll } from "./pack/tarballs.ts";
+import { showEnd, type ToolEnd, type Workbench } from "./stages/stage.ts";
+import { runTool } from "./stages/tool.io.ts";
+
+const INSTALL_DEADLINE_MS = 5 * 60_000;
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const home = join(root, "out/bench");
+const app = join(home, "app");
+const stamp = join(app, "node_modules/.bench-stamp");
+const bench: Workbench = {
+  root,
+  scratch: home,
+  tool: (command) => runTool({ cwd: root, env: process.env, ...command }),
+};
+
+const inputs = [...sourcesOf("packages"), ...sourcesOf("scripts/pack"), "pnpm-lock.yaml", "tsconfig.base.json"];
+const hash = inputsHash(
+  inputs.map((path) => join(root, path)),
+  [process.version, process.arch],
+);
+if (!stampMatches(stamp, hash)) {
+  process.stderr.write("packing and installing the packages …\n");
+  await install();
+  writeStamp(stamp, hash);
+}
+for (const folder of ["src", "engines"]) {
+  rmSync(join(app, folder), { recursive: true, force: true });
+  cpSync(join(root, "benchmarks", folder), join(app, folder), { recursive: true });
+}
+const child = spawn(process.execPath, [join(app, "src/main.ts"), ...process.argv.slice(2)], {
+  stdio: "inherit",
+  cwd: root,
+});
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => child.kill(name));
+child.on("exit", (code, signal) => {
+  process.exitCode = signal === null ? (code ?? 1) : 1;
+});
+
+/** Source files of a folder, relative to the root. */
+function sourcesOf(folder: string): string[] {
+  const made = /(^|\/)(node_modules|dist|test|tests|__pycache__)\//;
+  const files = filesBelow(join(root, folder)).filter((file) => !made.test(file));
+  return files.map((file) => join(folder, file)).sort();
+}
+
+async function install(): Promise<void> {
+  rmSync(home, { recursive: true, force: true });
+  const { tarballs, outcome } = await packAll(bench, join(home, "tarballs"));
+  if (outcome.failed > 0) throw new Error(outcome.output);
+  mkdirSync(app, { recursive: true });
+  writeFileSync(join(app, "package.json"), JSON.stringify({ private: true, type: "module" }));
+  const quiet = ["--no-audit", "--no-fund", "--no-progress", "--prefer-offline"];
+  const args = ["install", ...quiet, ...tarballs];
+  const end: ToolEnd = await bench.tool({ file: "npm", args, cwd: app, deadlineMs: INSTALL_DEADLINE_MS });
+  if (end.code !== 0) throw new Error(`npm ${args.join(" ")}\n${showEnd(end)}`);
+}
