@@ -11,6 +11,8 @@ import { runTool } from "./stages/tool.io.ts";
 
 const INSTALL_DEADLINE_MS = 5 * 60_000;
 
+const FIRST_START = `const { init } = await import("whipray"); await (await init()).close();`;
+
 const root = fileURLToPath(new URL("..", import.meta.url));
 const home = join(root, "out/bench");
 const app = join(home, "app");
@@ -30,6 +32,13 @@ if (!stampMatches(stamp, hash)) {
   process.stderr.write("packing and installing the packages …\n");
   await install();
   writeStamp(stamp, hash);
+  // The first start ever compiles all modules; what people wait for each time comes after it.
+  await bench.tool({
+    file: process.execPath,
+    args: ["--input-type=module", "-e", FIRST_START],
+    cwd: app,
+    deadlineMs: INSTALL_DEADLINE_MS,
+  });
 }
 for (const folder of ["src", "engines"]) {
   rmSync(join(app, folder), { recursive: true, force: true });

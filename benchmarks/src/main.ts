@@ -13,14 +13,13 @@ if (positionals.length !== 1 || positionals[0] !== "quick") {
 }
 const rows = await quick();
 if (values.json) console.log(JSON.stringify({ node: process.version, rows }));
-else for (const row of rows) console.log(show(row, rows));
+else for (const row of rows) console.log(show(row));
 
-function show({ name, value, unit, against }: Row, all: readonly Row[]): string {
+function show({ name, value, unit, against }: Row): string {
   const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${unit}`.padStart(14);
-  const limit = all.find((row) => row.name === against?.row);
-  if (!against || !limit) return `${name.padEnd(44)}${figure}`;
-  const ratio = value / limit.value;
-  const held = ratio >= (against.atLeast ?? 0) && ratio <= (against.atMost ?? Number.POSITIVE_INFINITY);
-  const rule = against.atLeast === undefined ? `at most ${against.atMost}` : `at least ${against.atLeast.toFixed(2)}`;
+  if (!against) return `${name.padEnd(44)}${figure}`;
+  const { ratio, atLeast, atMost } = against;
+  const held = ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY);
+  const rule = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast.toFixed(2)}`;
   return `${name.padEnd(44)}${figure}   ${ratio.toFixed(2)} × ${against.row} (${rule}: ${held ? "yes" : "NO"})`;
 }

@@ -6,40 +6,54 @@ export interface Row {
   name: string;
   value: number;
   unit: "/s" | "ms" | "MB";
-  /** Name of the row that bounds it, and the share of it that the issue expects at least (for times: at most). */
-  against?: { row: string; atLeast?: number; atMost?: number };
+  /** Name of the row that bounds it, what part of it was reached, and what the issue expects at least (for times: at most). */
+  against?: { row: string; ratio: number; atLeast?: number; atMost?: number };
 }
 
-/** Calls a second, one after another: the median of `rounds` rounds of `roundMs`. */
-export async function sequential(call: () => Promise<unknown>, rounds = 5, roundMs = 400): Promise<number> {
-  for (const endAt = performance.now() + roundMs; performance.now() < endAt; ) await call();
-  const rates: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const startedAt = performance.now();
-    let calls = 0;
-    while (performance.now() - startedAt < roundMs) {
-      await call();
-      calls++;
-    }
-    rates.push((calls * 1_000) / (performance.now() - startedAt));
-  }
-  return median(rates);
+/** Two rates, measured in turns. */
+export interface Compared {
+  ours: number;
+  limit: number;
+  /** Median of the rounds' own ratios: both sides of each saw the same state of the machine. */
+  ratio: number;
 }
 
-/** Calls a second with `width` under way at once. */
-export async function pipelined(
-  call: () => Promise<unknown>,
-  width = 1_000,
-  rounds = 5,
-  batches = 10,
-): Promise<number> {
-  const rates: number[] = [];
+/** Steps a second of ours and of a limit, in turns: rounds of `roundMs` each, after one of warming up. */
+export async function inTurns(
+  ours: () => Promise<unknown>,
+  limit: () => Promise<unknown>,
+  rounds = 9,
+  roundMs = 250,
+): Promise<Compared> {
+  const pairs: [number, number][] = [];
   for (let round = 0; round <= rounds; round++) {
-    const startedAt = performance.now();
-    for (let batch = 0; batch < batches; batch++) await Promise.all(Array.from({ length: width }, call));
-    rates.push((width * batches * 1_000) / (performance.now() - startedAt));
+    const pair: [number, number] = [await rateFor(ours, roundMs), await rateFor(limit, roundMs)];
+    if (round > 0) pairs.push(pair);
   }
+  return {
+    ours: median(pairs.map(([mine]) => mine)),
+    limit: median(pairs.map(([, raw]) => raw)),
+    ratio: median(pairs.map(([mine, raw]) => mine / raw)),
+  };
+}
+
+async function rateFor(step: () => Promise<unknown>, ms: number): Promise<number> {
+  const startedAt = performance.now();
+  let steps = 0;
+  for (; performance.now() - startedAt < ms; steps++) await step();
+  return (steps * 1_000) / (performance.now() - startedAt);
+}
+
+/** Calls a second, one after another: the median of `rounds` rounds of `roundMs`, after one of warming up. */
+export async function sequential(call: () => Promise<unknown>, rounds = 5, roundMs = 400): Promise<number> {
+  const rates: number[] = [];
+  for (let round = 0; round <= rounds; round++) rates.push(await rateFor(call, roundMs));
   return median(rates.slice(1));
+}
+
+/** `width` calls at once. */
+export function together(call: () => Promise<unknown>, width: number): Promise<unknown> {
+  return Promise.all(Array.from({ length: width }, call));
 }
 
 export function median(values: readonly number[]): number {

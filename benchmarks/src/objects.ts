@@ -14,7 +14,8 @@ import {
  * segment that is warm (used before, as in a program that goes on) or fresh; get maps and looks at both ends. Prints, judges nothing.
  */
 const MIB = 1_048_576;
-const ROUNDS = 7;
+/** Of 800 MiB; smaller ones take more. */
+const FEWEST_ROUNDS = 7;
 
 let made = 0;
 const store = new NodeStore({
@@ -28,14 +29,14 @@ const writer = new SegmentWriter(procMapper);
 const views = new ObjectViews(procMapper, (object) => store.detach(object, "us"));
 
 /** Seconds of the middle one of some rounds. */
-async function median(work: () => Promise<void> | void): Promise<number> {
+async function median(rounds: number, work: () => Promise<void> | void): Promise<number> {
   const seconds: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     const startedAt = performance.now();
     await work();
     seconds.push((performance.now() - startedAt) / 1_000);
   }
-  return seconds.sort((a, b) => a - b)[ROUNDS >> 1]!;
+  return seconds.sort((a, b) => a - b)[rounds >> 1]!;
 }
 
 async function put(object: string, part: Uint8Array): Promise<void> {
@@ -56,17 +57,18 @@ for (const mib of [1, 64, 800]) {
   const part = new Uint8Array(mib * MIB).fill(7);
   const target = new Uint8Array(mib * MIB).fill(1);
   const gigabytes = part.byteLength / 1e9;
-  const memcpy = gigabytes / (await median(() => target.set(part)));
+  const rounds = FEWEST_ROUNDS + Math.round(800 / mib);
+  const memcpy = gigabytes / (await median(rounds, () => target.set(part)));
   const freshAt = performance.now();
   await put("obj_fresh", part);
   const fresh = (gigabytes / (performance.now() - freshAt)) * 1_000;
   store.free("obj_fresh");
-  const warm = await median(async () => {
+  const warm = await median(rounds, async () => {
     await put("obj_warm", part);
     store.free("obj_warm");
   });
   await put("obj_got", part);
-  const got = await median(() => get("obj_got"));
+  const got = await median(rounds, () => get("obj_got"));
   store.free("obj_got");
   const share = `${Math.round((gigabytes / warm / memcpy) * 100)} %`;
   const cells = [`${mib} MiB`, `${memcpy.toFixed(1)} GB/s`, `${(gigabytes / warm).toFixed(1)} GB/s`, share];

@@ -1,5 +1,6 @@
 import { fakeMachineNames } from "@whipray/devices";
 import { Argument, Command, Option } from "commander";
+import { daemons } from "whipray";
 import { type AttachFlags, attachCommand } from "./commands/attach-command.ts";
 import type { AskFlags, CommandContext } from "./commands/command-context.ts";
 import { type DoctorFlags, doctorCommand } from "./commands/doctor-command.io.ts";
@@ -10,7 +11,6 @@ import type { StartFlags } from "./commands/start-flags.ts";
 import { statusCommand } from "./commands/status-command.ts";
 import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
 import { amountOf, hostOf, labelsOf, linesOf, nameOf, portOf, resourcesOf, secondsOf } from "./flag-values.ts";
-import { ownVersion } from "./version.io.ts";
 
 /** A flag; its environment form is `WHIPRAY_` and its name: `--num-cpus` is WHIPRAY_NUM_CPUS. The flag wins. */
 function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: string) => T): Option {
@@ -36,7 +36,7 @@ function reaching(command: Command): Command {
 export function makeProgram(context: CommandContext): Command {
   const program = new Command("whipray")
     .description("Ray's actors and placement groups in TypeScript: a cluster of one or many machines.")
-    .version(ownVersion())
+    .version(daemons.ownVersion())
     .addHelpText("beforeAll", "Example:\n  whipray start --head && whipray status && whipray stop\n")
     .exitOverride();
   program

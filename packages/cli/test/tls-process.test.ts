@@ -167,7 +167,8 @@ test(
     try {
       const before = readdirSync(join(far.run, "daemons"));
       const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-      const refused = await far.whipray("start", "--address", address, "--join-token-file", started.joinTokenFile);
+      const joining = ["start", "--address", address, "--second-raylet", "--join-token-file", started.joinTokenFile];
+      const refused = await far.whipray(...joining);
       expect(refused).toMatchObject({ code: 4, stdout: "", stderr: expect.stringContaining("TLS_PIN_MISMATCH") });
       expect(dialled).toBeGreaterThan(0);
       expect(Buffer.concat(heard).toString("latin1")).toBe("");

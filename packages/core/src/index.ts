@@ -57,6 +57,7 @@ export {
   toUnits,
   UNITS_PER_ONE,
   type Units,
+  WHOLE_RESOURCES,
 } from "./resources.ts";
 export { sibling } from "./sibling.ts";
 export { SimulatedClock, settle } from "./simulated-clock.ts";

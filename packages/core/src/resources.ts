@@ -27,6 +27,16 @@ export const DEVICE_RESOURCES: ReadonlySet<string> = new Set([
   "TTNPU",
   "MBLT",
 ]);
+/** Of these a process gets whole devices only (Ray: `validate_resource_request_quantity`). */
+export const WHOLE_RESOURCES: ReadonlySet<string> = new Set([
+  "TPU",
+  "HPU",
+  "neuron_cores",
+  "RBLN",
+  "FURIOSA",
+  "TTNPU",
+  "MBLT",
+]);
 const NAME_PATTERN = /^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$/;
 /** Different resources that one request may name. */
 export const RESOURCE_KINDS_LIMIT = 64;
@@ -71,6 +81,9 @@ function oneToUnits(name: string, amount: unknown, what: string): Units {
   if (amount > 0 && units === 0) throw invalid(what, name, amount, `is below the smallest amount ${1 / scale}`);
   if (DEVICE_RESOURCES.has(name) && units > UNITS_PER_ONE && units % UNITS_PER_ONE !== 0) {
     throw invalid(what, name, amount, "must be a whole number above 1: a fraction never spans two devices");
+  }
+  if (WHOLE_RESOURCES.has(name) && units % UNITS_PER_ONE !== 0) {
+    throw invalid(what, name, amount, "must be a whole number: its devices cannot be shared");
   }
   return units;
 }

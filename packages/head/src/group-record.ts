@@ -109,6 +109,14 @@ export function missingOf(record: GroupRecord): PlaceRequest {
   return { strategy: record.strategy, bundles, keptNodeIds: [...kept] };
 }
 
+/** Bundles on a node that have devices, all of which are among these. */
+export function bundlesOn(record: GroupRecord, nodeId: string, devices: ReadonlySet<string>): number[] {
+  return record.places.flatMap((place, index) => {
+    if (place?.nodeId !== nodeId || place.devices.length === 0) return [];
+    return place.devices.every(({ uuid }) => devices.has(uuid)) ? [index] : [];
+  });
+}
+
 export function nodesOf(record: GroupRecord): string[] {
   return [...new Set(record.places.flatMap((place) => (place ? [place.nodeId] : [])))];
 }

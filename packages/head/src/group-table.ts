@@ -3,12 +3,12 @@ import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from
 import type { GroupEffect } from "./group-effects.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
-import { advance, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
+import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import { limit, type NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
-import { type Placement, sumUnits } from "./placement/request.ts";
+import { byNode, type Placement, sumUnits } from "./placement/request.ts";
 
 interface Attempt {
   readonly epoch: number;
@@ -198,11 +198,8 @@ export class GroupTable {
       const place = group.record.places[index];
       return place?.nodeId === nodeId && place.epoch === epoch;
     });
-    if (lost !== undefined && mine.length > 0) {
-      // What the node has of them under an older epoch must not stay.
-      const release: GroupEffect = { kind: "release", pgId, epoch: group.record.epoch, nodeId, indices: mine };
-      return [release, ...this.#lose(group, mine, lost, nowMs)];
-    }
+    // What the node has of them under an older epoch must not stay.
+    if (lost !== undefined && mine.length > 0) return this.#giveUp(group, nodeId, mine, lost, nowMs);
     for (const index of mine) group.record.places[index]!.committed = true;
     return this.#whenWhole(group.record);
   }
@@ -225,6 +222,19 @@ export class GroupTable {
     // An attempt that was planned around the lost bundles may break the strategy now.
     const effects = this.#undo(group, reason, nowMs);
     return [...effects, { kind: "save", pgId: record.pgId }, { kind: "changed", pgId: record.pgId }];
+  }
+
+  #giveUp(group: Group, nodeId: string, indices: number[], reason: string, nowMs: number): GroupEffect[] {
+    const { pgId, epoch } = group.record;
+    return [{ kind: "release", pgId, epoch, nodeId, indices }, ...this.#lose(group, indices, reason, nowMs)];
+  }
+
+  /** Bundles all of whose devices are lost get another place; one that has others left keeps them, and who runs there. */
+  devicesLost(nodeId: string, lost: ReadonlySet<string>, nowMs: number): GroupEffect[] {
+    return [...this.#groups.values()].flatMap((group) => {
+      const gone = bundlesOn(group.record, nodeId, lost);
+      return gone.length === 0 ? [] : this.#giveUp(group, nodeId, gone, "its devices were lost", nowMs);
+    });
   }
 
   /** Only its bundles lose their place; the others and their actors go on (ray.md 2.5). */
@@ -386,14 +396,4 @@ export class GroupTable {
     this.#queue.delete(record.pgId);
     if (record.name !== undefined) this.#names.delete(nameKey(record.namespace, record.name));
   }
-}
-
-function byNode(placement: Placement): Map<string, Placement[number][]> {
-  const nodes = new Map<string, Placement[number][]>();
-  for (const placed of placement) {
-    const here = nodes.get(placed.nodeId);
-    if (here) here.push(placed);
-    else nodes.set(placed.nodeId, [placed]);
-  }
-  return nodes;
 }

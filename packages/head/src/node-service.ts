@@ -46,7 +46,8 @@ export class NodeService {
     });
     endpoint.serve(nodeDevicesSeen, ({ nodeId, epoch, report }, call) => {
       onlyFor(call, "raylet");
-      nodes.seen(nodeId, epoch, report, clock.now());
+      const lost = nodes.seen(nodeId, epoch, report, clock.now());
+      if (lost.size > 0) this.#ctx.runGroups(this.#ctx.groups.devicesLost(nodeId, lost, clock.now()));
       reschedule();
       return null;
     });

@@ -159,8 +159,11 @@ export class NodeTable {
     this.#changed(node);
   }
 
-  /** A look of the raylet at its devices: what is unhealthy is not offered, and counts for nothing. @throws WhiprayError `STALE_EPOCH`. */
-  seen(nodeId: string, epoch: number, report: DeviceReport, nowMs: number): void {
+  /**
+   * A look of the raylet at its devices: what is unhealthy is not offered, and counts for nothing. Answers which are lost.
+   * @throws WhiprayError `STALE_EPOCH`.
+   */
+  seen(nodeId: string, epoch: number, report: DeviceReport, nowMs: number): ReadonlySet<string> {
     const node = this.#current(nodeId, epoch);
     node.seen = { report, atMs: nowMs };
     const states = new Map(report.states.map((state) => [state.uuid, state]));
@@ -173,6 +176,7 @@ export class NodeTable {
       node.total = roomTotal(node.record, node.topology);
       this.#changed(node);
     }
+    return new Set(report.states.filter((state) => state.lost).map((state) => state.uuid));
   }
 
   /** How the devices of a node reach each other. */

@@ -36,7 +36,11 @@ export class SqliteStore implements Store {
   constructor(file: string, options: { bytesLimit?: number } = {}) {
     this.#file = file;
     const workerData = { file, bytesLimit: options.bytesLimit ?? JOURNAL_BYTES_LIMIT };
-    this.#worker = new Worker(sibling("sqlite-store-thread", import.meta.url), { workerData, name: "whipray-journal" });
+    this.#worker = new Worker(sibling("sqlite-store-thread", import.meta.url), {
+      workerData,
+      execArgv: [],
+      name: "whipray-journal",
+    });
     this.#worker.unref();
     this.#worker.on("message", (answer: StoreAnswer) => this.#answered(answer));
     this.#worker.on("error", (cause) =>

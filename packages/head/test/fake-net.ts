@@ -178,6 +178,8 @@ export class FakePeer implements Peer {
       ...fixed,
       peer: this.twin,
       signal: abort.signal,
+      abortedWith: undefined,
+      onAbort: () => nothing,
       reply: nothing,
       fail: nothing,
       item: async () => undefined,

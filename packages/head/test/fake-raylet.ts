@@ -12,6 +12,7 @@ import {
   type NodeRegistered,
   type NodeView,
   nodeBeat,
+  nodeDevicesSeen,
   nodeRegister,
   nodeRenewals,
   nodeViewChanged,
@@ -212,6 +213,19 @@ export class FakeRaylet {
 
   vacate(amounts: Record<string, number>): void {
     this.#giveBack(units(amounts), []);
+  }
+
+  /** Tells what a look at the devices found: these are lost, the others well. */
+  async sees(...lost: number[]): Promise<void> {
+    for (const index of lost) this.#shares.set(this.#uuid(index), 0);
+    const states = Array.from({ length: this.#gpus }, (_, index) => {
+      const uuid = this.#uuid(index);
+      return lost.includes(index)
+        ? { uuid, health: "unhealthy" as const, lost: true }
+        : { uuid, health: "ok" as const };
+    });
+    const report = { states, agoMs: 0 };
+    await this.head!.invoke(nodeDevicesSeen, { nodeId: this.nodeId, epoch: this.epoch, report });
   }
 
   async register(): Promise<NodeRegistered> {

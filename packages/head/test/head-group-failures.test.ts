@@ -34,6 +34,25 @@ describe("failure", () => {
     expect(a.log.filter((line) => line.startsWith("prepare"))).toHaveLength(1);
   });
 
+  test("F34: a bundle all of whose devices are lost gets others; one that has a device left stays, and so does who runs there", async () => {
+    const a = await cluster.node("a", { CPU: 4 }, { gpus: 4 });
+    const pgId = await driver.group([{ GPU: 1 }, { GPU: 2 }]);
+    const before = await driver.ready(pgId);
+    const indices = (index: number, group = before) => group.bundles[index]!.devices.map((device) => device.index);
+    expect([indices(1), indices(0)]).toEqual([[0, 1], [2]]);
+    await a.sees(0, 2);
+    const after = await driver.ready(pgId);
+    expect([indices(1, after), indices(0, after)]).toEqual([[0, 1], [3]]);
+    expect(a.log.filter((line) => line.startsWith("release"))).toEqual([`release ${pgId} 0`]);
+    // Told again, nothing more is lost.
+    await a.sees(0, 2);
+    expect((await driver.table(pgId)).state).toBe("CREATED");
+    // Device 1 is what is left, and it is not free: now it waits, and says why.
+    await a.sees(0, 2, 3);
+    await cluster.until("rescheduling", async () => (await driver.table(pgId)).state === "RESCHEDULING");
+    expect((await driver.table(pgId)).reasons).toMatchObject([{ bundle: 0, kind: "busy", missing: { GPU: 10_000 } }]);
+  });
+
   test("F42: a node leaves in the middle of a prepare: the rest is rolled back within 2 s and placed elsewhere", async () => {
     const a = await cluster.node("a", { CPU: 2 });
     const b = await cluster.node("b", { CPU: 2 });

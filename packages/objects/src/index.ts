@@ -18,4 +18,4 @@ export {
   type StoreLimits,
 } from "./store-limits.ts";
 export { StoreTable } from "./store-table.ts";
-export type { CreateRequest, ObjectState, StoreAction, StoredObject, StoreStats } from "./stored-object.ts";
+export type { CreateRequest, ObjectState, SealedAs, StoreAction, StoredObject, StoreStats } from "./stored-object.ts";

@@ -6,6 +6,9 @@ import type { Segment, Segments } from "./segment.ts";
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
+/** Since Linux 6.3, where a machine may insist on it (vm.memfd_noexec). */
+const MFD_NOEXEC_SEAL = 8;
+const EINVAL = 22;
 const F_ADD_SEALS = 1033;
 export const F_SEAL_SEAL = 1;
 export const F_SEAL_SHRINK = 2;
@@ -33,7 +36,9 @@ export class MemfdSegments implements Segments {
   make(bytes: number): Segment {
     const c = libc();
     const name = `whipray-${this.#mark}-${this.#nextId()}`;
-    const fd = c.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    let fd = c.memfdCreate(name, flags | MFD_NOEXEC_SEAL);
+    if (fd < 0 && c.errno() === EINVAL) fd = c.memfdCreate(name, flags);
     if (fd < 0) throw failed(`memfd_create of ${name}`, c);
     try {
       ftruncateSync(fd, bytes);

@@ -3,7 +3,7 @@ import type { Segment, SegmentPlace, Segments } from "./segment.ts";
 import type { SpillFiles } from "./spill-files.ts";
 import type { StoreLimits } from "./store-limits.ts";
 import { StoreTable } from "./store-table.ts";
-import type { StoreAction, StoredObject, StoreStats } from "./stored-object.ts";
+import type { SealedAs, StoreAction, StoredObject, StoreStats } from "./stored-object.ts";
 
 /** Spilling, restoring and copying go in steps of this size (Ray: 5 MiB). */
 export const STORE_CHUNK_BYTES = 4_194_304;
@@ -24,6 +24,10 @@ export interface NewObject {
   readonly bytes: number;
   /** Another node has it too. */
   readonly copy?: boolean;
+  /** For whatever its creator writes next: refused unless there is plenty of room. */
+  readonly spare?: boolean;
+  /** False: who asks can do without, and does not wait for others to let go. Default true. */
+  readonly patient?: boolean;
 }
 
 /** An object that its reader may map. */
@@ -82,8 +86,8 @@ export class NodeStore {
   }
 
   /** @throws WhiprayError `INVALID_STATE` when the creator does not write it. */
-  seal(object: string, creator: string): void {
-    this.#run(this.#table.seal(object, creator, this.#now()));
+  seal(object: string, creator: string, as?: SealedAs): void {
+    this.#run(this.#table.seal(object, creator, this.#now(), as));
   }
 
   /**

@@ -39,6 +39,12 @@ export class ObjectIndex {
     drop(this.#byHolder, object.creator, object);
   }
 
+  changeOwner(object: StoredObject, owner: string): void {
+    drop(this.#byOwner, object.owner, object);
+    object.owner = owner;
+    put(this.#byOwner, owner, object);
+  }
+
   hold(holder: string, object: StoredObject): void {
     put(this.#byHolder, holder, object);
   }

@@ -42,7 +42,7 @@ export function outOfDisk(asked: number, usedBytes: number, limits: StoreLimits,
 export function objectFreed(object: string): ObjectLostError {
   return new ObjectLostError({
     code: "OBJECT_FREED",
-    message: `Object ${object} was freed: its ref was disposed, or its owner ended`,
+    message: `Object ${object} is not there (any more): its ref was disposed, its owner ended, or its raylet was restarted`,
     details: { object },
   });
 }
@@ -60,4 +60,7 @@ export function notWriting(object: string, creator: string): WhiprayError {
   return new WhiprayError({ code: "INVALID_STATE", message, details: { object, creator } });
 }
 
-export const spillQuotaUsed = "the spill quota is used up";
+export function otherSize(object: string, bytes: number, asked: number): WhiprayError {
+  const message = `Object ${object} cannot have ${bytes} bytes: room was made for ${asked}`;
+  return new WhiprayError({ code: "INVALID_STATE", message, details: { object, bytes, asked } });
+}

@@ -1,18 +1,28 @@
+import { IdleObjects } from "./idle-objects.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { SegmentPool } from "./segment-pool.ts";
 import { sizeClass } from "./size-class.ts";
+import { Spills } from "./spills.ts";
 import {
   notWriting,
   objectExists,
   objectFreed,
   objectLost,
+  otherSize,
   outOfDisk,
-  spillQuotaUsed,
   storeFull,
   tooLarge,
 } from "./store-errors.ts";
-import { DISK_FULL_PAUSE_MS, SPILLS_AT_ONCE, type StoreLimits } from "./store-limits.ts";
-import type { CreateRequest, RoomRequest, StoreAction, StoredObject, StoreStats, Waiter } from "./stored-object.ts";
+import type { StoreLimits } from "./store-limits.ts";
+import type {
+  CreateRequest,
+  RoomRequest,
+  SealedAs,
+  StoreAction,
+  StoredObject,
+  StoreStats,
+  Waiter,
+} from "./stored-object.ts";
 
 /**
  * The objects of one node: who may write, who reads, what is spilled, which segment is used again. Decides and does nothing: every
@@ -23,19 +33,15 @@ export class StoreTable {
   readonly #limits: StoreLimits;
   readonly #objects = new ObjectIndex();
   readonly #pool: SegmentPool;
-  /** Sealed and not pinned, least recently used first: what can be dropped (copies) or spilled. */
-  readonly #idleCopies = new Set<StoredObject>();
-  readonly #idlePrimaries = new Set<StoredObject>();
-  readonly #spilling = new Set<StoredObject>();
+  readonly #idle = new IdleObjects();
   readonly #queue: RoomRequest[] = [];
-  /** Spill files, also those that are being written. */
-  #diskBytes = 0;
-  #diskFull: { until: number; reason: string } | undefined;
+  readonly #spills: Spills;
   #now = 0;
   #actions: StoreAction[] = [];
 
   constructor(limits: StoreLimits) {
     this.#limits = limits;
+    this.#spills = new Spills(limits.diskBytes);
     this.#pool = new SegmentPool(limits.capacityBytes, limits.segments, (segment) => this.#discard(segment, false));
   }
 
@@ -46,7 +52,7 @@ export class StoreTable {
       objects: this.#objects.size,
       usedBytes: this.#pool.usedBytes,
       pooledBytes: this.#pool.idleBytes,
-      spilledBytes: this.#diskBytes,
+      spilledBytes: this.#spills.usedBytes,
       pinnedBytes,
       waiting: this.#queue.length,
     };
@@ -62,27 +68,31 @@ export class StoreTable {
 
   /** Asks for a segment to write in. */
   create(request: CreateRequest, now: number): StoreAction[] {
-    const { ticket, object: id, owner, creator, bytes, copy = false } = request;
+    const { ticket, object: id, owner, creator, bytes, copy = false, spare = false, patient = true } = request;
     return this.#change(now, () => {
       if (this.#objects.get(id)) this.#refuse(ticket, objectExists(id));
       else if (sizeClass(bytes) > this.#limits.capacityBytes) this.#refuse(ticket, tooLarge(bytes, this.#limits));
-      else if (this.#objects.size >= this.#limits.objects) this.#refuse(ticket, this.#full(bytes));
-      else {
+      else if (this.#objects.size >= this.#limits.objects || (spare && !this.#plenty(bytes))) {
+        this.#refuse(ticket, this.#full(bytes));
+      } else {
         const object: StoredObject = {
           ...{ id, owner, creator, bytes, copy, state: "waiting", segment: undefined },
           ...{ pins: new Map(), waiters: [], freed: false, tainted: false },
         };
         this.#objects.add(object);
-        this.#queue.push({ object, ticket, since: now });
+        this.#queue.push({ object, ticket, patientUntil: now + (patient ? this.#limits.patienceMs : 0) });
       }
     });
   }
 
   /** The object is complete and will not change. @throws WhiprayError `INVALID_STATE`. */
-  seal(id: string, creator: string, now: number): StoreAction[] {
+  seal(id: string, creator: string, now: number, { bytes, owner }: SealedAs = {}): StoreAction[] {
     return this.#change(now, () => {
       const object = this.#objects.get(id);
       if (object?.state !== "writing" || object.creator !== creator) throw notWriting(id, creator);
+      if (bytes !== undefined && sizeClass(bytes) !== sizeClass(object.bytes)) throw otherSize(id, bytes, object.bytes);
+      object.bytes = bytes ?? object.bytes;
+      if (owner !== undefined) this.#objects.changeOwner(object, owner);
       this.#sealed(object);
       this.#objects.letGo(creator, object);
     });
@@ -99,7 +109,7 @@ export class StoreTable {
         this.#objects.hold(holder, object);
         if (object.state === "spilled") {
           object.state = "restoring";
-          this.#queue.push({ object, ticket: undefined, since: now });
+          this.#queue.push({ object, ticket: undefined, patientUntil: now + this.#limits.patienceMs });
         }
       }
     });
@@ -192,7 +202,7 @@ export class StoreTable {
       const object = this.#spillEnded(id);
       if (!object) return;
       this.#erase(object);
-      this.#diskFull = { until: now + DISK_FULL_PAUSE_MS, reason };
+      this.#spills.failed(reason, now);
       this.#sealed(object);
     });
   }
@@ -222,7 +232,7 @@ export class StoreTable {
   /** When `tick` has something to do. */
   nextTick(): number | undefined {
     const warmUntil = (this.#pool.idleSince ?? Infinity) + this.#limits.warmMs;
-    const patientUntil = (this.#queue[0]?.since ?? Infinity) + this.#limits.patienceMs;
+    const patientUntil = this.#queue[0]?.patientUntil ?? Infinity;
     const next = Math.min(warmUntil, patientUntil);
     return next === Infinity ? undefined : next;
   }
@@ -238,7 +248,7 @@ export class StoreTable {
 
   /** Whether the first request that waits for room was answered. */
   #serveFirst(): boolean {
-    const { object, ticket, since } = this.#queue[0]!;
+    const { object, ticket, patientUntil } = this.#queue[0]!;
     const { id, bytes, creator } = object;
     const segmentBytes = sizeClass(bytes);
     const room = this.#pool.take(segmentBytes, creator);
@@ -254,7 +264,7 @@ export class StoreTable {
       return true;
     }
     if (this.#makeRoom(this.#pool.short(segmentBytes))) return true;
-    if (this.#now - since < this.#limits.patienceMs || this.#coming() > 0) return false;
+    if (this.#now < patientUntil || this.#spills.comingBytes > 0) return false;
     const error = this.#full(bytes);
     if (ticket === undefined) {
       this.#queue.shift();
@@ -263,39 +273,34 @@ export class StoreTable {
     return true;
   }
 
+  /** Half of the store is kept from who only may need it. */
+  #plenty(bytes: number): boolean {
+    const segmentBytes = sizeClass(bytes);
+    const half = this.#limits.capacityBytes / 2;
+    return (
+      this.#queue.length === 0 && this.#pool.short(segmentBytes) === 0 && this.#pool.usedBytes + segmentBytes <= half
+    );
+  }
+
   /** Drops a copy, or else starts to spill. True: something is free now. */
   #makeRoom(short: number): boolean {
-    for (const object of this.#idleCopies) {
-      this.#remove(object, objectFreed(object.id));
+    const copy = this.#idle.oldestCopy;
+    if (copy) {
+      this.#remove(copy, objectFreed(copy.id));
       return true;
     }
-    if (this.#diskFull && this.#now >= this.#diskFull.until) this.#diskFull = undefined;
-    for (const object of this.#idlePrimaries) {
-      if (this.#diskFull || this.#spilling.size >= SPILLS_AT_ONCE || this.#coming() >= short) break;
-      if (this.#diskBytes + object.bytes > this.#limits.diskBytes) {
-        this.#diskFull = { until: this.#now, reason: spillQuotaUsed };
-        break;
-      }
-      this.#idlePrimaries.delete(object);
-      this.#diskBytes += object.bytes;
+    for (const object of this.#idle.primaries) {
+      if (this.#spills.comingBytes >= short || !this.#spills.start(object, this.#now)) break;
+      this.#idle.delete(object);
       object.state = "spilling";
-      this.#spilling.add(object);
       this.#actions.push({ do: "spill", object: object.id, segment: object.segment!, bytes: object.bytes });
     }
     return false;
   }
 
-  /** What the spills under way will set free. */
-  #coming(): number {
-    let bytes = 0;
-    for (const object of this.#spilling) if (object.pins.size === 0) bytes += sizeClass(object.bytes);
-    return bytes;
-  }
-
   #full(bytes: number): Error {
-    if (this.#diskFull && this.#idlePrimaries.size > 0) {
-      return outOfDisk(bytes, this.#diskBytes, this.#limits, this.#diskFull.reason);
-    }
+    const { fullBecause, usedBytes } = this.#spills;
+    if (fullBecause && this.#idle.hasPrimaries) return outOfDisk(bytes, usedBytes, this.#limits, fullBecause);
     return storeFull(bytes, this.#limits, this.#objects.holders());
   }
 
@@ -308,22 +313,20 @@ export class StoreTable {
   #pin(object: StoredObject, { ticket, holder }: Waiter): void {
     object.pins.set(holder, (object.pins.get(holder) ?? 0) + 1);
     this.#objects.hold(holder, object);
-    this.#idleCopies.delete(object);
-    this.#idlePrimaries.delete(object);
+    this.#idle.delete(object);
     this.#actions.push({ do: "attached", ticket, segment: object.segment!, bytes: object.bytes });
   }
 
   #unpinned(object: StoredObject): void {
     if (object.pins.size > 0 || object.state !== "sealed") return;
     if (object.freed) this.#remove(object, objectFreed(object.id));
-    else (object.copy ? this.#idleCopies : this.#idlePrimaries).add(object);
+    else this.#idle.add(object);
   }
 
   #free(object: StoredObject | undefined): void {
     if (!object || object.freed) return;
     object.freed = true;
-    this.#idleCopies.delete(object);
-    this.#idlePrimaries.delete(object);
+    this.#idle.delete(object);
     this.#refuseWaiters(object, objectFreed(object.id));
     // With a segment somebody reads or writes it, or a file is being made of it: his end is its end.
     if (object.segment === undefined) this.#remove(object, objectFreed(object.id));
@@ -354,19 +357,18 @@ export class StoreTable {
 
   #spillEnded(id: string): StoredObject | undefined {
     const object = this.#objects.get(id);
-    return object && this.#spilling.delete(object) ? object : undefined;
+    return object && this.#spills.ended(object) ? object : undefined;
   }
 
   #erase(object: StoredObject): void {
-    this.#diskBytes -= object.bytes;
+    this.#spills.erased(object);
     this.#actions.push({ do: "erase", object: object.id });
   }
 
   /** Takes it off the table; whoever waits for it gets `error`. Nobody reads it. */
   #remove(object: StoredObject, error: Error): void {
     const { state } = object;
-    this.#idleCopies.delete(object);
-    this.#idlePrimaries.delete(object);
+    this.#idle.delete(object);
     const at = this.#queue.findIndex((request) => request.object === object);
     const ticket = at < 0 ? undefined : this.#queue.splice(at, 1)[0]?.ticket;
     if (ticket !== undefined) this.#refuse(ticket, error);

@@ -14,10 +14,10 @@ export interface Waiter {
 export interface StoredObject {
   readonly id: string;
   /** Whose end frees it: `address incarnation`. */
-  readonly owner: string;
+  owner: string;
   /** Who writes it. */
   readonly creator: string;
-  readonly bytes: number;
+  bytes: number;
   /** Another node has it too: it is dropped where others are spilled. */
   readonly copy: boolean;
   state: ObjectState;
@@ -38,6 +38,17 @@ export interface CreateRequest {
   readonly creator: string;
   readonly bytes: number;
   readonly copy?: boolean;
+  /** For whatever its creator writes next: only where there is plenty of room, and `bytes` may turn out less. */
+  readonly spare?: boolean;
+  /** False: waits for what is being spilled, but not for pins to go: who asks can do without. Default true. */
+  readonly patient?: boolean;
+}
+
+/** What a writer knows at the end only. */
+export interface SealedAs {
+  /** As asked for, or less within the same segment size. */
+  readonly bytes?: number | undefined;
+  readonly owner?: string | undefined;
 }
 
 /** A create, or the return of a spilled object, that waits for room. */
@@ -45,7 +56,8 @@ export interface RoomRequest {
   readonly object: StoredObject;
   /** Of a create; a restore has none. */
   readonly ticket: number | undefined;
-  readonly since: number;
+  /** When it is refused if everything is pinned then. */
+  readonly patientUntil: number;
 }
 
 /** What the table wants done. The shell does it in order, and tells how it went where a line below says so. */

@@ -36,6 +36,17 @@ test("a store full of pins names the holders, and takes objects again when one l
   await waiting;
 });
 
+test("who can do without does not wait for others to let go, but for what is being spilled", async () => {
+  const { store } = memoryStore({ patienceMs: 60_000 });
+  for (let n = 0; n < 8; n++) await put(store, `obj_${n}`, MIB);
+  const impatient = (object: string) => store.create({ object, owner: "o", creator: "c", bytes: MIB, patient: false });
+  await impatient("obj_x");
+  store.seal("obj_x", "c");
+  for (let n = 1; n < 8; n++) await store.attach(`obj_${n}`, "reader");
+  await store.attach("obj_x", "reader");
+  expect(await codeOf(impatient("obj_y"))).toBe("OBJECT_STORE_FULL");
+});
+
 test("an object larger than the store is refused at once", async () => {
   const { store } = memoryStore();
   const error = await store.create({ object: "obj_x", owner: "o", creator: "c", bytes: 9 * MIB }).catch((e) => e);
@@ -146,4 +157,21 @@ test("no segment can be made: the writer is told, the store goes on", async () =
   segments.broken = undefined;
   await put(store, "obj_a", 10);
   expect(store.stats.objects).toBe(1);
+});
+
+test("a spare is granted while half of the store stays free, takes a smaller object at its seal, and another owner", async () => {
+  const { store } = memoryStore();
+  const spare = (object: string) => store.create({ object, owner: "c", creator: "c", bytes: 2 * MIB, spare: true });
+  await spare("obj_a");
+  await spare("obj_b");
+  expect(await codeOf(spare("obj_c"))).toBe("OBJECT_STORE_FULL");
+  expect(() => store.seal("obj_a", "c", { bytes: MIB })).toThrow(/room was made for 2097152/);
+  store.seal("obj_a", "c", { bytes: 2 * MIB - 5_000, owner: "somebody" });
+  expect((await store.attach("obj_a", "reader")).bytes).toBe(2 * MIB - 5_000);
+  store.detach("obj_a", "reader");
+  store.ownerGone("c");
+  expect(store.get("obj_a")?.state).toBe("sealed");
+  store.ownerGone("somebody");
+  store.seal("obj_b", "c");
+  expect(store.stats).toMatchObject({ objects: 0, usedBytes: 0, pooledBytes: 4 * MIB });
 });

@@ -38,6 +38,8 @@ const step = fc.oneof(
       creator: process,
       bytes,
       copy: fc.boolean(),
+      patient: fc.boolean(),
+      spare: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
     }),
   },
   { weight: 6, arbitrary: fc.record({ do: fc.constant("seal" as const), object }) },

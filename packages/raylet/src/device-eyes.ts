@@ -33,4 +33,6 @@ export interface DeviceLook {
 export interface DeviceEyes {
   /** `first`: right after detection, whose findings count still. */
   look(first: boolean): Promise<DeviceLook>;
+  /** Locks that somebody else holds now, by the uuid of their device. Fast: no tool is asked. */
+  holders(): Promise<ReadonlyMap<string, LockHolder>>;
 }

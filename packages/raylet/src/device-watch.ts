@@ -69,6 +69,15 @@ export class DeviceWatch {
     if (!this.#looking) this.#next(LOOK_SOON_MS);
   }
 
+  /** A lock was refused: who has it? Empty when nobody has it any more. */
+  async locked(paths: readonly string[]): Promise<string> {
+    this.soon();
+    const { eyes, devices } = this.#options;
+    const holders = await eyes.holders();
+    const mine = devices.filter((device) => paths.includes(device.lockPath));
+    return mine.flatMap(({ uuid }) => holders.get(uuid)?.text ?? []).join("; ");
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
@@ -103,7 +112,9 @@ export class DeviceWatch {
     for (const device of this.#options.devices) await this.#leftovers(device);
     const calm = look.devices.map((device) => this.#judge(device, look.stale !== undefined)).every(Boolean);
     for (const { holder } of look.devices) if (holder?.olderIncarnation) await this.#evict(holder.olderIncarnation);
-    const states = look.devices.map(({ users: _, holder: __, ...state }): DeviceState => state);
+    const states = look.devices.map(({ users: _, holder: __, ...state }): DeviceState => {
+      return (this.#bad.get(state.uuid) ?? 0) >= LOOKS_TO_LOSE ? { ...state, lost: true } : state;
+    });
     this.#report = {
       report: { states, ...(look.stale !== undefined && { stale: look.stale }) },
       atMs: clock.now(),
@@ -217,15 +228,25 @@ export class DeviceWatch {
   }
 }
 
-/** Guards that tell when somebody else held a lock: the next look withholds the device. */
-export function tellingLocks(guards: Guards, locked: () => void): Guards {
+/**
+ * Guards whose refusal for a lock names who holds it, also where that is a program that wrote no name; `locked` is told of it: the
+ * next look withholds the device.
+ */
+export function tellingLocks(guards: Guards, locked: (paths: readonly string[]) => Promise<string>): Guards {
   return {
     async start(spec) {
       try {
         return await guards.start(spec);
       } catch (error) {
-        if (error instanceof WhiprayError && error.code === "DEVICE_LOCKED") locked();
-        throw error;
+        if (!(error instanceof WhiprayError) || error.code !== "DEVICE_LOCKED") throw error;
+        const { message, details } = error;
+        const holder = await locked(spec.locks);
+        throw new WhiprayError({
+          code: "DEVICE_LOCKED",
+          message: holder === "" ? message : `${message}; held by ${holder}`,
+          details,
+          cause: error,
+        });
       }
     },
     close: () => guards.close(),

@@ -27,6 +27,7 @@ export function threadedGuardLink(path: string): ThreadedGuardLink {
   function start(): Promise<void> {
     const worker = new Worker(sibling("guard-thread", import.meta.url), {
       workerData: { path },
+      execArgv: [],
       env: {},
       stdin: false,
     });

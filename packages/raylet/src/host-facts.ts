@@ -1,4 +1,4 @@
-import { UNITS_PER_ONE } from "@whipray/core";
+import { toUnits, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
 
 /** What a raylet tells of its machine, limits of its cgroup respected. */
 export interface HostFacts {
@@ -27,12 +27,33 @@ export interface NodeResourceOptions {
   readonly custom?: Readonly<Record<string, number>> | undefined;
 }
 
-/** Scalars of a node, in units: CPU, memory, object_store_memory, `node:<ip>`, `accelerator_type:<T>`, custom ones. */
+/** @throws WhiprayError `INVALID_RESOURCES`: totals of a node are whole numbers from 0 (ray.md section 4). */
+function checkTotals({ cpus, memoryBytes, objectStoreBytes, custom }: NodeResourceOptions): void {
+  const given = { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...custom };
+  const totals = Object.fromEntries(
+    Object.entries(given).filter((entry): entry is [string, number] => entry[1] !== undefined),
+  );
+  toUnits(totals, "total of a node");
+  for (const [name, value] of Object.entries(totals)) {
+    if (Number.isSafeInteger(value)) continue;
+    throw new WhiprayError({
+      code: "INVALID_RESOURCES",
+      message: `total of a node: ${name} must be a whole number; got ${value}`,
+      details: { resource: name, value },
+    });
+  }
+}
+
+/**
+ * Scalars of a node, in units: CPU, memory, object_store_memory, `node:<ip>`, `accelerator_type:<T>`, custom ones.
+ * @throws WhiprayError `INVALID_RESOURCES` for a total that is no whole number from 0, or a name that is none.
+ */
 export function nodeScalars(
   facts: HostFacts,
   acceleratorTypes: readonly string[],
   options: NodeResourceOptions = {},
 ): Record<string, number> {
+  checkTotals(options);
   const memoryBytes = options.memoryBytes ?? facts.memoryBytes;
   const objectStoreBytes = options.objectStoreBytes ?? Math.floor(memoryBytes * OBJECT_STORE_SHARE);
   const scalars: Record<string, number> = {

@@ -19,6 +19,7 @@ export type { GuardedEngine, GuardSpec, Guards, TreeEnd } from "./guards.ts";
 export { describeMachine, readHostFacts } from "./host-facts.io.ts";
 export { type HostFacts, nodeScalars } from "./host-facts.ts";
 export { type Lease, type LeaseAnswer, type LeaseAsk, Ledger, type NodeTotals, type PrepareAnswer } from "./ledger.ts";
+export { LocalDrivers } from "./local-drivers.ts";
 export { LogFiles, type LogFilesOptions } from "./log-files.io.ts";
 export type { Logs, LogWriter, OutputStream } from "./logs.ts";
 export { MemoryEngine, MemoryGuards } from "./memory-guards.ts";

@@ -7,11 +7,12 @@ const OVER_PCIE: ReadonlySet<LinkKind> = new Set(["PIX", "PXB", "PHB", "NODE", "
 
 /**
  * What detection found, in the words of the ledger and the wire. Locks lie in the folder that all raylets of this host share; what
- * is only declared exists in one raylet alone, and locks in its own.
+ * is only declared exists in one raylet alone, and locks in its own, as all do that nobody else can have (`alone`).
  */
 export function nodeDevices(
   found: Pick<NodeDevices, "devices" | "links">,
   folders: { readonly locks: string; readonly node: string },
+  alone = false,
 ): { devices: NodeDevice[]; links: LinkMatrix | undefined } {
   const links = found.links.map(namedLink);
   const uuids = found.devices.map((device) => device.uuid);
@@ -20,7 +21,7 @@ export function nodeDevices(
     const { uuid, index, resource, vendor, model, acceleratorType, health } = device;
     const { memoryBytes, pciAddress, numaNode, healthReason } = device;
     const linkDomain = domains.get(uuid);
-    const shared = vendor !== FAKE_VENDOR;
+    const shared = !alone && vendor !== FAKE_VENDOR;
     const lockPath = `${shared ? folders.locks : folders.node}/${device.lockName}.lock`;
     return {
       ...{ uuid, index, resource, vendor, model, acceleratorType, health, lockPath, shared },

@@ -18,7 +18,7 @@ const WATCH_MS = 2_000;
 const CHUNKS_OF_ONE = 4;
 
 export interface ObjectPullsOptions {
-  readonly endpoint: Endpoint;
+  readonly endpoint: Pick<Endpoint, "connect">;
   readonly store: NodeStore;
   readonly urlOf: (address: string) => Promise<string>;
   /** Whether the head has declared the node of this raylet dead: it knows long before a silent session gives up. */

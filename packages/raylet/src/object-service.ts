@@ -44,7 +44,11 @@ export class ObjectService {
 
   constructor(options: ObjectServiceOptions) {
     this.#options = options;
-    this.#peers = new ObjectPeers({ ...options, urlOf: (address) => this.#urlOf(address) });
+    this.#peers = new ObjectPeers({
+      ...options,
+      urlOf: (address) => this.#urlOf(address),
+      headIsAway: () => !options.head.registered,
+    });
     this.#pulls = new ObjectPulls({
       ...options,
       urlOf: (address) => this.#rayletUrl(address),
@@ -52,15 +56,17 @@ export class ObjectService {
     });
   }
 
-  async create({ id, bytes, owner }: Request<typeof objectCreate>, call: IncomingCall) {
+  async create({ id, bytes, owner, spare = false, patient = true }: Request<typeof objectCreate>, call: IncomingCall) {
     const creator = this.#peers.asker(call.peer);
     if (owner !== undefined && owner !== creator) this.#peers.watch(owner);
-    const request = { object: id, owner: owner ?? creator, creator, bytes };
+    const request = { object: id, owner: owner ?? creator, creator, bytes, spare, patient };
     return { segment: await this.#options.store.create(request, call.signal) };
   }
 
-  seal({ id }: Request<typeof objectSeal>, call: IncomingCall): null {
-    this.#options.store.seal(id, this.#peers.asker(call.peer));
+  seal({ id, bytes, owner }: Request<typeof objectSeal>, call: IncomingCall): null {
+    const creator = this.#peers.asker(call.peer);
+    if (owner !== undefined && owner !== creator) this.#peers.watch(owner);
+    this.#options.store.seal(id, creator, { bytes, owner });
     return null;
   }
 

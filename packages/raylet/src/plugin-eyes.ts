@@ -5,6 +5,7 @@ import {
   type DeviceStats,
   type Fingerprint,
   type Probe,
+  type ProbeFailure,
   refreshFingerprint,
 } from "@whipray/devices";
 import type { DeviceEyes, DeviceLook, DeviceUser, LockHolder, SeenDevice } from "./device-eyes.ts";
@@ -29,6 +30,8 @@ interface Watched {
   readonly plugin: DevicePlugin;
   readonly devices: readonly Device[];
   fingerprint: Fingerprint;
+  /** As last told. */
+  stats: ReadonlyMap<string, DeviceStats>;
 }
 
 /** What one vendor's tools said. */
@@ -52,15 +55,19 @@ export class PluginEyes implements DeviceEyes {
     this.#watched = options.plugins.flatMap((plugin, at) => {
       const devices = options.devices.filter((device) => device.vendor === plugin.vendor);
       const fingerprint = options.fingerprints[at];
-      return devices.length > 0 && fingerprint ? [{ plugin, devices, fingerprint }] : [];
+      return devices.length > 0 && fingerprint ? [{ plugin, devices, fingerprint, stats: new Map() }] : [];
     });
   }
 
+  holders(): Promise<ReadonlyMap<string, LockHolder>> {
+    return this.#options.holders();
+  }
+
   async look(first: boolean): Promise<DeviceLook> {
-    const { devices, holders } = this.#options;
+    const { devices } = this.#options;
     const [told, held] = await Promise.all([
       Promise.all(this.#watched.map((watched) => this.#ask(watched, first))),
-      holders(),
+      this.holders(),
     ]);
     const seen = await Promise.all(
       devices.map(async (device): Promise<SeenDevice> => {
@@ -74,36 +81,38 @@ export class PluginEyes implements DeviceEyes {
     return { devices: seen, ...(failures.length > 0 && { stale: failures.join("; ").slice(0, 1_024) }) };
   }
 
+  /** One question after the other; a tool that failed is not asked on, so that one that hangs costs its time limit once. */
   async #ask(watched: Watched, first: boolean): Promise<Told> {
     const { plugin, devices } = watched;
     const { probe } = this.#options;
-    const failures: string[] = [];
+    const failed = (message: string | undefined): Told => {
+      return {
+        stats: watched.stats,
+        processes: undefined,
+        failures: [`${plugin.vendor}: ${message ?? "the look failed"}`],
+      };
+    };
     if (!first) {
       watched.fingerprint = refreshFingerprint(watched.fingerprint, await plugin.fingerprint(probe));
-      if (watched.fingerprint.stale) failures.push(failure(plugin, watched.fingerprint.error?.message));
+      if (watched.fingerprint.stale) return failed(watched.fingerprint.error?.message);
     }
     const stats = await plugin.stats(probe, devices);
+    if (isFailure(stats)) return failed(stats.error?.message);
+    watched.stats = new Map(stats.stats.map((one) => [one.uuid, one]));
     const processes = await plugin.processes(probe, devices);
-    for (const { state, error } of [stats, processes]) {
-      // What a vendor's tool never tells is no failure of this look.
-      if (state === "unknown" && error?.code !== "PROBE_UNSUPPORTED") failures.push(failure(plugin, error?.message));
-    }
-    return {
-      stats: new Map(stats.stats.map((one) => [one.uuid, one])),
-      processes: processes.state === "ok" ? processes.processes : undefined,
-      failures: [...new Set(failures)],
-    };
+    if (isFailure(processes)) return failed(processes.error?.message);
+    const told = processes.state === "ok" ? processes.processes : undefined;
+    return { stats: watched.stats, processes: told, failures: [] };
   }
 
   async #seen(device: Device, { fingerprint }: Watched, { stats, processes }: Told): Promise<SeenDevice> {
     const { uuid } = device;
     const now = [...fingerprint.devices, ...fingerprint.partitions].find((one) => one.uuid === uuid) ?? device;
-    const { health: _, healthReason: __, eccErrors: ___, xids: ____, ...figures } = stats.get(uuid) ?? { uuid };
     const worst = [now, stats.get(uuid)].find((one) => one?.health === "unhealthy") ?? now;
     const using = processes?.filter((process) => process.uuid === uuid);
     const users = using && (await Promise.all(using.map(({ pid }) => this.#options.userOf(pid))));
     return {
-      ...figures,
+      ...figuresOf(stats.get(uuid) ?? { uuid, health: now.health }),
       health: worst.health,
       ...(worst.healthReason !== undefined && { healthReason: worst.healthReason.slice(0, 512) }),
       ...(users && { users, pids: users.map(({ pid }) => pid).slice(0, PIDS_LIMIT) }),
@@ -111,11 +120,23 @@ export class PluginEyes implements DeviceEyes {
   }
 }
 
+/** As they travel: bytes are whole, and what is no number is not told. */
+function figuresOf({ uuid, utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW }: DeviceStats) {
+  const bytes = (value: number | undefined) => (value === undefined ? undefined : Math.max(0, Math.round(value)));
+  const figures = {
+    ...{ utilization, temperatureC, powerW },
+    ...{ memoryUsedBytes: bytes(memoryUsedBytes), memoryTotalBytes: bytes(memoryTotalBytes) },
+  };
+  const known = Object.entries(figures).filter(([, value]) => value !== undefined && Number.isFinite(value));
+  return { uuid, ...(Object.fromEntries(known) as Partial<Record<keyof typeof figures, number>>) };
+}
+
 /** A device that is only declared: nothing can be asked about it. */
 function unwatched({ uuid, health }: Device): SeenDevice {
   return { uuid, health };
 }
 
-function failure({ vendor }: DevicePlugin, message = "the look failed"): string {
-  return `${vendor}: ${message}`;
+/** What a vendor's tool never tells is no failure of a look. */
+function isFailure({ state, error }: { readonly state: string; readonly error?: ProbeFailure }): boolean {
+  return state === "unknown" && error?.code !== "PROBE_UNSUPPORTED";
 }

@@ -19,7 +19,7 @@ export function pluginVisibility(
     variables(granted: readonly DeviceGrant[], userEnvironment: Variables) {
       const uuids = new Set(granted.map((grant) => grant.uuid));
       const shown = devices.filter((device) => uuids.has(device.uuid));
-      return deviceVariables(plugins, { granted: shown, nodeEnvironment, userEnvironment });
+      return deviceVariables(plugins, { granted: shown, offered: devices, nodeEnvironment, userEnvironment });
     },
     overridden: (userEnv, variables) => overriddenVariables(plugins, userEnv, nodeEnvironment, variables),
     reserved: () => reservedVariables(plugins),

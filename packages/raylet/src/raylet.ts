@@ -118,7 +118,7 @@ export class Raylet {
       onRegistered: (registered) => this.#registered(registered),
     });
     const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
-    const guards = tellingLocks(parts.guards, () => this.#watch?.soon());
+    const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");
     const shared = {
       ...{ ...parts, guards, nodeId, cluster, headUrl, cwd, env },
       ...{ ledger, causes, logs, actors, head, quarantine },
@@ -208,6 +208,11 @@ export class Raylet {
     const cause = this.#causes.get(address);
     if (cause) throw causeError(address, cause);
     return undefined;
+  }
+
+  /** A process that is no worker of ours ended: its objects go. */
+  processGone(address: string): void {
+    this.#objects?.ended(address);
   }
 
   /** The pseudo-terminal of an engine that has one. */

@@ -49,7 +49,7 @@ export interface RealNodeOptions {
   /** Counts that win over what is found: `{ CPU: 4, GPU: 2, memory: 2 ** 30, mine: 1 }`. */
   readonly resources?: Readonly<Record<string, number>>;
   readonly plugins?: readonly DevicePlugin[];
-  /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). */
+  /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). Nodes of the same `name` have the same devices; without one they are its own. */
   readonly fakeDevices?: string;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
@@ -108,9 +108,13 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
   const { fakeDevices } = options;
-  const probe = fakeDevices === undefined ? systemProbe({ environment: env }) : fakeMachine(fakeDevices, name);
+  const probe =
+    fakeDevices === undefined
+      ? systemProbe({ environment: env, machine: name })
+      : fakeMachine(fakeDevices, options.name ?? nodeId);
   const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
-  const offered = nodeDevices(found, directory);
+  // A fake machine without a name is this node's own.
+  const offered = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
   const devices = offered.devices.map((device): NodeDevice => {
     const holder = lockHolder(device.lockPath) ?? "";
     return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;

@@ -30,7 +30,7 @@ export function threadedBeats(file: URL, data: unknown, clock: Clock, logger: Lo
     else logger.error("the beat thread failed", { error: news.message });
   }
   function start(): void {
-    const worker = new Worker(file, { workerData: data });
+    const worker = new Worker(file, { workerData: data, execArgv: [] });
     thread = worker;
     ended = new Promise((resolve) => worker.once("exit", () => resolve()));
     worker.on("error", (error) => logger.error("the beat thread failed", { error: String(error) }));

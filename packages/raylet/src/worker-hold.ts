@@ -52,12 +52,23 @@ export class WorkerHolds {
     const cause = error instanceof WhiprayError ? (error.details["cause"] as DeathCause | undefined) : undefined;
     if (cause?.exitCode !== EXIT_LOCKED) return undefined;
     this.#options.locked();
-    const line = cause.stderrTail?.findLast((one) => one.startsWith('{"path"')) ?? "";
     return new WhiprayError({
       code: "DEVICE_LOCKED",
-      message: `a device's lock could not be taken: ${line === "" ? "nothing was said" : line}`,
+      message: showRefusal(cause.stderrTail?.findLast((one) => one.startsWith("{")) ?? "{}"),
       retryable: true,
       cause: error,
     });
   }
+}
+
+/** What whipray_hold.py says: `{path, holder, message}`, the holder as a guard writes its name, or null. */
+function showRefusal(line: string): string {
+  let said: { path?: unknown; holder?: unknown; message?: unknown };
+  try {
+    said = JSON.parse(line) as typeof said;
+  } catch {
+    said = { message: line };
+  }
+  const holder = said.holder ? `is held by ${JSON.stringify(said.holder)}` : "could not be taken";
+  return `lock ${said.path ?? "of a device"} ${holder}: ${said.message ?? "nothing more is known"}`.slice(0, 1_024);
 }

@@ -1,6 +1,10 @@
+import { WhiprayError } from "@whipray/core";
 import { expect, test } from "vitest";
-import type { DeviceEyes, DeviceLook, SeenDevice } from "../src/device-eyes.ts";
-import { LOOK_EVERY_MS, LOOK_SOON_MS } from "../src/device-watch.ts";
+import type { DeviceEyes, DeviceLook, LockHolder, SeenDevice } from "../src/device-eyes.ts";
+import { LOOK_EVERY_MS, LOOK_SOON_MS, tellingLocks } from "../src/device-watch.ts";
+import type { GuardSpec } from "../src/guards.ts";
+import { MemoryGuards } from "../src/memory-guards.ts";
+import { MemoryLog } from "../src/memory-logs.ts";
 import { GPU1, startedNode } from "./fake-node.ts";
 
 /** A machine of two GPUs that shows what the test says. */
@@ -18,6 +22,10 @@ class FakeEyes implements DeviceEyes {
     this.looks++;
     await this.blocked?.promise;
     return { devices: this.devices, ...(this.stale !== undefined && { stale: this.stale }) };
+  }
+
+  async holders(): Promise<ReadonlyMap<string, LockHolder>> {
+    return new Map(this.devices.flatMap(({ uuid, holder }) => (holder ? [[uuid, holder] as const] : [])));
   }
 
   see(index: number, seen: Partial<SeenDevice>): void {
@@ -124,10 +132,11 @@ test("a pid that is not here counts from its second look on, and only on a devic
 test("a lock that somebody else holds is told with the holder; what an older incarnation of this node left is ended", async () => {
   const { eyes, look, view, processes } = await watched();
   const swept: string[] = [];
-  processes.sweep = async (variable, value) => {
+  const sweep = async (variable: string, value: string) => {
     swept.push(`${variable}=${value}`);
     return { killed: 1, left: 0 };
   };
+  Object.assign(processes, { sweep });
   eyes.see(0, { holder: { text: "cluster_b node_b, lease lease_b (pid 7)" } });
   eyes.see(1, { holder: { text: "cluster_a node_a, lease lease_o (pid 8)", olderIncarnation: "inc_old" } });
   await look();
@@ -136,6 +145,28 @@ test("a lock that somebody else holds is told with the holder; what an older inc
     reason: "its lock is held by cluster_b node_b, lease lease_b (pid 7)",
   });
   expect(swept).toEqual(["WHIPRAY_RAYLET=inc_old"]);
+});
+
+test("a guard's refusal for a lock names who holds it, also a program that wrote no name; nothing else is touched", async () => {
+  const guards = new MemoryGuards();
+  const asked: string[] = [];
+  const telling = tellingLocks(guards, async (paths) => {
+    asked.push(...paths);
+    return "pid 7 (python3)";
+  });
+  const spec: GuardSpec = {
+    ...{ engineId: "engine_a", epoch: 1, argv: [], cwd: "/", env: {}, locks: ["/locks/gpu-0"], graceMs: 0, pty: false },
+    log: new MemoryLog("memory:engine"),
+  };
+  guards.refuseLock("/locks/gpu-0");
+  await expect(telling.start(spec)).rejects.toMatchObject({
+    code: "DEVICE_LOCKED",
+    message: "lock /locks/gpu-0 is held; held by pid 7 (python3)",
+  });
+  expect(asked).toEqual(["/locks/gpu-0"]);
+  guards.refusal = new WhiprayError({ code: "SPAWN_FAILED", message: "no memory" });
+  await expect(telling.start(spec)).rejects.toMatchObject({ code: "SPAWN_FAILED" });
+  expect(asked).toHaveLength(1);
 });
 
 test("F35: a look that failed keeps what was known, says so, and ends nobody", async () => {

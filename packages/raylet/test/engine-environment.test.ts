@@ -1,6 +1,11 @@
 import { nvidia } from "@whipray/devices";
 import { describe, expect, test } from "vitest";
-import { type EngineEnvironmentAsk, engineEnvironment, workerEnvironment } from "../src/engine-environment.ts";
+import {
+  deviceCounts,
+  type EngineEnvironmentAsk,
+  engineEnvironment,
+  workerEnvironment,
+} from "../src/engine-environment.ts";
 import { checkEnvironment, ENV_TOTAL_LIMIT_BYTES, ENV_VALUE_LIMIT_BYTES } from "../src/environment-names.ts";
 import { pluginVisibility } from "../src/plugin-visibility.ts";
 
@@ -90,6 +95,14 @@ describe("an engine's environment (mechanism 9, areal 1.4)", () => {
     const env = workerEnvironment({ RANK: "1" }, [GRANT], "env", visibility);
     expect(env).toMatchObject({ RANK: "1", CUDA_VISIBLE_DEVICES: "3" });
   });
+});
+
+test("what an engine host compares with what it sees: devices by resource; one that two fractions share counts once", () => {
+  const share = (resource: string, uuid: string) => ({ uuid, index: 0, resource, units: 100 });
+  expect(deviceCounts([share("GPU", "a"), share("GPU", "b"), share("GPU", "a"), share("NPU", "c")])).toBe(
+    "GPU=2,NPU=1",
+  );
+  expect(deviceCounts([])).toBe("");
 });
 
 describe("names and values (B26)", () => {

@@ -38,6 +38,16 @@ describe("limits of the cgroup (F49)", () => {
 describe("a node's resources", () => {
   const facts: HostFacts = { hostname: "a", cpus: 4, memoryBytes: 1_000, ip: "10.0.0.1", cgroup: "none" };
 
+  test.each([
+    { cpus: -1 },
+    { cpus: 1.5 },
+    { memoryBytes: Number.NaN },
+    { custom: { "x y": 1 } },
+    { custom: { x: 0.5 } },
+  ])("totals are whole numbers from 0 under names (ray.md 4): %j is refused", (options) => {
+    expect(() => nodeScalars(facts, [], options)).toThrow(expect.objectContaining({ code: "INVALID_RESOURCES" }));
+  });
+
   test("CPU, memory without the object store's part, its address, accelerator types (ray.md 4)", () => {
     expect(nodeScalars(facts, ["H100"])).toEqual({
       ...{ CPU: 40_000, memory: 700, object_store_memory: 300 },

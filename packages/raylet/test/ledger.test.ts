@@ -99,6 +99,54 @@ describe("single devices (ray.md 4)", () => {
   });
 });
 
+describe("links between devices", () => {
+  const linked = (index: number) =>
+    device(index, { linkDomain: index < 2 ? "left" : "right", numaNode: index < 2 ? 0 : 1 });
+  const book = () => new Ledger({ scalars: {}, devices: [0, 1, 2, 3, 4].map(linked) });
+
+  test("what the ledger chooses itself is linked, and leaves the larger group whole", () => {
+    const one = book();
+    expect(take(one, "lease_a", WHOLE)).toEqual([["gpu-0", WHOLE]]);
+    expect(take(one, "lease_b", 2 * WHOLE)).toEqual([
+      ["gpu-2", WHOLE],
+      ["gpu-3", WHOLE],
+    ]);
+  });
+
+  test("STRICT: of one link domain or not at all, chosen and proposed alike", () => {
+    const links = "STRICT" as const;
+    expect(take(book(), "lease_a", 4 * WHOLE, { links })).toMatch(/and all must be in one link domain/);
+    expect(take(book(), "lease_a", 3 * WHOLE, { links })).toEqual([2, 3, 4].map((index) => [`gpu-${index}`, WHOLE]));
+    const devices = [1, 2].map((index) => ({ ...linked(index), units: WHOLE }));
+    expect(take(book(), "lease_a", 2 * WHOLE, { links, devices })).toMatch(/are of 2 link domains/);
+    expect(take(book(), "lease_a", 2 * WHOLE, { devices })).toHaveLength(2);
+  });
+
+  test("a bundle knows how its devices are linked, too", () => {
+    const one = book();
+    const asks = [{ index: 0, units: { GPU: 5 * WHOLE }, devices: [] }];
+    expect(one.prepare("pg_a", 1, asks)).toEqual({ ok: true });
+    one.commit("pg_a", 1, [0]);
+    const inside = { pgId: "pg_a", bundleIndex: 0 };
+    expect(take(one, "lease_a", WHOLE, inside)).toEqual([["gpu-0", WHOLE]]);
+    expect(take(one, "lease_b", 3 * WHOLE, inside)).toEqual([2, 3, 4].map((index) => [`gpu-${index}`, WHOLE]));
+  });
+
+  test("several reasons to hold a device back: the one that lasts longest is told, and all must go", () => {
+    const one = ledger(1);
+    one.withhold("gpu-0", "busy", "foreign pid 7");
+    one.setHealth("gpu-0", "unhealthy", "Xid 79");
+    expect(one.view().withheld).toEqual({ "gpu-0": { kind: "unhealthy", reason: "Xid 79" } });
+    const { version } = one;
+    one.withhold("gpu-0", "busy", "foreign pid 7");
+    expect(one.version).toBe(version);
+    one.setHealth("gpu-0", "ok");
+    expect(one.view()).toMatchObject({ devices: {}, withheld: { "gpu-0": { kind: "busy" } } });
+    one.withhold("gpu-0", "busy", undefined);
+    expect(one.view()).toEqual({ version: one.version, free: { CPU: 8 * WHOLE }, devices: { "gpu-0": WHOLE } });
+  });
+});
+
 describe("proposals of the head (mechanism 4)", () => {
   test("are confirmed where they fit", () => {
     expect(take(ledger(), "lease_a", WHOLE, { devices: [{ ...device(1), units: WHOLE }] })).toEqual([["gpu-1", WHOLE]]);

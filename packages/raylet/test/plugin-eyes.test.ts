@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
-import { builtinPlugins, detectDevices, memoryProbe, nvidia, type ToolStory } from "@whipray/devices";
+import { writeFileSync } from "node:fs";
+import { builtinPlugins, detectDevices, memoryProbe, nvidia, systemProbe, type ToolStory } from "@whipray/devices";
+import { nodeDevicesSeen } from "@whipray/rpc";
 import { expect, onTestFinished, test } from "vitest";
 import type { DeviceUser, LockHolder } from "../src/device-eyes.ts";
 import { deviceUser } from "../src/device-users.io.ts";
 import { parseLockOwner, parseLocks } from "../src/lock-table.ts";
 import { PluginEyes } from "../src/plugin-eyes.ts";
-import { until } from "./temporary-folder.ts";
+import { temporaryFolder, until } from "./temporary-folder.ts";
 
 const HEADER = "index, uuid, name, memory.total [MiB], driver_version, utilization.gpu [%], memory.used [MiB]";
 const row = (index: number, name = "NVIDIA H100") =>
@@ -53,6 +55,17 @@ test("a look tells health, figures, processes and locks of each device; tools of
   expect(probe.calls.filter(([tool]) => tool !== "nvidia-smi" && tool !== "dmesg")).toEqual([]);
 });
 
+test("figures travel as the wire takes them: whole bytes, and nothing that is no number", async () => {
+  const { eyes, story } = await machine();
+  story.table = `${HEADER}, temperature.gpu\n${row(0)}, 41.5\n${row(1).replace("1024 MiB", "0.3 MiB")}, [N/A]\n`;
+  const { devices } = await eyes.look(false);
+  const report = { states: devices.map(({ users: _, holder: __, ...state }) => state), agoMs: 0 };
+  const { states } = nodeDevicesSeen.request({ nodeId: "node_a", epoch: 1, report }, "request").report;
+  expect(states[0]?.temperatureC).toBe(41.5);
+  expect(states[1]?.memoryUsedBytes).toBe(Math.round(0.3 * 2 ** 20));
+  expect(states[1]).not.toHaveProperty("temperatureC");
+});
+
 test("F34: a device that the tool no longer lists is unhealthy and says so", async () => {
   const { eyes, story, uuids } = await machine();
   story.table = `${HEADER}\n${row(0)}\n`;
@@ -77,6 +90,23 @@ test.each([
   story.table = `${HEADER}\n${row(0)}\n${row(1)}\n`;
   expect((await eyes.look(false)).stale).toBeUndefined();
 });
+
+test("F35: a real tool that hangs is killed at 5 s; the look comes back, and what was known stays", async () => {
+  const folder = temporaryFolder();
+  const tool = (script: string) => writeFileSync(`${folder}/nvidia-smi`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  tool(`cat <<END\n${HEADER}\n${row(0)}\nEND`);
+  const probe = systemProbe({ environment: { PATH: `${folder}:${process.env["PATH"]}` } });
+  const found = await detectDevices({ plugins: [nvidia], probe, environment: {}, nodeName: "n" });
+  const eyes = new PluginEyes({
+    ...{ plugins: [nvidia], fingerprints: found.fingerprints, devices: found.devices, probe },
+    userOf: async (pid) => ({ is: "unseen", pid }),
+    holders: async () => new Map(),
+  });
+  tool("exec sleep 300");
+  const { devices, stale } = await eyes.look(false);
+  expect(devices).toMatchObject([{ health: "ok" }]);
+  expect(stale).toMatch(/nvidia: .*5000 ms/);
+}, 60_000);
 
 test("a process is ours by its mark, or by an ancestor's, though it dropped its own; others are strangers", async () => {
   const child = (env: Record<string, string>, script: string) => {

@@ -8,6 +8,8 @@ export interface Pipe {
   readonly remote: string;
   /** Written and not yet taken by the operating system. */
   readonly pendingBytes: number;
+  /** What waits is written as soon as it is this much, before the turn is over: the other side works while we go on. */
+  readonly eagerBytes: number;
   /** Takes everything out of the outbox and writes it at once. */
   write(outbox: Outbox): void;
   /** Lets bytes come in. Before, none do. */
@@ -62,6 +64,10 @@ export class FramedChannel implements Channel, PipeEvents {
     if (this.#state !== "open") return;
     this.#outbox.add(pieces);
     if (!this.#full && this.bufferedBytes > CHANNEL_HIGH_WATER_BYTES) this.#full = true;
+    if (this.#outbox.bytes >= this.#pipe.eagerBytes && !this.#full) {
+      this.#pipe.write(this.#outbox);
+      return;
+    }
     if (this.#flushing) return;
     this.#flushing = true;
     // After the callbacks of all sockets of this turn, so that all they caused leaves together.

@@ -9,6 +9,8 @@ import type { Channel, DialOptions, Listener, Transport } from "./transport.ts";
 
 /** Longest path of a unix socket: sun_path of Linux without its final NUL. */
 export const UNIX_PATH_BYTES = 107;
+/** Some hundred small frames. */
+const EAGER_BYTES = 8_192;
 /** Connections that may wait to be accepted. */
 const BACKLOG = 512;
 
@@ -71,6 +73,7 @@ export async function listenUnix(
 
 class UnixPipe implements Pipe {
   readonly remote = "unix";
+  readonly eagerBytes = EAGER_BYTES;
   readonly #socket: Socket;
   readonly #events: PipeEvents;
   #resumed = false;

@@ -30,6 +30,8 @@ export const WEBSOCKET_CLIENT_OPTIONS: ClientOptions = {
 
 /** An open WebSocket as a pipe: each binary message holds whole frames. */
 export class WebSocketPipe implements Pipe {
+  /** One turn, one message. */
+  readonly eagerBytes = Number.POSITIVE_INFINITY;
   readonly remote: string;
   readonly #socket: WebSocket;
   readonly #events: PipeEvents;

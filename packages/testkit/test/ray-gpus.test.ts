@@ -1,6 +1,6 @@
 import { delay, systemClock } from "@whipray/core";
 import { afterEach, expect, test } from "vitest";
-import { type ActorOptions, type Cluster, GetTimeoutError } from "whipray";
+import type { ActorOptions, Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
 import type { GpuActor } from "./fixtures/gpu-actor.ts";
@@ -34,23 +34,22 @@ type Handle = Awaited<ReturnType<typeof create>>;
 /** Where an actor runs, and the devices that its process sees: `n0 2`. */
 async function placesOf(cluster: Cluster, actors: readonly Handle[]): Promise<string[]> {
   const seen = await Promise.all(actors.map((actor) => actor.devices()));
-  const rows = new Map((await cluster.listActors()).map((row) => [row.actorId, row]));
+  const rows = await Promise.all(actors.map((actor) => cluster.actorRow(actor)));
   const names = new Map((await cluster.nodes()).map(({ nodeId, name }) => [nodeId, name]));
-  return actors.map((actor, at) => {
-    const { nodeId, devices } = rows.get(idOf(actor))!;
+  return actors.map((_, at) => {
+    const { nodeId, devices } = rows[at]!;
     // What the process sees is what the head says that it has.
     expect(seen[at]).toEqual(devices.map((device) => device.index));
     return `${names.get(nodeId!)} ${seen[at]!.join(",")}`;
   });
 }
 
-function idOf(actor: Handle): string {
-  return (actor as unknown as { toJSON(): string }).toJSON();
-}
-
+/** Why an actor is not placed; it must still be so after a while. */
 async function waits(cluster: Cluster, actor: Handle): Promise<string> {
-  await expect(cluster.ready(actor, { timeoutMs: WAITS_MS })).rejects.toBeInstanceOf(GetTimeoutError);
-  return (await cluster.listActors()).find((row) => row.actorId === idOf(actor))?.waiting ?? "";
+  await delay(systemClock, WAITS_MS);
+  const { state, waiting } = await cluster.actorRow(actor);
+  expect(state).toBe("PENDING_CREATION");
+  return waiting ?? "";
 }
 
 const nodes = (...gpus: number[]): RayletSpec[] =>

@@ -20,12 +20,15 @@ export type RemoteResult<R> = [R] extends [never]
       ? AsyncIterableIterator<Item>
       : Promise<Awaited<R>>;
 
+/** Arguments of a remote call: each may be a ref to its value, which the callee gets (Ray: refs as arguments are resolved). */
+export type RemoteArguments<A extends readonly unknown[]> = { [K in keyof A]: A[K] | ObjectRef<A[K]> };
+
 /** One method of a handle. */
 export interface RemoteMethod<M extends AnyMethod> {
   /** Calls it: a promise of its result; `for await` over a generator's items. */
-  (...args: Parameters<M>): RemoteResult<ReturnType<M>>;
+  (...args: RemoteArguments<Parameters<M>>): RemoteResult<ReturnType<M>>;
   /** Calls it, and gives a ref to the result at once. */
-  remote(...args: Parameters<M>): ObjectRef<Awaited<ReturnType<M>>>;
+  remote(...args: RemoteArguments<Parameters<M>>): ObjectRef<Awaited<ReturnType<M>>>;
   /** The same method with options. */
   options(options: MethodOptions): RemoteMethod<M>;
 }

@@ -20,7 +20,7 @@ import { codeHash } from "./code-hash.io.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
 import { listObjects, type NodeObjects } from "./object-list.ts";
-import type { ObjectRef } from "./object-ref.ts";
+import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
 
 /** An actor class that is about to be made. */
@@ -87,10 +87,21 @@ export class Cluster implements AsyncDisposable {
       module: url.href,
       exportName,
       codeHash: await codeHash(url),
-      args: encodeValues(args, "args"),
+      args: encodeValues(await this.#values(args), "args"),
     };
     const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
     return makeHandle<T>(driver, new ActorLink(driver, created.actorId), exportName);
+  }
+
+  /** Refs among a constructor's arguments are values when it runs, as in calls. It may run again later: their objects stay for that. */
+  #values(args: readonly unknown[]): Promise<unknown[]> {
+    const { objects } = this.#driver;
+    const value = (arg: unknown): unknown => {
+      if (!(arg instanceof ObjectRef)) return arg;
+      arg.source.passedOn();
+      return objects.argument(arg);
+    };
+    return Promise.all(args.map(value));
   }
 
   /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */

@@ -57,7 +57,7 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
     localNode !== undefined && localRaylet !== undefined
       ? { address: `${localNode}/raylet`, url: localRaylet, local: true }
       : undefined;
-  const objects = objectAccess({ endpoint, ids, logger, headUrl, known: home, head: () => driver.head });
+  const objects = objectAccess({ endpoint, ids, clock, logger, headUrl, known: home, head: () => driver.head });
   const driver: Driver = makeDriver(endpoint, headUrl, localNode, { clock, ids, random, logger }, objects);
   try {
     await driver.open(options.namespace, options.timeoutMs);

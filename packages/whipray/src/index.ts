@@ -2,7 +2,7 @@ export * from "@whipray/core";
 export { Tensor } from "@whipray/rpc";
 export { callRaw, streamRaw } from "./actor-handle.ts";
 export type { ActorOptions } from "./actor-options.ts";
-export type { ActorHandle, MethodOptions, RemoteMethod, RemoteResult } from "./actor-types.ts";
+export type { ActorHandle, MethodOptions, RemoteArguments, RemoteMethod, RemoteResult } from "./actor-types.ts";
 export { type ActorBuilder, Cluster } from "./cluster.ts";
 export { currentCluster } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";

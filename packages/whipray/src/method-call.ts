@@ -10,6 +10,7 @@ const NO_PARTS: Parts = [];
 interface ArgumentStore {
   argument(ref: ObjectRef): Promise<unknown>;
   lend(parts: Parts): Promise<Loan>;
+  lendNow(parts: Parts): Loan | undefined;
 }
 
 /** Large arguments on their way: `parts` go instead; `done` when the call is over. */
@@ -69,8 +70,11 @@ export class MethodCall implements Submission {
     try {
       if (this.#args.some(isRef)) this.#target.submitWhen(this, this.#encodeRefs());
       else {
-        this.parts = encodeArguments(this.#args);
-        if (isLarge(this.parts)) this.#target.submitWhen(this, this.#lend());
+        const parts = encodeValues(this.#args, "args");
+        const large = isLarge(parts);
+        this.#loan = large ? this.#target.objects.lendNow(parts) : undefined;
+        this.parts = this.#loan?.parts ?? copied(parts);
+        if (large && !this.#loan) this.#target.submitWhen(this, this.#lend());
         else this.#target.submit(this);
       }
     } catch (error) {
@@ -150,6 +154,9 @@ export function resolveRefs(args: unknown[]): Promise<unknown[]> {
 
 /** Tensors are copied: the caller may change its arrays as soon as the call was made. */
 export function encodeArguments(args: unknown[]): Parts {
-  const parts = encodeValues(args, "args");
+  return copied(encodeValues(args, "args"));
+}
+
+function copied(parts: Parts): Parts {
   return parts.length === 1 ? parts : parts.map((part, index) => (index === 0 ? part : part.slice()));
 }

@@ -1,10 +1,11 @@
-import { type IdSource, type Logger, WhiprayError } from "@whipray/core";
+import { type Clock, type IdSource, type Logger, WhiprayError } from "@whipray/core";
 import { type Endpoint, type NodeRow, nodesList, ownPidNamespace, type Peer } from "@whipray/rpc";
 import { type ObjectAccess, type ObjectClient, type ObjectHome, openObjectClient } from "@whipray/worker";
 
 export interface ObjectHomeOptions {
   readonly endpoint: Endpoint;
   readonly ids: IdSource;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly headUrl: string;
   /** The raylet beside which this process was started, if there is one. */
@@ -26,7 +27,7 @@ export function objectAccess(options: ObjectHomeOptions): ObjectAccess {
   };
 }
 
-async function open({ endpoint, ids, logger, headUrl, known, head }: ObjectHomeOptions): Promise<ObjectClient> {
+async function open({ endpoint, ids, clock, logger, headUrl, known, head }: ObjectHomeOptions): Promise<ObjectClient> {
   const alive = async (): Promise<NodeRow[]> => {
     const { nodes } = await head().invoke(nodesList, {});
     return nodes.filter(({ state }) => state === "ALIVE");
@@ -35,7 +36,7 @@ async function open({ endpoint, ids, logger, headUrl, known, head }: ObjectHomeO
     return (await alive()).find(({ nodeId }) => `${nodeId}/raylet` === raylet)?.url ?? headUrl;
   };
   const home = known ?? homeAmong(await alive(), headUrl);
-  return openObjectClient({ endpoint, ids, logger, home, urlOf });
+  return openObjectClient({ endpoint, ids, clock, logger, home, urlOf });
 }
 
 function homeAmong(nodes: readonly NodeRow[], headUrl: string): ObjectHome {

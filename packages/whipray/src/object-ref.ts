@@ -14,6 +14,8 @@ export interface RefSource {
   isReady(fetchLocal: boolean): boolean;
   /** Where it lies, when that is known and it is not in its owner. */
   readonly stored: StoredWire | undefined;
+  /** The ref goes to another process: from now on somebody else may ask for the value. */
+  passedOn(): void;
   /** Detaches what this process got of it. */
   detach(): boolean;
   /** Frees it. */
@@ -22,7 +24,8 @@ export interface RefSource {
 
 /**
  * A value that is somewhere, or will be (Ray: `ObjectRef`). Not thenable on purpose: it can be returned from async functions and
- * passed on. Read it with `get`, wait for it with `wait`. Its scope ends with `dispose()` (or `using`), else with its owner's session.
+ * passed on. Read it with `get`, wait for it with `wait`. Its scope ends with `dispose()` (or `using`), else with its owner's session;
+ * sooner when it was never passed on and nobody can reach it any more.
  */
 export class ObjectRef<T = unknown> implements Disposable {
   readonly id: string;
@@ -63,6 +66,7 @@ export class ObjectRef<T = unknown> implements Disposable {
 
   [TO_WIRE](): ObjectRefWire {
     const stored = this.#source.stored;
+    this.#source.passedOn();
     return new ObjectRefWire(this.id, this.ownerAddress, this.ownerIncarnation, stored?.bytes, stored?.location);
   }
 

@@ -37,12 +37,20 @@ interface Owned {
   parts: Promise<Parts>;
   settled: boolean;
   stored: StoredWire | undefined;
+  /** A copy lies on this machine. */
+  fetched: boolean;
+  /** Another process may ask for it. */
+  passedOn: boolean;
 }
 
 /** The objects that this process owns, and the way to those of others. Small ones live in their owner, large ones in a node's store. */
 export class ObjectStore {
   readonly #options: ObjectStoreOptions;
   readonly #owned = new Map<string, Owned>();
+  /** Nobody can ask for the value of a ref that was never passed on and is gone: it is freed before the session ends. */
+  readonly #collected = new FinalizationRegistry<string>((refId) => {
+    if (this.#owned.get(refId)?.passedOn === false) this.#release(refId);
+  });
   /** Once it was needed. */
   #client: ObjectClient | undefined;
 
@@ -65,7 +73,7 @@ export class ObjectStore {
     }
     const { ids, endpoint } = this.#options;
     const refId = ids.next("obj");
-    const owned: Owned = { parts, settled: false, stored: undefined };
+    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false };
     this.#owned.set(refId, owned);
     parts.then(
       (ready) => {
@@ -78,7 +86,9 @@ export class ObjectStore {
         owned.settled = true;
       },
     );
-    return new ObjectRef<T>(refId, endpoint.address, endpoint.incarnation, this.#local(refId));
+    const ref = new ObjectRef<T>(refId, endpoint.address, endpoint.incarnation, this.#local(refId));
+    this.#collected.register(ref, refId);
+    return ref;
   }
 
   /**
@@ -148,13 +158,20 @@ export class ObjectStore {
     try {
       const client = await this.#access();
       if (client.home.local) {
-        const stored = await client.put(parts);
+        const stored = await client.put(parts, { patient: false });
         return { parts: encodeStored(stored), done: () => client.free(stored) };
       }
     } catch (error) {
       if (!NO_ROOM.has(asWhiprayError(error).code)) throw error;
     }
     return { parts, done: () => {} };
+  }
+
+  /** As `lend`, and done when it returns; undefined when there is no room at hand. */
+  lendNow(parts: Parts): { parts: Parts; done: () => void } | undefined {
+    const client = this.#client;
+    const stored = client?.putNow(parts);
+    return client && stored && { parts: encodeStored(stored), done: () => client.free(stored) };
   }
 
   /** Detaches the memory of a value that was got. False when it lies in no shared memory. */
@@ -169,7 +186,10 @@ export class ObjectStore {
   }
 
   #free(stored: StoredWire | undefined): void {
-    if (stored) void this.#access().then((client) => client.free(stored));
+    if (stored)
+      this.#access()
+        .then((client) => client.free(stored))
+        .catch(() => {}); // the end of this process does it too
   }
 
   #local(refId: string): RefSource {
@@ -186,25 +206,26 @@ export class ObjectStore {
         return this.#options.decode(storedOf(parts) ? await this.resolve(parts) : parts);
       },
       settled: async (fetchLocal) => {
-        const parts = await store.#owned.get(refId)?.parts.catch(() => undefined);
-        if (fetchLocal && parts) await store.#fetchLocal(parts);
+        const owned = store.#owned.get(refId);
+        const parts = await owned?.parts.catch(() => undefined);
+        if (fetchLocal && owned && parts) owned.fetched = await store.#fetchLocal(parts);
       },
       get isSettled() {
         return store.#owned.get(refId)?.settled ?? true;
       },
       isReady: (fetchLocal) => {
         const owned = this.#owned.get(refId);
-        return !owned || (owned.settled && !(fetchLocal && owned.stored));
+        return !owned || (owned.settled && (!fetchLocal || owned.fetched || owned.stored === undefined));
       },
       get stored() {
         return store.#owned.get(refId)?.stored;
       },
       detach: () => this.#detach(this.#owned.get(refId)?.stored),
-      release: () => {
+      passedOn: () => {
         const owned = this.#owned.get(refId);
-        this.#owned.delete(refId);
-        this.#free(owned?.stored);
+        if (owned) owned.passedOn = true;
       },
+      release: () => this.#release(refId),
     };
   }
 
@@ -212,6 +233,7 @@ export class ObjectStore {
     let fetched: Promise<Parts> | undefined;
     let settled = false;
     let stored: StoredWire | undefined;
+    let here = false;
     const fetch = (): Promise<Parts> => {
       fetched ??= this.#fetch(wire)
         .then((parts) => {
@@ -231,16 +253,17 @@ export class ObjectStore {
       },
       settled: async (fetchLocal) => {
         const parts = await fetch().catch(() => undefined);
-        if (fetchLocal && parts) await this.#fetchLocal(parts);
+        if (fetchLocal && parts) here = await this.#fetchLocal(parts);
       },
       get isSettled() {
         return settled;
       },
-      isReady: (fetchLocal) => settled && !(fetchLocal && stored),
+      isReady: (fetchLocal) => settled && (!fetchLocal || here || stored === undefined),
       get stored() {
         return stored;
       },
       detach: () => this.#detach(stored),
+      passedOn: () => {}, // its owner knows
       release: () => {
         fetched = Promise.reject(freed(wire.id));
         fetched.catch(() => {});
@@ -252,12 +275,22 @@ export class ObjectStore {
     return stored !== undefined && this.#client?.release(stored.id) === true;
   }
 
-  /** Never rejects: the `get` that follows tells what is wrong. */
-  async #fetchLocal(parts: Parts): Promise<void> {
+  /** Whether the value is on this machine now. Never rejects: the `get` that follows tells what is wrong. */
+  async #fetchLocal(parts: Parts): Promise<boolean> {
     const stored = storedOf(parts);
-    if (!stored) return;
-    const client = await this.#access();
-    await client.fetch(stored).catch(() => {});
+    if (!stored) return true;
+    return this.#access()
+      .then((client) => client.fetch(stored))
+      .then(
+        () => true,
+        () => false,
+      );
+  }
+
+  #release(refId: string): void {
+    const owned = this.#owned.get(refId);
+    this.#owned.delete(refId);
+    this.#free(owned?.stored);
   }
 
   async #fetch(wire: ObjectRefWire): Promise<Parts> {

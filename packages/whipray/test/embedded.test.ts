@@ -1,4 +1,7 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ActorDiedError, type Cluster, GetTimeoutError, init, RayTaskError } from "../src/index.ts";
 import type { Sample } from "./sample-actor.ts";
@@ -45,7 +48,7 @@ describe("an embedded cluster", () => {
     const [ready, pending] = await cluster.wait(refs, { numReturns: 2 });
     expect([ready.length, pending.length]).toEqual([2, 1]);
     const put = await cluster.put(100);
-    expect(await actor.add(put as unknown as number)).toBe(114);
+    expect(await actor.add(put)).toBe(114);
     await cluster.kill(actor);
   });
 
@@ -207,6 +210,20 @@ describe("an embedded cluster", () => {
     await expect(cluster.actor(SAMPLE, "Sample").create(() => 1)).rejects.toMatchObject({ code: "NOT_SERIALISABLE" });
     await expect(cluster.getActor("nobody")).rejects.toMatchObject({ code: "ACTOR_NOT_FOUND" });
   });
+});
+
+test("an init that fails says why, and neither a process nor the program's own end waits for it", async () => {
+  const program = `
+    const { init } = await import(${JSON.stringify(new URL("../src/index.ts", import.meta.url).href)});
+    for (const options of [{ numCpus: -1 }, { numGpus: 1_000 }])
+      await init(options).catch((error) => console.log(error.code));`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(child, "exit");
+  const said = await text(child.stdout);
+  expect(await ended).toEqual([0, null]);
+  expect(said).toBe("INVALID_RESOURCES\nINVALID_DEVICE_COUNT\n");
 });
 
 test("two clusters in one process do not see each other, and leave nothing", async () => {

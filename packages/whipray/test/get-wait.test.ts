@@ -23,6 +23,7 @@ function open(id: string): { ref: ObjectRef<number>; resolve(value: number): voi
     },
     isReady: () => isSettled,
     stored: undefined,
+    passedOn: () => {},
     detach: () => false,
     release: () => {},
   };

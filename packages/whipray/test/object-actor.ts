@@ -5,6 +5,10 @@ export class Maker {
   #kept: unknown;
   #refs: ObjectRef<Float64Array>[] = [];
 
+  constructor(kept?: Float64Array) {
+    this.#kept = kept;
+  }
+
   make(length: number, fill: number): Float64Array {
     return new Float64Array(length).fill(fill);
   }
@@ -32,7 +36,15 @@ export class Maker {
     return { ref };
   }
   async sumOf(holder: { ref: ObjectRef<Float64Array> }): Promise<number> {
-    return this.sum(await currentCluster()!.get(holder.ref));
+    const values = await currentCluster()!.get(holder.ref);
+    this.#kept = values;
+    return this.sum(values);
+  }
+  keepRef(holder: { ref: ObjectRef<Float64Array> }): number {
+    return this.#refs.push(holder.ref);
+  }
+  async sumOfKept(): Promise<number> {
+    return this.sum(await currentCluster()!.get(this.#refs.at(-1)!));
   }
   async makeThrough(other: ActorHandle<Maker>, length: number): Promise<number> {
     return this.sum(await other.make(length, 2));

@@ -6,7 +6,6 @@ import {
   type IncomingCall,
   type Parts,
   type Revive,
-  StoredWire,
   storedOf,
 } from "@whipray/rpc";
 import {
@@ -21,7 +20,7 @@ import {
 } from "./actor-methods.ts";
 import { CallQueue, PENDING_CALLS_LIMIT } from "./call-queue.ts";
 import { runInCall } from "./context.ts";
-import { isLarge, type ObjectAccess, openArguments, openParts, outgoingParts } from "./object-access.ts";
+import { isLarge, isStored, type ObjectAccess, openArguments, openParts, outgoingParts } from "./object-access.ts";
 
 /** Thrown by `exitActor()`: ends the actor on purpose from inside a method. */
 export class ActorExit extends Error {
@@ -183,10 +182,6 @@ export class ActorHost {
       this.#leave();
     } else call.fail(error instanceof Error ? error : asWhiprayError(error, "TASK_FAILED"));
   }
-}
-
-function isStored(value: unknown): boolean {
-  return value instanceof StoredWire;
 }
 
 function apply(method: ActorMethod, instance: object, args: unknown[]): unknown {

@@ -75,7 +75,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     client() {
       // Another raylet is reached through ours.
       const urlOf = () => Promise.resolve(home.url);
-      client ??= openObjectClient({ endpoint, ids, logger: silentLogger, home, urlOf });
+      client ??= openObjectClient({ endpoint, ids, clock: systemClock, logger: silentLogger, home, urlOf });
       return client;
     },
   };

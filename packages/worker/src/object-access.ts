@@ -39,11 +39,16 @@ export async function openParts(parts: Parts, access: ObjectAccess): Promise<Par
   return stored ? (await access.client()).open(stored) : parts;
 }
 
+/** Whether an argument stands for a value that lies in a store. */
+export function isStored(value: unknown): value is StoredWire {
+  return value instanceof StoredWire;
+}
+
 /** The arguments of a call with those that lie elsewhere in their places. */
 export async function openArguments(args: unknown[], access: ObjectAccess, revive?: Revive): Promise<unknown[]> {
   const client = await access.client();
   const open = async (arg: unknown): Promise<unknown> => {
-    return arg instanceof StoredWire ? decodeValues(await client.open(arg), revive) : arg;
+    return isStored(arg) ? decodeValues(await client.open(arg), revive) : arg;
   };
   return Promise.all(args.map(open));
 }
@@ -56,7 +61,7 @@ export async function outgoingParts(parts: Parts, call: IncomingCall, access: Ob
   const { address, incarnation } = call.peer;
   try {
     const client = await access.client();
-    return encodeStored(await client.put(parts, `${address} ${incarnation}`));
+    return encodeStored(await client.put(parts, { owner: `${address} ${incarnation}`, patient: false }));
   } catch (error) {
     const { code } = asWhiprayError(error);
     if (NO_ROOM.has(code)) return parts;

@@ -1,4 +1,4 @@
-import { asWhiprayError, type IdSource, type Logger, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, type IdSource, type Logger, WhiprayError } from "@whipray/core";
 import {
   layoutBytes,
   ObjectViews,
@@ -8,6 +8,7 @@ import {
   type SegmentPlace,
   SegmentWriter,
   STORE_CHUNK_BYTES,
+  sizeClass,
   writeLayout,
 } from "@whipray/objects";
 import {
@@ -25,6 +26,7 @@ import {
   type SegmentWire,
   StoredWire,
 } from "@whipray/rpc";
+import { ObjectSpares } from "./object-spares.ts";
 
 /** Ranges that are read or written at once by a process that cannot map. */
 const RANGES_AT_ONCE = 4;
@@ -40,11 +42,19 @@ export interface ObjectHome {
 export interface ObjectClientOptions {
   readonly endpoint: Endpoint;
   readonly ids: IdSource;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly mapper: SegmentMapper;
   readonly home: ObjectHome;
   /** URL that leads to another raylet. */
   readonly urlOf: (raylet: string) => Promise<string>;
+}
+
+export interface PutOptions {
+  /** `address incarnation` of the process whose end frees it; default: this one. */
+  readonly owner?: string;
+  /** False: there is another way, so it does not wait until others let go. Default true. */
+  readonly patient?: boolean;
 }
 
 /** An object that is about to be written. */
@@ -60,6 +70,7 @@ export class ObjectClient {
   readonly #options: ObjectClientOptions;
   readonly #views: ObjectViews;
   readonly #writer: SegmentWriter;
+  readonly #spares: ObjectSpares;
   readonly #opening = new Map<string, Promise<Parts>>();
   readonly #released: string[] = [];
   readonly #freed = new Map<string, string[]>();
@@ -67,6 +78,7 @@ export class ObjectClient {
   constructor(options: ObjectClientOptions) {
     this.#options = options;
     this.#writer = new SegmentWriter(options.mapper);
+    this.#spares = new ObjectSpares({ ...options, raylet: () => this.#home() });
     this.#views = new ObjectViews(options.mapper, (object) => {
       if (this.#released.push(object) === 1) queueMicrotask(() => this.#sendReleased());
     });
@@ -78,20 +90,44 @@ export class ObjectClient {
 
   /**
    * Stores the parts of a message at home. They must not change before this settles.
-   * @param owner `address incarnation` of the process whose end frees it; default: this one.
    * @throws ObjectStoreFullError, OutOfDiskError.
    */
-  async put(parts: Parts, owner?: string): Promise<StoredWire> {
-    const { endpoint, ids, home } = this.#options;
+  async put(parts: Parts, { owner, patient }: PutOptions = {}): Promise<StoredWire> {
+    const now = this.putNow(parts, owner);
+    if (now) return now;
+    const { ids, home } = this.#options;
     const id = ids.next("obj");
     const bytes = layoutBytes(parts);
     const raylet = this.#home();
-    const { segment } = await raylet.invoke(objectCreate, { id, bytes, owner });
+    const { segment } = await raylet.invoke(objectCreate, { id, bytes, owner, patient });
     if (!this.#wrote(segment, parts)) await this.#writeRanges(raylet, id, parts, bytes);
-    // Not awaited: whoever asks for the object waits for it, and the end of this process ends his wait.
-    raylet.invoke(objectSeal, { id }).catch((error: unknown) => this.#failed("an object could not be sealed", error));
-    const [ownerAddress = "", ownerIncarnation = ""] = owner?.split(" ") ?? [endpoint.address, endpoint.incarnation];
-    return new StoredWire(id, ownerAddress, ownerIncarnation, bytes, home.address);
+    this.#seal(id);
+    if (home.local) this.#spares.prepare(segment.bytes);
+    return this.#stored(id, bytes, owner);
+  }
+
+  /** As `put`, and done when it returns; undefined when there is no room at hand. */
+  putNow(parts: Parts, owner?: string): StoredWire | undefined {
+    const bytes = layoutBytes(parts);
+    const segmentBytes = sizeClass(bytes);
+    const spare = this.#spares.take(segmentBytes);
+    if (!spare || !this.#wrote(spare.segment, parts)) return undefined;
+    this.#seal(spare.id, bytes, owner);
+    this.#spares.prepare(segmentBytes);
+    return this.#stored(spare.id, bytes, owner);
+  }
+
+  /** Not awaited: whoever asks for the object waits for it, and the end of this process ends his wait. */
+  #seal(id: string, bytes?: number, owner?: string): void {
+    this.#home()
+      .invoke(objectSeal, { id, bytes, owner })
+      .catch((error: unknown) => this.#failed("an object could not be sealed", error));
+  }
+
+  #stored(id: string, bytes: number, owner: string | undefined): StoredWire {
+    const { endpoint, home } = this.#options;
+    const [address = "", incarnation = ""] = owner?.split(" ") ?? [endpoint.address, endpoint.incarnation];
+    return new StoredWire(id, address, incarnation, bytes, home.address);
   }
 
   /**
@@ -115,19 +151,15 @@ export class ObjectClient {
 
   /** Room for an object of `owner` that an engine of this process writes. `seal` it, or `giveUp` when nobody writes it any more. */
   async room(bytes: number, owner: string): Promise<Room> {
-    const { ids, home } = this.#options;
-    const id = ids.next("obj");
+    const id = this.#options.ids.next("obj");
     const raylet = this.#home();
-    const { segment } = await raylet.invoke(objectCreate, { id, bytes, owner });
-    const [address = "", incarnation = ""] = owner.split(" ");
-    const seal = (): void => {
-      raylet.invoke(objectSeal, { id }).catch((error: unknown) => this.#failed("an object could not be sealed", error));
-    };
+    const { segment } = await raylet.invoke(objectCreate, { id, bytes, owner, patient: false });
+    const seal = (): void => this.#seal(id);
     const giveUp = (): void => {
       this.#send(raylet, objectFree, [id]);
       seal();
     };
-    return { segment, stored: new StoredWire(id, address, incarnation, bytes, home.address), seal, giveUp };
+    return { segment, stored: this.#stored(id, bytes, owner), seal, giveUp };
   }
 
   /** Keeps an object in memory for an engine of this process, which maps it itself; until `unhold`. */
@@ -236,7 +268,11 @@ export class ObjectClient {
   async #sendFreed(location: string): Promise<void> {
     const ids = this.#freed.get(location) ?? [];
     this.#freed.delete(location);
-    this.#send(await this.#raylet(location), objectFree, ids);
+    try {
+      this.#send(await this.#raylet(location), objectFree, ids);
+    } catch (error) {
+      this.#failed("another raylet was not told", error);
+    }
   }
 
   /** The end of this process, or of the raylet, does the same. */

@@ -3,7 +3,7 @@ import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, type Rev
 import { ActorHost } from "./actor-host.ts";
 import type { ActorClass } from "./actor-methods.ts";
 import { type ActorContext, setActorContext } from "./context.ts";
-import type { ObjectAccess } from "./object-access.ts";
+import { isStored, type ObjectAccess, openArguments } from "./object-access.ts";
 
 export type HostRequest = Infer<(typeof actorHost)["request"]>;
 
@@ -76,12 +76,13 @@ export class Worker {
     });
     try {
       const cls = await this.#options.loadClass(request);
-      const args = request.args.length > 0 ? decodeValues(request.args, this.#options.revive) : [];
+      const given = (request.args.length > 0 ? decodeValues(request.args, this.#options.revive) : []) as unknown[];
+      const args = given.some(isStored) ? await openArguments(given, objects, this.#options.revive) : given;
       this.#host = new ActorHost(
         spec,
         epoch,
         cls,
-        args as unknown[],
+        args,
         () => void this.leave(LEAVE_GRACE_MS),
         this.#options.revive,
         objects,

@@ -1,3 +1,4 @@
+import type { WhiprayError } from "@whipray/core";
 import { decodeValues, encodeValues, type IncomingCall, type Parts, type Peer } from "@whipray/rpc";
 
 /** An incoming call without a wire: keeps what the callee said. */
@@ -29,6 +30,14 @@ export class FakeCall implements IncomingCall {
 
   get signal(): AbortSignal {
     return this.abort.signal;
+  }
+  get abortedWith(): WhiprayError | undefined {
+    return this.signal.reason as WhiprayError | undefined;
+  }
+  onAbort(listener: (reason: WhiprayError) => void): () => void {
+    const heard = (): void => listener(this.signal.reason as WhiprayError);
+    this.signal.addEventListener("abort", heard);
+    return () => this.signal.removeEventListener("abort", heard);
   }
   reply(parts: Parts): void {
     this.#resolve(parts.length > 0 ? decodeValues(parts) : undefined);

@@ -1,5 +1,6 @@
 import { asWhiprayError, WhiprayError } from "@whipray/core";
 import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { daemons as installed } from "whipray";
 import { nodeStatus } from "../cluster-status.ts";
 import { doctorLines } from "../doctor/doctor-lines.ts";
 import { type ClusterReport, type DoctorReport, problemsOf, verdictOf } from "../doctor/doctor-report.ts";
@@ -11,7 +12,6 @@ import {
   listenersReport,
 } from "../doctor/machine-look.io.ts";
 import { topologyReport } from "../doctor/topology-report.ts";
-import { ownVersion } from "../version.io.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -32,7 +32,7 @@ export async function doctorCommand(flags: DoctorFlags, context: CommandContext)
   ]);
   const daemons = daemonsReport(places.daemons);
   const facts = {
-    ...{ version: ownVersion(), at: new Date().toISOString(), host, ...found },
+    ...{ version: installed.ownVersion(), at: new Date().toISOString(), host, ...found },
     ...{ limits: limitsReport(), daemons, listeners: listenersReport(daemons), cluster },
   };
   const problems = problemsOf(facts);

@@ -46,7 +46,10 @@ export async function detectionReport(
   const started = performance.now();
   const tookMs = () => Math.round(performance.now() - started);
   try {
-    const probe = fakeDevices === undefined ? systemProbe({ environment: env }) : fakeMachine(fakeDevices, nodeName);
+    const probe =
+      fakeDevices === undefined
+        ? systemProbe({ environment: env, machine: nodeName })
+        : fakeMachine(fakeDevices, nodeName);
     const found = await detectDevices({ plugins, probe, environment: env, nodeName });
     const { devices, links } = nodeDevices(found, { locks: "", node: "" });
     const eyes = new PluginEyes({

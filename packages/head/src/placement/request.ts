@@ -34,6 +34,17 @@ export interface PlacedOn {
 /** A whole placement, one entry a bundle. There is no partial one. */
 export type Placement = readonly PlacedOn[];
 
+/** Node → what is placed there. */
+export function byNode(placement: Placement): Map<string, Placement[number][]> {
+  const nodes = new Map<string, Placement[number][]>();
+  for (const placed of placement) {
+    const here = nodes.get(placed.nodeId);
+    if (here) here.push(placed);
+    else nodes.set(placed.nodeId, [placed]);
+  }
+  return nodes;
+}
+
 export function allows(room: Room, bundle: BundleRequest): boolean {
   return matchesLabels(room.labels, bundle.labels) && room.fits(bundle);
 }

@@ -19,13 +19,21 @@ export const objectCreate = method(
     bytes: count(),
     /** Whose end frees it; the asker's when absent. */
     owner: optional(processField),
+    /** For whatever the asker writes next; refused unless there is plenty of room. `bytes` and owner may be others at the seal. */
+    spare: optional(bool),
+    /** False: the asker can do without, and waits for spills alone, not for others to let go. */
+    patient: optional(bool),
   }),
   shape({ segment: segmentField }),
 );
 /** The creator → raylet: bytes of the object (part 1), for who cannot map the segment. */
 export const objectWrite = method("object.write", shape({ id: objectId, offset: count() }), anything);
-/** The creator → raylet, oneway or not: the object is complete. */
-export const objectSeal = method("object.seal", shape({ id: objectId }), anything);
+/** The creator → raylet: the object is complete. `bytes` may be less than asked for, within the same segment. */
+export const objectSeal = method(
+  "object.seal",
+  shape({ id: objectId, bytes: optional(count()), owner: optional(processField) }),
+  anything,
+);
 /**
  * Any process → raylet: keep the object in memory for the asker until he releases it, as often as he asked. Waits for its seal, for its
  * way back from disk, and, when it lies `from` another raylet, until it was copied here.

@@ -1,5 +1,5 @@
 import { LINK_KINDS_LIMIT, LINKED_DEVICES_LIMIT } from "@whipray/core";
-import { bool, count, type Infer, integer, list, oneOf, optional, real, record, shape, str } from "../fields.ts";
+import { bool, count, type Infer, list, oneOf, optional, real, record, shape, str } from "../fields.ts";
 
 /** Resource → units of 1/10 000 (bytes for memory), as `@whipray/core` counts them. */
 export const unitsField = record(count(), 64);
@@ -56,11 +56,13 @@ export const deviceStateField = shape({
   uuid: str(256),
   health: healthField,
   healthReason: optional(str(512)),
+  /** Unhealthy for so long that its owners were ended. */
+  lost: optional(bool),
   /** 0 to 1. */
   utilization: optional(real),
   memoryUsedBytes: optional(count()),
   memoryTotalBytes: optional(count()),
-  temperatureC: optional(integer(-1_000, 10_000)),
+  temperatureC: optional(real),
   powerW: optional(real),
   /** Processes that use it, ours and others. */
   pids: optional(list(count(), 64)),

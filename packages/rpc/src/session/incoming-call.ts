@@ -38,7 +38,8 @@ export class SessionCall implements IncomingCall {
   // Most calls are never aborted: the controller is made when somebody looks.
   #abort: AbortController | undefined;
   #abortedWith: WhiprayError | undefined;
-  #abortListeners: Set<(reason: WhiprayError) => void> | undefined;
+  // One is the rule: the call that this one was passed on by.
+  #abortListeners: ((reason: WhiprayError) => void)[] | undefined;
   #finished = false;
   deadline: Timer | undefined;
   #items = 0;
@@ -81,9 +82,11 @@ export class SessionCall implements IncomingCall {
   }
 
   onAbort(listener: (reason: WhiprayError) => void): () => void {
-    this.#abortListeners ??= new Set();
-    this.#abortListeners.add(listener);
-    return () => this.#abortListeners?.delete(listener);
+    this.#abortListeners ??= [];
+    this.#abortListeners.push(listener);
+    return () => {
+      this.#abortListeners = this.#abortListeners?.filter((one) => one !== listener);
+    };
   }
 
   reply(parts: Parts): void {

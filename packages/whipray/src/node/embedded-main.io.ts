@@ -5,7 +5,7 @@ import { nodeDirectory } from "@whipray/raylet";
 import { newClusterSecret, tokenDigest } from "@whipray/rpc";
 import { clusterTokens } from "./access.ts";
 import type { EmbeddedNews, EmbeddedOptions } from "./embedded.io.ts";
-import { firstWorker } from "./first-worker.io.ts";
+import { abandonFirstWorker, firstWorker } from "./first-worker.io.ts";
 import { startHeadNode } from "./head-node.io.ts";
 import { startRayletNode } from "./raylet-node.io.ts";
 import type { ThreadStart } from "./thread-entry.io.ts";
@@ -52,6 +52,8 @@ if (parentPort) {
     const stop = await main((workerData as ThreadStart).data as EmbeddedOptions, (news) => port.postMessage(news));
     port.once("message", () => void stop().finally(() => process.exit(0)));
   } catch (error) {
+    // Else it would wait for its raylet for ever, and this thread for it.
+    abandonFirstWorker();
     port.postMessage({ failed: errorToWire(error) } satisfies EmbeddedNews);
     port.close();
   }

@@ -74,7 +74,12 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
     data,
     firstWorker: firstWorkerStart(data, ids.next("worker")),
   };
-  const thread = new Worker(sibling("thread-entry.io", import.meta.url), { workerData: start, name: "whipray" });
+  // Flags of the program, such as `--input-type`, are not for it.
+  const thread = new Worker(sibling("thread-entry.io", import.meta.url), {
+    workerData: start,
+    execArgv: [],
+    name: "whipray",
+  });
   const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
   const access = await new Promise<EmbeddedAccess>((resolve, reject) => {
     const timer = setTimeout(() => {

@@ -22,6 +22,11 @@ export function startFirstWorker({ workerId, file, args, options }: FirstWorkerS
   started = { workerId, child };
 }
 
+/** The cluster does not come up: nobody will take it. */
+export function abandonFirstWorker(): void {
+  started?.child.kill("SIGKILL");
+}
+
 /** The worker that `startFirstWorker` started, for the raylet of this thread. */
 export function firstWorker(): ((processes: ChildProcesses) => EarlyWorker) | undefined {
   if (!started) return undefined;

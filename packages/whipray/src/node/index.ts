@@ -1,5 +1,6 @@
 /** Heads and raylets as processes, and the files that they and their drivers find each other by. For the CLI and the testkit. */
 
+export { ownVersion } from "../version.io.ts";
 export { type ClusterTokens, clusterTokens } from "./access.ts";
 export { addressPath, driverUrl } from "./address-file.io.ts";
 export { type ClusterFile, openClusterDirectory, readClusterFile } from "./cluster-file.io.ts";

@@ -6,6 +6,7 @@ import { engineHostPath } from "@whipray/engine";
 import {
   type ChildProcesses,
   type EarlyWorker,
+  LocalDrivers,
   nodeDirectory,
   openNode,
   Raylet,
@@ -21,6 +22,7 @@ import {
   WireEndpoint,
   withPin,
 } from "@whipray/rpc";
+import { ownVersion } from "../version.io.ts";
 import { type Accepted, acceptedByRaylet, admitOnly, roleOf, workerToken } from "./access.ts";
 import type { BeatThreadData } from "./beat-main.io.ts";
 import { compileCache } from "./compile-cache.ts";
@@ -101,7 +103,11 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     cluster: clusterId,
     pid: process.pid,
     transport: dialTransport(),
-    admit: admitOnly(accepted),
+    admit: (hello, channel) => {
+      admitOnly(accepted)(hello);
+      if (hello.role === "driver") drivers.linked(hello.address, channel.remote === "unix");
+    },
+    onLinkLost: ({ address }) => drivers.lost(address),
     route: (to) => {
       if (!to.startsWith(`${nodeId}/`)) return { url: headUrl };
       const socket = raylet?.socketOf(to);
@@ -109,6 +115,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     },
   });
   let raylet: Raylet | undefined;
+  const drivers = new LocalDrivers(systemClock, (address) => raylet?.processGone(address));
   const listeners: Listener[] = [];
   const guardFile = fileURLToPath(new URL("./whipray_guard.py", engineHostPath()));
   let url: string | undefined;
@@ -136,7 +143,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       cluster: clusterId,
       nodeId,
       incarnation: endpoint.incarnation,
-      version: "0.1.0",
+      version: ownVersion(),
       clock: systemClock,
       random: systemRandom,
     },
