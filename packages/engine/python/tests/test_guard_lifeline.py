@@ -67,7 +67,10 @@ def test_other_lines_are_no_beat(raylet):
     raylet.beating = False
 
     def talk():
-        raylet.say(hello="again")
+        try:
+            raylet.say(hello="again")
+        except OSError:
+            pass  # the guard has hung up: what it said before is still read
         return raylet.events("exited")
 
     raylet.until(talk)
