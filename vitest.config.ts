@@ -5,6 +5,7 @@ export default defineConfig({
     include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "scripts/test/**/*.test.ts"],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    setupFiles: ["scripts/vitest/leak-hook.ts"],
     pool: "forks",
     maxWorkers: 2,
     teardownTimeout: 10_000,

@@ -40,7 +40,9 @@ export async function afterRun(
   const scope = { ...places, run: { variable: RUN_VARIABLE, value: run, unmarked: alone } };
   const leaks = await waitUntilClean(before, { ...scope, deadlineMs });
   for (const { process: left } of leaks) {
-    if (left?.marks[RUN_VARIABLE] === run && left.state !== "Z") process.kill(left.pid, "SIGKILL");
+    const mark = left?.marks[RUN_VARIABLE];
+    const ours = mark === run || mark?.startsWith(`${run}.`) === true;
+    if (left && ours && left.state !== "Z") process.kill(left.pid, "SIGKILL");
   }
   return { passed: leaks.length === 0 ? 1 : 0, failed: leaks.length, output: describeLeaks(leaks) };
 }

@@ -35,7 +35,7 @@ export interface LeakScope {
   /** Sessions that were seen while the cluster ran: finds processes that wiped their environment. */
   sessions?: readonly number[];
   /**
-   * Processes with another value of this variable belong to somebody else's run and do not count. `unmarked` says whether
+   * Processes whose value of this variable is neither this one nor begins with it and a dot belong to somebody else's run and do not count. `unmarked` says whether
    * those without it do: yes on a machine of our own, no where others start clusters meanwhile.
    */
   run?: { variable: string; value: string; unmarked: boolean };
@@ -102,8 +102,10 @@ function isReapedByInit(process: ProcessSeen): boolean {
 function whyOurs(process: ProcessSeen, scope: LeakScope): string | undefined {
   const { clusterId, sessions = [], run } = scope;
   const value = run === undefined ? undefined : process.marks[run.variable];
-  if (run !== undefined && value !== undefined && value !== run.value) return undefined;
-  if (run !== undefined && value === run.value) return `environ ${run.variable}=${run.value}`;
+  if (run !== undefined && value !== undefined) {
+    const ours = value === run.value || value.startsWith(`${run.value}.`);
+    return ours ? `environ ${run.variable}=${value}` : undefined;
+  }
   const cluster = process.marks["WHIPRAY_CLUSTER"];
   if (clusterId !== undefined && cluster === clusterId) return `environ WHIPRAY_CLUSTER=${clusterId}`;
   if (clusterId !== undefined && cluster !== undefined) return undefined;

@@ -67,7 +67,8 @@ describe("diff", () => {
     const run = { variable: "WHIPRAY_TEST_RUN", value: "mine" };
     const marks = (value: string): Partial<ProcessSeen> => ({ marks: { WHIPRAY_TEST_RUN: value } });
     const holder = process(8, { marks: {}, holds: ["/tmp/ours/lock"] });
-    const seen = { processes: [process(5, marks("mine")), process(6, marks("other")), process(7), holder] };
+    const others = [process(6, marks("other")), process(9, marks("mine2"))];
+    const seen = { processes: [process(5, marks("mine.part")), ...others, process(7), holder] };
     const ours = ["process 5", "process 7", "process 8"];
     expect(names(seen, {}, { run: { ...run, unmarked: true } })).toEqual(ours);
     expect(names(seen, {}, { run: { ...run, unmarked: false } })).toEqual(["process 5", "process 8"]);
