@@ -50,10 +50,8 @@ await each(actors, (id) => call(id, id, "create_process_group"));
 await each(actors, (id) => call(id, id, "initialize", 0));
 
 const half = (n: number, i: number): number[] => range((i * n) / 2, ((i + 1) * n) / 2);
-/**
- * New weights to everybody who answers, from rank 0 straight to them: here are only their names. The engines refuse a version that does not
- * follow theirs.
- */
+// New weights to everybody who answers, from rank 0 straight to them: here are only their names. The engines refuse a
+// version that does not follow theirs.
 const publish = async (version: number): Promise<void> => {
   type Weights = { version: number; arrays: Record<string, RTensor> };
   const weights = await scheduler.callEngine<Weights>(actors[0]!, "weights", { remote: true });
@@ -72,9 +70,7 @@ const accuracy = async (): Promise<number> => {
 type Group = { question: number; answers: Int32Array; logprobs: Float64Array; version: number };
 /** Groups of answers of one rollout engine, taken as they come, given in the order of the questions. */
 const generate = async (id: string, { images }: Digits, version: number): Promise<Group[]> => {
-  const groups: Group[] = [];
-  for await (const group of scheduler.streamEngine<Group>(id, "generate", { args: [images, GROUP] }))
-    groups.push(group);
+  const groups = await Array.fromAsync(scheduler.streamEngine<Group>(id, "generate", { args: [images, GROUP] }));
   const stale = groups.find((group) => group.version !== version);
   if (stale) throw new Error(`${id} answered with weights ${stale.version}, not ${version}`);
   return groups.sort((a, b) => a.question - b.question);

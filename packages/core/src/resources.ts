@@ -12,8 +12,10 @@ export type ResourceAmounts = Readonly<Record<string, number>>;
 
 /** Units of one CPU, GPU or custom resource. */
 export const UNITS_PER_ONE = 10_000;
-/** Largest amount of one resource, as in Ray. */
+/** Largest amount of one resource, as in Ray; of what is counted in 1/10 000 `LARGEST_UNITS`. */
 export const LARGEST_AMOUNT = 100e12;
+/** Above this, units made to an amount and back would not be the same ones: a double has 53 bits. */
+const LARGEST_UNITS = 2 ** 50;
 const BYTE_RESOURCES = new Set(["memory", "object_store_memory"]);
 /** Resources that exist as single devices: a fraction never spans two, above 1 only whole numbers (ray.md section 4). */
 export const DEVICE_RESOURCES: ReadonlySet<string> = new Set([
@@ -37,6 +39,9 @@ export const WHOLE_RESOURCES: ReadonlySet<string> = new Set([
   "TTNPU",
   "MBLT",
 ]);
+/** Binary error of an amount times its scale that is forgiven: of small ones in units, of large ones as a share. */
+const SMALL_ERROR = 1e-7;
+const RELATIVE_ERROR = 2 * Number.EPSILON;
 const NAME_PATTERN = /^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$/;
 /** Different resources that one request may name. */
 export const RESOURCE_KINDS_LIMIT = 64;
@@ -74,10 +79,12 @@ function oneToUnits(name: string, amount: unknown, what: string): Units {
   if (typeof amount !== "number" || !Number.isFinite(amount))
     throw invalid(what, name, amount, "must be a finite number");
   if (amount < 0) throw invalid(what, name, amount, "must not be negative");
-  if (amount > LARGEST_AMOUNT) throw invalid(what, name, amount, `is above the limit of ${LARGEST_AMOUNT}`);
   const scale = scaleOf(name);
-  // The tiny addend undoes the binary error of products such as 0.0003 * 10 000 = 2.9999999999999996.
-  const units = Math.floor(amount * scale + 1e-7);
+  const largest = Math.min(LARGEST_AMOUNT, Math.floor(LARGEST_UNITS / scale));
+  if (amount > largest) throw invalid(what, name, amount, `is above the limit of ${largest}`);
+  // The small addend undoes the binary error of products such as 0.0003 * 10 000 = 2.9999999999999996; that error grows with them.
+  const product = amount * scale;
+  const units = Math.floor(product + Math.max(SMALL_ERROR, product * RELATIVE_ERROR));
   if (amount > 0 && units === 0) throw invalid(what, name, amount, `is below the smallest amount ${1 / scale}`);
   if (DEVICE_RESOURCES.has(name) && units > UNITS_PER_ONE && units % UNITS_PER_ONE !== 0) {
     throw invalid(what, name, amount, "must be a whole number above 1: a fraction never spans two devices");

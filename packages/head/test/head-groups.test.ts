@@ -1,3 +1,4 @@
+import { groupTable } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 
@@ -35,6 +36,32 @@ describe("placing", () => {
     await expect(driver.group([{ CPU: 1 }], { strategy: "LOOSE" as never })).rejects.toMatchObject({
       code: "INVALID_MESSAGE",
     });
+  });
+
+  test("B19: numbers that are none and amounts beyond the limit are refused, and nothing changes", async () => {
+    const raylet = await cluster.node("a", { CPU: 2 }, { gpus: 1 });
+    const more = (await driver.head.invoke(groupTable, {})).groups.length;
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1, -0, 1e300]) {
+      // On the wire a count is a whole number, before anybody asks what it counts (B11).
+      await expect(driver.group([{ CPU: 1 }, { GPU: bad }]), String(bad)).rejects.toMatchObject({ code: "RANGE" });
+    }
+    await expect(driver.group([{ CPU: 1 }, { memory: 1e15 }])).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
+    await cluster.run(1_000);
+    expect((await driver.head.invoke(groupTable, {})).groups.length).toBe(more);
+    expect(raylet.log).toEqual([]);
+    await driver.ready(await driver.group([{ CPU: 2, GPU: 1 }]));
+  });
+
+  test("B19: GPU 1e9 takes nothing: it waits as infeasible and says what is missing", async () => {
+    const raylet = await cluster.node("a", { CPU: 2 }, { gpus: 2 });
+    const pgId = await driver.group([{ GPU: 1 }, { GPU: 1e9 }]);
+    await cluster.run(1_000);
+    expect(await driver.table(pgId)).toMatchObject({
+      state: "PENDING",
+      reasons: [{ bundle: 1, kind: "infeasible", missing: { GPU: (1e9 - 2) * 10_000 } }],
+    });
+    expect(raylet.log).toEqual([]);
+    await driver.ready(await driver.group([{ GPU: 2 }]));
   });
 
   test("ray 8.2: a zero in a bundle is harmless", async () => {

@@ -2,8 +2,9 @@ import { mkdtemp, open, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type MemoryDisk, MemoryStore } from "../src/memory-store.ts";
+import { SqliteFile } from "../src/sqlite-file.io.ts";
 import { SqliteStore } from "../src/sqlite-store.io.ts";
 import type { Store } from "../src/store.ts";
 
@@ -93,6 +94,19 @@ describe.each(kinds)("the %s store", (_, prepare) => {
 });
 
 describe("the sqlite store", () => {
+  test("mechanism 6: its connection writes a WAL and syncs it at each commit, and nobody else gets in", async () => {
+    const file = join(await folder(), "journal.db");
+    const executed = vi.spyOn(DatabaseSync.prototype, "exec");
+    onTestFinished(() => executed.mockRestore());
+    const journal = new SqliteFile(file, 1_000_000);
+    // The connection itself must say it: `synchronous` is nowhere in the file.
+    const connection = executed.mock.contexts[0] as DatabaseSync;
+    const pragma = (name: string): unknown => Object.values(connection.prepare(`PRAGMA ${name}`).get()!)[0];
+    const FULL = 2;
+    expect(["journal_mode", "synchronous", "locking_mode"].map(pragma)).toEqual(["wal", FULL, "exclusive"]);
+    journal.close();
+  });
+
   test("F8: a full disk refuses the batch whole, and goes on when there is room", async () => {
     const store = keep(new SqliteStore(join(await folder(), "journal.db"), { bytesLimit: 100_000 }));
     await store.load();

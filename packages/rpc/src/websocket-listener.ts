@@ -25,6 +25,7 @@ import {
   refusalBody,
 } from "./http-guard.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "./limits.ts";
+import { LineLimit, WRONG_PROTOCOL_LOG_MS } from "./line-limit.ts";
 import type { KeyedCertificate } from "./tls/certificate.ts";
 import { TLS_VERSION } from "./tls/pinned-socket.io.ts";
 import { refusePlainText } from "./tls/plain-text-gate.io.ts";
@@ -72,7 +73,7 @@ export interface WebSocketListenOptions {
   /** Speaks TLS with this certificate, and with nobody who does not. Default: plain text. */
   tls?: KeyedCertificate | undefined;
   clock?: Clock | undefined;
-  /** Told what was refused and what went wrong; silent by default. */
+  /** Told what was refused and what went wrong, of wrong protocols at most a line a minute; silent by default. */
   logger?: Logger | undefined;
 }
 
@@ -102,8 +103,17 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     }
   });
   server.maxConnections = MAX_CONNECTIONS;
+  const limit = new LineLimit(WRONG_PROTOCOL_LOG_MS);
+  const wrongProtocol = (socket: Socket, what: string): void => {
+    const heldBack = limit.take(clock.now());
+    if (heldBack !== undefined) logger.warn(what, { code: "WRONG_PROTOCOL", remote: socket.remoteAddress, heldBack });
+  };
   const closeSilent =
-    tls && refusePlainText(server, HANDSHAKE_TIMEOUT_MS, clock, (socket) => refuseUpgrade(socket, TLS_REQUIRED));
+    tls &&
+    refusePlainText(server, HANDSHAKE_TIMEOUT_MS, clock, (socket) => {
+      wrongProtocol(socket, "plain text where TLS is spoken");
+      refuseUpgrade(socket, TLS_REQUIRED);
+    });
   server.on("tlsClientError", (error: Error, socket: Socket) => {
     logger.debug("a TLS handshake failed", { remote: socket.remoteAddress, error: error.message });
     socket.destroy();
@@ -145,9 +155,10 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
   });
   server.on("clientError", (error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: Duplex) => {
     if (!socket.writable) return;
-    // Scanners send such things all day: not worth more than debug (B3).
-    logger.debug("bytes that are no HTTP", { remote: (socket as Socket).remoteAddress, error: error.message });
-    refuseUpgrade(socket, badRequest(error));
+    const refused = badRequest(error);
+    if (refused.code === "WRONG_PROTOCOL") wrongProtocol(socket as Socket, "bytes that are no HTTP");
+    else logger.debug("a request was refused", { remote: (socket as Socket).remoteAddress, error: error.message });
+    refuseUpgrade(socket, refused);
   });
 
   await listen(server, host, port);

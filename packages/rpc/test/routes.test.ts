@@ -1,5 +1,6 @@
 import { WhiprayError } from "@whipray/core";
 import { describe, expect, test } from "vitest";
+import type { Transport } from "../src/index.ts";
 import { countingEcho, net, readText, run, text, to } from "./wire-pair.ts";
 
 /** driver → head → raylet of node_b → its worker, every hop a link of its own. */
@@ -147,5 +148,32 @@ describe("credit", () => {
     expect(readText(await run(clock, small.call("echo", text("quick")), 500))).toBe("quick");
     expect(raylet.address).toBe("node_b/raylet");
     network.heal();
+  });
+
+  test("mechanism 1: a stalled data link holds up neither control calls nor beats", async () => {
+    const { clock, network, endpoint } = net();
+    const head = endpoint("head/head", "head");
+    let beats = 0;
+    head.onCall((call) => (call.oneway ? beats++ : call.reply([call.parts[0]!])));
+    // Both purposes dial the same URL; each connection comes from a host of its own, so that one of them can stall.
+    let dials = 0;
+    const transport: Transport = { dial: (url, more) => network.at(`node_a/dial${++dials}`).dial(url, more) };
+    const raylet = endpoint("node_a/raylet", "raylet", { transport });
+    const control = raylet.connect({ ...to("head/head"), purpose: "control" });
+    await run(clock, control.call("x", text("1")));
+    const data = raylet.connect(to("head/head"));
+    await run(clock, data.call("x", text("2")));
+    expect(dials).toBe(2);
+    network.partition((from, at) => from === "node_a/dial2" || at === "node_a/dial2");
+    let done = false;
+    const big = data.call("big", [...text("3"), new Uint8Array(64 * 1024 * 1024)]).finally(() => (done = true));
+    await clock.run(100);
+    for (let i = 0; i < 10; i++) {
+      control.notify("beat", text("b"));
+      expect(readText(await run(clock, control.call("x", text("quick")), 100))).toBe("quick");
+    }
+    expect([beats, done]).toEqual([10, false]);
+    network.heal();
+    expect(readText(await run(clock, big))).toBe("3");
   });
 });

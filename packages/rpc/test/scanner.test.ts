@@ -2,7 +2,7 @@ import { WhiprayError } from "@whipray/core";
 import fc from "fast-check";
 import { Packr } from "msgpackr";
 import { describe, expect, test } from "vitest";
-import { encodeControl, MAX_BODY_BYTES, MAX_DEPTH, scan } from "../src/index.ts";
+import { decodeControl, encodeControl, MAX_BODY_BYTES, MAX_DEPTH, scan } from "../src/index.ts";
 import { codeOf } from "./frames.ts";
 
 const STRICT = { keys: "strict", extensions: "ours" } as const;
@@ -91,6 +91,31 @@ describe("decoder facts", () => {
 
   test("a value above MAX_BODY_BYTES is refused unread", () => {
     expect(loose(new Uint8Array(MAX_BODY_BYTES + 1))).toBe("DECODE_LENGTH");
+  });
+
+  test("10 000 values that announce gigabytes cost a few megabytes of errors (B6)", () => {
+    const announced = [
+      "dd 01ffffff",
+      "dd ffffffff",
+      "df ffffffff",
+      "c6 ffffffff 00",
+      "db ffffffff 61",
+      "c9 ffffffff 01",
+    ];
+    const values = announced.map(hex);
+    const used = (): number => {
+      const { heapUsed, external } = process.memoryUsage();
+      return heapUsed + external;
+    };
+    const before = used();
+    let most = 0;
+    for (let i = 0; i < 10_000; i++) {
+      const value = values[i % values.length]!;
+      expect(codeOf(() => decodeControl(value))).toBe("DECODE_LENGTH");
+      if (i % 500 === 0) most = Math.max(most, used() - before);
+    }
+    // The smallest of these announcements would take 256 MiB the first time that it is believed.
+    expect(most).toBeLessThan(128 * 1024 * 1024);
   });
 
   test("errors say where", () => {

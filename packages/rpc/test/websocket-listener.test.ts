@@ -1,6 +1,6 @@
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
-import { SimulatedClock } from "@whipray/core";
+import { type LogFields, type Logger, SimulatedClock, silentLogger } from "@whipray/core";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import {
@@ -10,9 +10,14 @@ import {
   FAILED_TRY_DELAY_MS,
   type Listener,
   listenWebSocket,
+  newClusterSecret,
   type Role,
+  roleToken,
+  tokenDigest,
+  tokenMatches,
   type WebSocketListenOptions,
 } from "../src/index.ts";
+import { WRONG_PROTOCOL_LOG_MS } from "../src/line-limit.ts";
 import { MAX_WEBSOCKET_FRAGMENTS, MAX_WEBSOCKET_MESSAGE_BYTES } from "../src/websocket-pipe.ts";
 import { TEST_CERT, TEST_KEY } from "./certificate.ts";
 import { numbered, Recorder, until } from "./frames.ts";
@@ -131,6 +136,25 @@ describe("upgrades", () => {
     channel.destroy();
   });
 
+  test("a token of another cluster is UNAUTHENTICATED, the same role's of this one passes (B5)", async () => {
+    const clock = new SimulatedClock();
+    const [ours, theirs] = [newClusterSecret(), newClusterSecret()];
+    const digest = tokenDigest(roleToken(ours, "driver"));
+    const { url, roles } = await serve({
+      clock,
+      authorize: (token) => (tokenMatches(token, digest) ? "driver" : undefined),
+    });
+    const foreign = dialTransport().dial(url, { token: roleToken(theirs, "driver") });
+    foreign.catch(() => {});
+    await until(() => clock.nextAtMs() !== undefined, "the delayed answer");
+    clock.advance(FAILED_TRY_DELAY_MS);
+    await expect(foreign).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    const own = await dialTransport().dial(url, { token: roleToken(ours, "driver") });
+    await until(() => roles.length === 1);
+    expect(roles).toEqual(["driver"]);
+    own.destroy();
+  });
+
   test.each<[string, Record<string, string>, number, string]>([
     ["a foreign Host", { host: "evil.example" }, 403, "HOST"],
     ["a foreign Origin", { origin: "https://evil.example" }, 403, "ORIGIN"],
@@ -223,6 +247,40 @@ describe("plain HTTP on the same port", () => {
     const frame = Buffer.from(numbered(1)).toString("latin1");
     expect(await raw(port, frame)).toMatch(/^HTTP\/1.1 400 .*WRONG_PROTOCOL/s);
     expect(await raw(port, "\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03")).toMatch(/^HTTP\/1.1 400 .*WRONG_PROTOCOL/s);
+  });
+});
+
+describe("the log of wrong protocols (B3)", () => {
+  const listening = async (more: Partial<WebSocketListenOptions> = {}) => {
+    const clock = new SimulatedClock();
+    const lines: [string, LogFields | undefined][] = [];
+    const logger: Logger = { ...silentLogger, warn: (message, fields) => void lines.push([message, fields]) };
+    return { clock, lines, ...(await serve({ clock, logger, ...more })) };
+  };
+  const frame = Buffer.from(numbered(1)).toString("latin1");
+
+  test("is one warning a minute, which counts what was held back", async () => {
+    const { clock, lines, port } = await listening();
+    for (let i = 0; i < 5; i++) expect(await raw(port, frame)).toContain("WRONG_PROTOCOL");
+    expect(lines).toEqual([["bytes that are no HTTP", { code: "WRONG_PROTOCOL", remote: "127.0.0.1", heldBack: 0 }]]);
+    clock.advance(WRONG_PROTOCOL_LOG_MS - 1);
+    await raw(port, frame);
+    expect(lines.length).toBe(1);
+    clock.advance(1);
+    await raw(port, frame);
+    expect(lines.slice(1).map(([, fields]) => fields?.["heldBack"])).toEqual([5]);
+  });
+
+  test("also tells of plain text where TLS is spoken", async () => {
+    const { lines, port } = await listening({ tls: { cert: TEST_CERT, key: TEST_KEY } });
+    for (let i = 0; i < 3; i++) expect(await raw(port, "GET / HTTP/1.1\r\n\r\n")).toContain("TLS_REQUIRED");
+    expect(lines.map(([message]) => message)).toEqual(["plain text where TLS is spoken"]);
+  });
+
+  test("is silent about what is only too long", async () => {
+    const { lines, port } = await listening();
+    expect(await raw(port, `GET /${"x".repeat(100_000)} HTTP/1.1\r\n\r\n`)).toMatch(/^HTTP\/1.1 414 /);
+    expect(lines).toEqual([]);
   });
 });
 

@@ -72,7 +72,7 @@ export class PlacementGroup {
   ): Promise<PlacementGroup> {
     const { strategy = "PACK", name, lifetime, timeoutMs, labels, links, isolation, signal } = options;
     if (!Array.isArray(bundles) || bundles.length === 0)
-      throw invalid("bundles must be a list of at least one bundle such as [{ CPU: 1 }]");
+      throw badBundles("bundles must be a list of at least one bundle such as [{ CPU: 1 }]");
     if (!STRATEGIES.includes(strategy))
       throw invalid(`strategy must be one of ${STRATEGIES.join(", ")}; got ${String(strategy).slice(0, 64)}`);
     if (labels && labels.length !== bundles.length)
@@ -84,7 +84,8 @@ export class PlacementGroup {
     if (isolation !== undefined) oneOf("isolation", isolation, ["env", "none"]);
     const units = bundles.map((bundle, index) => toUnits(bundle, `bundle ${index}`));
     for (const [index, bundle] of units.entries())
-      if (Object.keys(bundle).length === 0) throw invalid(`bundle ${index} asks for nothing`);
+      if (Object.keys(bundle).length === 0)
+        throw badBundles(`bundle ${index} asks for nothing; give it at least one resource above 0`);
     const pgId = driver.connection.ids.next("pg");
     await driver.ask(
       groupCreate,
@@ -187,4 +188,9 @@ function wholeMs(timeoutMs: number): number {
 
 function invalid(message: string): WhiprayError {
   return new WhiprayError({ code: "INVALID_ARGUMENT", message });
+}
+
+/** As the head says it to those who ask it without this library. */
+function badBundles(message: string): WhiprayError {
+  return new WhiprayError({ code: "INVALID_RESOURCES", message });
 }

@@ -195,9 +195,14 @@ describe("an embedded cluster", () => {
   });
 
   test("B19, B24, B18: bad input is refused with a code, and nothing changes", async () => {
-    await expect(cluster.placementGroup([])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    await expect(cluster.placementGroup([{ GPU: 1.5 }])).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
-    await expect(cluster.placementGroup([{ CPU: -1 }])).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
+    await until("earlier tests gave everything back", async () => (await cluster.availableResources())["CPU"] === 4);
+    const before = await cluster.availableResources();
+    const notAmounts = [1.5, -1, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e15, "1", 1n];
+    const badBundles = [[], [{}], [{ GPU: 0 }], [5], ...notAmounts.map((amount) => [{ CPU: 1 }, { GPU: amount }])];
+    for (const [index, bundles] of badBundles.entries()) {
+      const asked = cluster.placementGroup(bundles as Record<string, number>[], { name: "refused" });
+      await expect(asked, `bundles ${index}`).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
+    }
     await expect(cluster.actor(SAMPLE, "Sample").options({ name: "../x" }).create(1)).rejects.toMatchObject({
       code: "INVALID_NAME",
     });
@@ -209,6 +214,16 @@ describe("an embedded cluster", () => {
     ).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(cluster.actor(SAMPLE, "Sample").create(() => 1)).rejects.toMatchObject({ code: "NOT_SERIALISABLE" });
     await expect(cluster.getActor("nobody")).rejects.toMatchObject({ code: "ACTOR_NOT_FOUND" });
+    await expect(cluster.getPlacementGroup("refused")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await cluster.availableResources()).toEqual(before);
+  });
+
+  test("B19: GPU 1e9 waits, says what is missing, and holds nothing meanwhile", async () => {
+    const group = await cluster.placementGroup([{ CPU: 1 }, { GPU: 1e9 }]);
+    const error = await group.ready({ timeoutMs: 50 }).catch((caught: unknown) => caught);
+    expect((error as Error).message).toMatch(/bundle 1: .*GPU/);
+    expect((await cluster.availableResources())["CPU"]).toBe(4);
+    await group.remove();
   });
 });
 

@@ -94,6 +94,7 @@ export async function startHeadNode(options: HeadNodeOptions): Promise<HeadNode>
           port,
           tls,
           allowedHosts: names,
+          logger,
           authorize: roleOf(accepted),
           onChannel: (channel) => endpoint.accept(channel),
         }),

@@ -131,6 +131,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         port,
         tls,
         allowedHosts: names,
+        logger,
         authorize: (presented) => roleOf(accepted)(presented),
         onChannel: (channel) => endpoint.accept(channel),
       }),
