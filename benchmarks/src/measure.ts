@@ -10,6 +10,16 @@ export interface Row {
   against?: { row: string; ratio: number; atLeast?: number; atMost?: number };
 }
 
+/** Whether a row reaches what the issue expects of it. */
+export function holds({ ratio, atLeast = 0, atMost = Number.POSITIVE_INFINITY }: NonNullable<Row["against"]>): boolean {
+  return ratio >= atLeast && ratio <= atMost;
+}
+
+/** Names of the rows that do not reach it. */
+export function missed(rows: readonly Row[]): string[] {
+  return rows.filter(({ against }) => against && !holds(against)).map(({ name }) => name);
+}
+
 /** Two rates, measured in turns. */
 export interface Compared {
   ours: number;

@@ -23,13 +23,15 @@ export async function quick(): Promise<Row[]> {
   row("bare Node start", bareMs, "ms");
   const startedAt = performance.now();
   const cluster = await init({ numCpus: 64 });
-  const limits = await openRawLimits();
+  let limits: RawLimits | undefined;
   try {
     const counter = await cluster.actor<Counter>(COUNTER, "Counter").create();
     await counter.add(1);
     const firstMs = performance.now() - startedAt;
     row("init to first actor result", firstMs, "ms", { row: "bare Node start", ratio: firstMs / bareMs, atMost: 6 });
 
+    // Only now: their processes would start at the expense of the cluster's.
+    limits = await openRawLimits();
     const sync = await inTurns(() => counter.add(1), limits.ping);
     row("raw unix ping", sync.limit, "/s");
     row("actor calls, sync", sync.ours, "/s", { row: "raw unix ping", ratio: sync.ratio, atLeast: 1 / 2 });
@@ -48,7 +50,7 @@ export async function quick(): Promise<Row[]> {
     await cluster.kill(counter);
     row("idle memory beside a bare process", ussMb(familyOf(cluster.id)) - BARE_MB, "MB");
   } finally {
-    limits.close();
+    limits?.close();
     await cluster.close();
   }
   return rows;
