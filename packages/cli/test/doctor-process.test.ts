@@ -51,7 +51,7 @@ test(
     });
     expect(report.topology?.links[0]?.slice(0, 3)).toEqual(["-", "NV18", "NODE"]);
     expect(report.limits.map(({ name }) => name)).toContain("/dev/shm");
-    expect(report.verdict).toContain("8 GPU here, no cluster is up");
+    expect(report.verdict).toContain("8 GPU (imagined: 8xH100) here, no cluster is up");
   },
   TEST_MS,
 );
@@ -71,32 +71,56 @@ test(
   TEST_MS,
 );
 
-test(
-  "a fake machine is started by its name, and shown with its devices, links and daemons by status and doctor",
-  async () => {
-    const end = await whipray([
-      "start",
-      "--head",
-      "--port",
-      "0",
-      "--fake-devices",
-      "mixed",
-      "--node-name",
-      "m",
-      "--json",
-    ]);
-    expect(end).toMatchObject({ code: 0 });
+test.each<{ name: string; total: Record<string, number>; links: string; verdict: string }>([
+  { name: "8xH100", total: { GPU: 8 }, links: "- NV18 NODE NODE SYS SYS SYS SYS", verdict: "8 GPU" },
+  { name: "8x910B3", total: { NPU: 8 }, links: "- HCCS HCCS HCCS HCCS HCCS HCCS HCCS", verdict: "8 NPU" },
+  { name: "mixed", total: { GPU: 4, NPU: 4 }, links: "- NV18 SYS SYS ? ? ? ?", verdict: "4 GPU, 4 NPU" },
+])(
+  "a node with --fake-devices $name is started from the command line; status and doctor show its devices, links and daemons",
+  async ({ name, total, links, verdict }) => {
+    const start = ["start", "--head", "--port", "0", "--fake-devices", name, "--node-name", "m", "--json"];
+    expect(await whipray(start)).toMatchObject({ code: 0 });
     const status = JSON.parse((await whipray(["status", "--json"])).stdout);
-    expect(status.nodes[0].resources).toMatchObject({ GPU: { used: 0, total: 4 }, NPU: { used: 0, total: 4 } });
-    expect(status.nodes[0].devices).toHaveLength(8);
-    expect(status.nodes[0].devices[0]).toMatchObject({ state: "ok", owners: [], memoryTotalBytes: expect.any(Number) });
+    const node = status.nodes.find(({ state }: { state: string }) => state === "ALIVE");
+    for (const [resource, count] of Object.entries(total))
+      expect(node.resources[resource]).toEqual({ used: 0, total: count });
+    expect(node.devices).toHaveLength(8);
+    expect(node.devices[0]).toMatchObject({ state: "ok", owners: [], memoryTotalBytes: expect.any(Number) });
     const report = await doctor();
-    expect(report.cluster).toMatchObject({ state: "up", nodes: [{ name: "m", state: "ALIVE" }] });
-    expect(report.cluster.nodes[0]!.topology?.names).toHaveLength(8);
-    expect(report.daemons.map(({ kind, runs }) => `${kind} ${runs}`).sort()).toEqual(["head true", "raylet true"]);
+    expect(report.cluster.state).toBe("up");
+    const living = report.cluster.nodes.filter(({ state }) => state === "ALIVE");
+    expect(living.map((one) => [one.name, one.topology?.links[0]?.join(" ")])).toEqual([["m", links]]);
+    // What was started is what is looked at here.
+    expect(report.detection).toMatchObject({ fake: name, vendors: expect.anything() });
+    expect(report.detection.devices).toHaveLength(8);
+    const daemons = report.daemons.map(({ kind, runs, fakeDevices }) => `${kind} ${runs} ${fakeDevices ?? "-"}`);
+    expect(daemons.sort()).toEqual(["head true -", `raylet true ${name}`]);
     const ours = report.listeners.filter(({ daemon }) => daemon !== undefined).map(({ daemon }) => daemon);
     expect(ours.sort()).toEqual(["head", "raylet"]);
-    expect(await whipray(["start", "--head", "--fake-devices", "9xH100"])).toMatchObject({ code: 2 });
+    expect(report.verdict).toContain(`${verdict} (imagined: ${name}) here, a cluster of 1 node with ${verdict} is up`);
+    const text = (await whipray(["doctor"])).stdout;
+    expect(text).toContain(`of the imagined machine ${name}`);
+    expect(text).toMatch(/Topology\n +[GN]PU0/);
+    expect(await whipray(["stop"])).toMatchObject({ code: 0 });
+  },
+  TEST_MS,
+);
+
+test("an imagined machine that there is not is refused with the names", async () => {
+  const refused = await whipray(["start", "--head", "--fake-devices", "9xH100"]);
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toContain("8x910B3");
+});
+
+test(
+  "a reader that has read enough ends doctor without a word",
+  async () => {
+    const command = `${process.execPath} ${MAIN} doctor --fake-devices 8xH100 | head -n 1`;
+    const env = { PATH: process.env["PATH"]!, HOME: home, WHIPRAY_RUNTIME_DIR: join(home, "run") };
+    const said = await new Promise<string>((resolve) => {
+      execFile("/bin/sh", ["-c", command], { env }, (_, stdout, stderr) => resolve(`${stdout}|${stderr}`));
+    });
+    expect(said).toMatch(/^Machine .*\n\|$/);
   },
   TEST_MS,
 );

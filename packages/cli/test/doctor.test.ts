@@ -16,7 +16,7 @@ test("limits that are too small say what to do; those that are not known are not
     limits: LIMITS,
     shmBytes: SHM_NEEDED_BYTES - 1,
     shmFreeBytes: 0,
-    cgroup: { "pids.max": "512" },
+    cgroup: { "pids.max": "512", "memory.limit_in_bytes": "9223372036854771712", "cpu.max": "max 100000" },
   });
   expect(small).toEqual([
     { name: "open files", value: "1024", short: `below ${OPEN_FILES_NEEDED}: raise it with ulimit -n` },
@@ -24,6 +24,8 @@ test("limits that are too small say what to do; those that are not known are not
     { name: "locked memory", value: "8388608" },
     { name: "/dev/shm", value: "1.0 GiB, 0.0 GiB free", short: expect.stringContaining("--shm-size") },
     { name: "cgroup pids.max", value: "512" },
+    { name: "cgroup memory.limit_in_bytes", value: "unlimited" },
+    { name: "cgroup cpu.max", value: "unlimited" },
   ]);
   const unknown = limitReports({ limits: "", shmBytes: undefined, shmFreeBytes: undefined, cgroup: {} });
   expect(unknown.map(({ value }) => value)).toEqual(["not known", "not known", "not known", "missing"]);
@@ -130,7 +132,7 @@ test("everything that is wrong is named once; a dead node's devices are nobody's
     /none of: amd/,
     /127\.0\.0\.1:8265 +9 +node \(our head\)/,
     /n GPU 3 is busy: foreign pid 77/,
-    /Verdict: 6 things are wrong; 1 GPU here, a cluster of 1 node is up/,
+    /Verdict: 6 things are wrong; 1 GPU here, a cluster of 1 node with 1 GPU is up/,
   ])
     expect(text).toMatch(part);
 });

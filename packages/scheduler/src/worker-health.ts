@@ -21,6 +21,8 @@ export interface WorkerHealth {
   /** Tensors that stay there, and their bytes. */
   readonly tensors?: number;
   readonly tensorBytes?: number;
+  /** What its engine sees otherwise than it was granted: `2 GPU were granted, but this process sees 1`. */
+  readonly deviceMismatches?: readonly string[];
   /** Why it is not healthy. */
   readonly error?: WhiprayError;
 }

@@ -104,6 +104,16 @@ test("while a method runs its worker tells which one and where it is; a late cal
   expect(await scheduler.callEngine("actor/0", "add", { args: [1, 2] })).toBe(3);
 });
 
+test("an engine that sees fewer devices than its worker was granted says so in its health, and goes on", async () => {
+  await using short = new LocalScheduler({ numCpus: 2, numGpus: 4 });
+  const envVars = { PYTHONPATH: `${PYTHONPATH}short_sight` };
+  await short.createWorkers({ role: "rollout", replicas: 1, tasks: [{ ...SPEC, gpu: 4, envVars }] });
+  await short.createEngine("rollout/0", "short_sight.Engine");
+  const words = "4 GPU were granted, but this process sees 3";
+  const [health] = await short.health("rollout");
+  expect(health).toMatchObject({ status: "healthy", deviceMismatches: [words] });
+}, 60_000);
+
 test("areal 6.26: each rank has a log file of its own, in a directory that was made for it", async () => {
   await scheduler.createEngine("actor/1", "toy_engines.Toy");
   const death = (await scheduler.callEngine("actor/1", "die", { args: [7] }).catch((error: unknown) => error)) as {

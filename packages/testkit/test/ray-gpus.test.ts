@@ -122,6 +122,20 @@ test(
 );
 
 test(
+  "ray 8.61: an actor ends with the driver that made it, and frees its GPU for the next driver's, five times on one device",
+  async () => {
+    await started(...nodes(1));
+    for (let turn = 0; turn < 5; turn++) {
+      const driver = await real!.connect({ namespace: `turn${turn}` });
+      const actor = await create(driver, { numGpus: 1 });
+      expect(await placesOf(driver, [actor])).toEqual(["n0 0"]);
+      await driver.close();
+    }
+  },
+  TEST_MS,
+);
+
+test(
   "ray 8.11: bundles on two nodes with one GPU each: in each of them the process sees GPU 0",
   async () => {
     const cluster = await started(...nodes(1, 1));

@@ -26,11 +26,10 @@ export interface DoctorFlags extends AskFlags {
 export async function doctorCommand(flags: DoctorFlags, context: CommandContext): Promise<void> {
   const { output, places, env } = context;
   const host = await hostReport(env);
-  const [found, cluster] = await Promise.all([
-    detectionReport(env, host.name, flags.fakeDevices),
-    clusterReport(flags, context),
-  ]);
   const daemons = daemonsReport(places.daemons);
+  // Whoever tries out an imagined machine wants to see that one.
+  const fake = flags.fakeDevices ?? daemons.find(({ runs, fakeDevices }) => runs && fakeDevices)?.fakeDevices;
+  const [found, cluster] = await Promise.all([detectionReport(env, host.name, fake), clusterReport(flags, context)]);
   const facts = {
     ...{ version: installed.ownVersion(), at: new Date().toISOString(), host, ...found },
     ...{ limits: limitsReport(), daemons, listeners: listenersReport(daemons), cluster },

@@ -4,12 +4,12 @@ import type { DoctorReport, TopologyReport } from "./doctor-report.ts";
 
 /** The report for people. */
 export function doctorLines(report: DoctorReport, bold: (text: string) => string): string[] {
-  const { host, detection, topology, limits, daemons, listeners, cluster, problems, verdict } = report;
+  const { host, detection, topology, limits, daemons, listeners, problems, verdict } = report;
   const gib = (host.memoryBytes / 2 ** 30).toFixed(1);
   const lines = [
     `${bold("Machine")} ${host.name}: ${host.cpus} CPUs, ${gib} GiB free, cgroup ${host.cgroup}, ${host.kernel}, node ${host.node}, python ${host.python ?? "missing"}`,
     "",
-    bold(`Detection (${detection.elapsedMs} ms)`),
+    `${bold(`Detection (${detection.elapsedMs} ms)`)}${detection.fake === undefined ? "" : ` of the imagined machine ${detection.fake}, not of this one`}`,
   ];
   const asked = detection.vendors.filter(({ state, error }) => state !== "none" || error !== undefined);
   const quiet = detection.vendors.filter((vendor) => !asked.includes(vendor)).map(({ vendor }) => vendor);
@@ -27,7 +27,10 @@ export function doctorLines(report: DoctorReport, bold: (text: string) => string
   lines.push(...topologyLines(topology, "Topology", bold), "");
   lines.push(
     bold("Limits"),
-    ...limits.map(({ name, value, short }) => `${name} ${value}${short ? `  (${short})` : ""}`),
+    ...table(
+      ["LIMIT", "VALUE", ""],
+      limits.map(({ name, value, short }) => [name, value, short ?? ""]),
+    ),
     "",
   );
   lines.push(bold("Listeners"));
@@ -38,8 +41,11 @@ export function doctorLines(report: DoctorReport, bold: (text: string) => string
   });
   lines.push(...(rows.length === 0 ? ["none"] : table(["ADDRESS", "PID", "OWNER"], rows)), "");
   lines.push(bold("Cluster"), ...clusterLines(report, bold));
-  for (const { kind, pid, runs, state, url } of daemons)
-    lines.push(`${kind} ${pid} of this user: ${runs ? state : "gone"}${url === undefined ? "" : `, ${url}`}`);
+  const ours = daemons.map(({ kind, pid, runs, state, url, fakeDevices }) => {
+    return [kind, String(pid), runs ? state : "gone", url ?? "-", fakeDevices ?? "-"];
+  });
+  if (ours.length > 0)
+    lines.push("", bold("Daemons of this user"), ...table(["KIND", "PID", "STATE", "PORT", "FAKE"], ours));
   if (problems.length > 0) lines.push("", bold("Problems"), ...problems.map((problem) => `- ${problem}`));
   lines.push("", `${bold("Verdict:")} ${verdict}`);
   return lines;
@@ -50,9 +56,13 @@ export function doctorLines(report: DoctorReport, bold: (text: string) => string
   ): string[] {
     if (state === "none") return ["no cluster is known here"];
     if (state === "unreachable") return [`${address} cannot be reached: ${error}`];
-    const head = `${address} is up: ${cluster.nodes.map((node) => `${node.name} ${node.state}`).join(", ") || "no node"}`;
     const living = nodes.filter((node) => node.state !== "DEAD");
-    const topologies = living.flatMap((node) => topologyLines(node.topology, `Topology of ${node.name}`, strong));
+    const gone = nodes.length - living.length;
+    const names = living.map((node) => `${node.name} ${node.state}`).join(", ") || "no node";
+    const head = `${address} is up: ${names}${gone === 0 ? "" : `; ${gone} gone`}`;
+    const here = JSON.stringify(topology);
+    const others = living.filter((node) => JSON.stringify(node.topology) !== here);
+    const topologies = others.flatMap((node) => topologyLines(node.topology, `Topology of ${node.name}`, strong));
     return [head, ...deviceLines(living), ...topologies];
   }
 }

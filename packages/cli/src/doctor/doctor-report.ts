@@ -46,6 +46,8 @@ export interface DaemonReport {
   runs: boolean;
   state: string;
   url?: string | undefined;
+  /** The imagined machine whose devices it offers. */
+  fakeDevices?: string | undefined;
 }
 
 export interface ClusterReport {
@@ -81,6 +83,8 @@ export interface DoctorReport {
     devices: DeviceStatus[];
     warnings: readonly string[];
     elapsedMs: number;
+    /** The imagined machine that was looked at instead of this one: asked for, or what the raylet here was started with. */
+    fake?: string | undefined;
     error?: string | undefined;
   };
   topology?: TopologyReport | undefined;
@@ -123,16 +127,21 @@ function notOffered(where: string, { resource, index, state, reason }: DeviceSta
   return [`${where}: ${resource} ${index} is ${state}${reason === undefined ? "" : `: ${reason}`}`];
 }
 
+/** `8 GPU, 4 NPU`; empty for none. */
+function counted(devices: readonly DeviceStatus[]): string {
+  const kinds = Map.groupBy(devices, (device) => device.resource);
+  return [...kinds].map(([resource, { length }]) => `${length} ${resource}`).join(", ");
+}
+
 /** One line. */
 export function verdictOf(report: Pick<DoctorReport, "detection" | "cluster">, problems: readonly string[]): string {
-  const counts = Map.groupBy(report.detection.devices, (device) => device.resource);
-  const found =
-    [...counts].map(([resource, devices]) => `${devices.length} ${resource}`).join(", ") || "no accelerator";
-  const alive = report.cluster.nodes.filter((node) => node.state === "ALIVE").length;
-  const cluster =
-    report.cluster.state === "up"
-      ? `a cluster of ${alive} ${alive === 1 ? "node" : "nodes"} is up`
-      : "no cluster is up";
+  const { devices, fake } = report.detection;
+  const found = `${counted(devices) || "no accelerator"}${fake === undefined ? "" : ` (imagined: ${fake})`}`;
+  const alive = report.cluster.nodes.filter((node) => node.state === "ALIVE");
+  const offered = counted(alive.flatMap((node) => node.devices));
+  const nodes = `${alive.length} ${alive.length === 1 ? "node" : "nodes"}`;
+  const up = `a cluster of ${nodes}${offered && ` with ${offered}`} is up`;
+  const cluster = report.cluster.state === "up" ? up : "no cluster is up";
   if (problems.length === 0) return `nothing is wrong: ${found} here, ${cluster}`;
   return `${problems.length} ${problems.length === 1 ? "thing is" : "things are"} wrong; ${found} here, ${cluster}`;
 }

@@ -7,6 +7,9 @@ export const SHM_NEEDED_BYTES = 1_073_741_824;
 /** Processes of a machine with eight ranks and their loaders. */
 export const PROCESSES_NEEDED = 4_096;
 
+/** From here on a cgroup's limit is none: 2^63 less a page. */
+const CGROUP_NO_LIMIT = 2 ** 62;
+
 export interface LimitFacts {
   /** Text of /proc/self/limits. */
   readonly limits: string;
@@ -34,7 +37,7 @@ export function limitReports({ limits, shmBytes, shmFreeBytes, cgroup }: LimitFa
           ? "objects cannot be shared between processes"
           : below(shmBytes, SHM_NEEDED_BYTES, "in a container raise it with --shm-size"),
     },
-    ...Object.entries(cgroup).map(([name, value]) => ({ name: `cgroup ${name}`, value })),
+    ...Object.entries(cgroup).map(([name, value]) => ({ name: `cgroup ${name}`, value: showCgroup(value) })),
   ];
 }
 
@@ -44,6 +47,12 @@ function softLimit(text: string, name: string): number | undefined {
   const value = line?.slice(name.length).trim().split(/\s+/)[0];
   if (value === "unlimited") return Infinity;
   return value !== undefined && /^\d+$/.test(value) ? Number(value) : undefined;
+}
+
+/** v2 says `max` or `max 100000`, v1 −1 or the largest whole page count. */
+function showCgroup(value: string): string {
+  const none = /^max\b|^-1$/.test(value) || Number(value) >= CGROUP_NO_LIMIT;
+  return none ? "unlimited" : value;
 }
 
 function show(value: number | undefined): string {

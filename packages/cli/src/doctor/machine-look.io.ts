@@ -67,12 +67,15 @@ export async function detectionReport(
         devices: deviceStatus({ nodeId: "", devices: withHealth, view: {}, seen }, [], []),
         warnings: found.warnings,
         elapsedMs: tookMs(),
+        fake: fakeDevices,
       },
       topology: topologyReport(devices, links),
     };
   } catch (error) {
     const { message } = asWhiprayError(error);
-    return { detection: { vendors: [], devices: [], warnings: [], elapsedMs: tookMs(), error: message } };
+    return {
+      detection: { vendors: [], devices: [], warnings: [], elapsedMs: tookMs(), fake: fakeDevices, error: message },
+    };
   }
 }
 
@@ -119,8 +122,9 @@ function ownCgroup(): Record<string, string> {
 /** Daemons that were started by this user. */
 export function daemonsReport(folder: string): DaemonReport[] {
   return daemons.listDaemons(folder).map(({ state }) => {
-    const { kind, pid, url } = state;
-    return { kind, pid, runs: daemons.daemonRuns(state), state: state.state, url: url?.replace(/#.*/, "") };
+    const { kind, pid, url, fakeDevices } = state;
+    const runs = daemons.daemonRuns(state);
+    return { kind, pid, runs, state: state.state, url: url?.replace(/#.*/, ""), fakeDevices };
   });
 }
 
@@ -131,10 +135,19 @@ export function listenersReport(ours: readonly DaemonReport[]): ListenerReport[]
   const owners = socketOwners(listening);
   const reports = listening.map(({ address, port, inode }): ListenerReport => {
     const pid = owners.get(inode);
-    const process = pid === undefined ? undefined : attempt(() => readFileSync(`/proc/${pid}/comm`, "utf8").trim());
+    const process = pid === undefined ? undefined : processName(pid);
     return { address, port, pid, process, daemon: ours.find((daemon) => daemon.runs && daemon.pid === pid)?.kind };
   });
   return reports.sort((left, right) => left.port - right.port || left.address.localeCompare(right.address));
+}
+
+function processName(pid: number): string | undefined {
+  // Newer Node.js names its threads: `node-MainThread`.
+  return attempt(() =>
+    readFileSync(`/proc/${pid}/comm`, "utf8")
+      .trim()
+      .replace(/-MainThread$/, ""),
+  );
 }
 
 /** Inode of a socket → the process that has it open; those of other users cannot be seen. */

@@ -31,6 +31,25 @@ def test_a_mismatch_is_in_info_and_in_the_log(granted, visible, words):
     assert text.count("whipray: " + words) == 1
 
 
+def test_a_mismatch_is_told_with_the_health():
+    env = {**GPU, "WHIPRAY_DEVICES": "GPU=2", "CUDA_VISIBLE_DEVICES": "4"}
+    with Worker(BARE, env=env) as worker:
+        assert "deviceMismatches" not in worker.ask("health")
+        worker.create(USES, "actor/0")
+        assert worker.ask("health")["deviceMismatches"] == ["2 GPU were granted, but this process sees 1"]
+
+
+@pytest.mark.parametrize(
+    "backend, resource", [("npu", "NPU"), ("xpu", "GPU"), ("mlu", "GPU"), ("musa", "GPU"), ("hpu", "HPU")]
+)
+def test_what_a_vendor_adds_to_torch_is_counted_once_it_was_started(backend, resource):
+    env = {"TORCH_CUDA": "", "WHIPRAY_DEVICES": resource + "=2"}
+    assert look({**env, "TORCH_BACKEND": backend + ":2"})[0]["mismatches"] == []
+    words = "2 %s were granted, but this process sees 1" % resource
+    assert look({**env, "TORCH_BACKEND": backend + ":1"})[0]["mismatches"] == [words]
+    assert look({**env, "TORCH_BACKEND": backend + ":1:idle"})[0]["seen"] == {}
+
+
 def test_with_isolation_none_nobody_says_what_is_granted_and_nothing_is_asked():
     devices, _ = look({"CUDA_VISIBLE_DEVICES": "0,1"})
     assert devices == {"granted": None, "seen": {}, "mismatches": []}

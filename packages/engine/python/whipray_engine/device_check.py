@@ -15,6 +15,10 @@ def granted_devices(text):
     return granted
 
 
+# What vendors add to torch (torch_npu, intel XPU, torch_mlu, torch_musa, habana): asked only when the engine has started it.
+_BACKENDS = (("npu", "NPU"), ("xpu", "GPU"), ("mlu", "GPU"), ("musa", "GPU"), ("hpu", "HPU"))
+
+
 class DeviceCheck:
     """Compares each kind once, and says on stderr what differs. It starts no driver: what would, is not asked."""
 
@@ -56,9 +60,10 @@ def _counters():
         # Newer ones ask NVML or amdsmi; older ones would initialise CUDA, after which a fork of the engine could not use it.
         if hasattr(cuda, "_device_count_nvml") or _initialized(cuda):
             counters["GPU"] = cuda.device_count
-    npu = getattr(torch, "npu", None)
-    if _initialized(npu):
-        counters["NPU"] = npu.device_count
+    for name, resource in _BACKENDS:
+        backend = getattr(torch, name, None)
+        if resource not in counters and _initialized(backend):
+            counters[resource] = backend.device_count
     return counters
 
 

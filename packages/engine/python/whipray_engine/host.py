@@ -141,6 +141,8 @@ class Host:
             call, since = running[0]
             health["method"] = call.shown
             health["sinceMs"] = round((time.monotonic() - since) * 1000)
+        if self.devices.mismatches:
+            health["deviceMismatches"] = list(self.devices.mismatches)
         return health
 
     def _held(self, args):

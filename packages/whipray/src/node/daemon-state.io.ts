@@ -22,6 +22,8 @@ export interface DaemonState {
   /** A head's directory. */
   directory?: string | undefined;
   insecurePlaintext?: boolean | undefined;
+  /** The imagined machine whose devices a raylet offers. */
+  fakeDevices?: string | undefined;
   error?: ErrorWire | undefined;
 }
 

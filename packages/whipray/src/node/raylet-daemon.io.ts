@@ -28,7 +28,15 @@ await runDaemon("raylet", async (config, { logger, leave }) => {
       (error: unknown) => logger.warn("the machine could not be described", { error: String(error) }),
     );
     return {
-      facts: { clusterId, nodeId, url: node.url, unixUrl: node.unixUrl, headUrl, insecurePlaintext },
+      facts: {
+        clusterId,
+        nodeId,
+        url: node.url,
+        unixUrl: node.unixUrl,
+        headUrl,
+        insecurePlaintext,
+        fakeDevices: config.fakeDevices,
+      },
       stop: (reason) => node.stop(reason),
     };
   } finally {

@@ -22,3 +22,23 @@ class cuda:
         return min(len(visible), int(os.environ.get("TORCH_GPUS", "0")))
 
     _device_count_nvml = device_count
+
+
+class Backend:
+    """As what a vendor adds: TORCH_BACKEND=npu:2 is torch.npu, started, with two devices; npu:2:idle is not started."""
+
+    def __init__(self, count, started):
+        self.count, self.started = count, started
+
+    def is_initialized(self):
+        return self.started
+
+    def device_count(self):
+        if not self.started:
+            raise RuntimeError("asked before it was started")
+        return self.count
+
+
+name, _, rest = os.environ.get("TORCH_BACKEND", "").partition(":")
+if name:
+    globals()[name] = Backend(int(rest.partition(":")[0]), not rest.endswith(":idle"))
