@@ -76,7 +76,8 @@ async function attach(args: string[], terminal: typeof SIZE | undefined) {
     async asksUntil(keys: string, text: string): Promise<void> {
       const giveUpAt = systemClock.now() + 20_000;
       while (!(await output()).includes(text)) {
-        if (systemClock.now() > giveUpAt) throw new Error(`never answered: ${JSON.stringify(text)}; but\n${await output()}`);
+        if (systemClock.now() > giveUpAt)
+          throw new Error(`never answered: ${JSON.stringify(text)}; but\n${await output()}`);
         const before = (await output()).split("(Pdb) ").length - 1;
         child.terminal!.write(Buffer.from(keys));
         await this.shows("(Pdb) ", before + 1);
@@ -115,7 +116,10 @@ test(
     await writer.shows("terminal_size(columns=100, lines=30)");
     writer.child.terminal!.resize(90, 20);
     // The signal of a resize and the keys after it are two ways into the viewer's process: it may hear the keys first.
-    await writer.asksUntil("p here, __import__('os').get_terminal_size(0)\r", "(42, os.terminal_size(columns=90, lines=20))");
+    await writer.asksUntil(
+      "p here, __import__('os').get_terminal_size(0)\r",
+      "(42, os.terminal_size(columns=90, lines=20))",
+    );
 
     const thief = await attach(["exp.t1.actor.0", "--steal"], SIZE);
     await writer.shows("took the keyboard; you watch");
