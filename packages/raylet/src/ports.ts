@@ -19,7 +19,7 @@ const ROUNDS_LIMIT = 64;
  *
  * What is not possible: Node can only bind by listening, so a port is not held by a socket of ours between this test and the
  * consumer's own bind. Two users of the table never meet; a stranger who takes the port meanwhile makes the consumer's bind
- * fail with EADDRINUSE, for which the caller leases another.
+ * fail with EADDRINUSE, for which the caller leases another: the scheduler's `rendezvous` and `launch_server` do.
  */
 export class Ports {
   readonly #store: PortStore;

@@ -11,11 +11,13 @@ import {
 import type { ForkedHost } from "./engine-server.ts";
 import { SchedulerError, WorkerConfigurationError, WorkerCreationError, WorkerNotFoundError } from "./errors.ts";
 import { deathOf, unreachedOf } from "./failures.ts";
+import { type MasterAddress, withFreshPort } from "./fresh-port.ts";
 import { checkEnv, type FullSpec, type Job, specsOf } from "./job.ts";
 import { MasterAddresses } from "./master-address.ts";
 import { callOverNodes } from "./multi-node-server.ts";
 import type { ClearedTensors, FetchOptions } from "./r-tensor.ts";
 import { readyWorker } from "./readiness.ts";
+import { type Meeting, meet } from "./rendezvous.ts";
 import { type Member, type Role, Roles } from "./role.ts";
 import { DEFAULT_GPUS_PER_NODE, RoleBuilder } from "./role-builder.ts";
 import { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts";
@@ -133,9 +135,12 @@ export class ClusterScheduler extends Scheduler {
 
   async asyncCallEngine<T = unknown>(workerId: string, method: string, options: CallEngineOptions = {}): Promise<T> {
     const member = this.#member(workerId);
-    const call = (own: CallEngineOptions) => callEngineOn(member, method, own, this.#settings.clock);
+    const { clock, logger } = this.#settings;
+    const call = (own: CallEngineOptions) => callEngineOn(member, method, own, clock);
     try {
-      const result = await (member.launchers.length > 0 ? callOverNodes(member, method, options, call) : call(options));
+      const result = await (member.launchers.length > 0
+        ? callOverNodes(member, method, options, call, logger)
+        : call(options));
       return result as T;
     } catch (error) {
       throw await withRanks(error, this.#roles.ranksOf(member));
@@ -220,11 +225,33 @@ export class ClusterScheduler extends Scheduler {
    * `get_placement_group_master_ip_and_port`). Without an index: the bundle of the group's first rank, which for a group that is
    * not of this scheduler is 0.
    */
-  async getPlacementGroupMasterIpAndPort(
-    group: SchedulerGroup,
-    bundleIndex?: number,
-  ): Promise<{ ip: string; port: number }> {
+  async getPlacementGroupMasterIpAndPort(group: SchedulerGroup, bundleIndex?: number): Promise<MasterAddress> {
     return this.#masters.lease(await this.#open(), this.#roles, group, bundleIndex);
+  }
+
+  /**
+   * Runs `join` for all workers of a role at the same time, with a port at the first one's node that all are told. When one of them finds
+   * the port taken (EADDRINUSE), all are told another, at most MASTER_PORT_TRIES in all: `join` must be fit to run again. Gives what each
+   * `join` gave. @throws PortAllocationError when all of these ports were taken; else what `join` threw first.
+   */
+  async rendezvous<T>(
+    role: string,
+    join: (workerId: string, meeting: Meeting) => Promise<T>,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<T[]> {
+    const { clock, logger } = this.#settings;
+    const members = this.#members(role);
+    const { group, slot } = members[0]!;
+    return withFreshPort(
+      () => this.getPlacementGroupMasterIpAndPort(group, slot.bundle),
+      (address, attempt) =>
+        meet(
+          members.map(({ id }) => id),
+          join,
+          { address, attempt, clock, ...(signal && { signal }) },
+        ),
+      logger,
+    );
   }
 
   /** Ends everything; never raises (areal 6.27). */

@@ -3,6 +3,7 @@ export { ClusterScheduler } from "./cluster-scheduler.ts";
 export type { CallEngineOptions, CreateEngineOptions } from "./engine-calls.ts";
 export type { ForkedHost } from "./engine-server.ts";
 export * from "./errors.ts";
+export { MASTER_PORT_TRIES, type MasterAddress } from "./fresh-port.ts";
 export type {
   Job,
   RayPlacementStrategy,
@@ -12,6 +13,7 @@ export type {
 export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
 export { type ClearedTensors, type FetchOptions, RTensor, type TensorOwner } from "./r-tensor.ts";
 export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
+export type { Meeting } from "./rendezvous.ts";
 export { Scheduler, type TeardownReport, type WaitOptions } from "./scheduler.ts";
 export type { ServerInfo, ServerStart } from "./server-start.ts";
 export type { ExperimentConfig, SchedulerOptions } from "./settings.ts";

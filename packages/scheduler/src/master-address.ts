@@ -1,5 +1,6 @@
 import type { SchedulerCluster, SchedulerGroup, ServerHandle } from "./cluster.ts";
 import { invalid } from "./errors.ts";
+import type { MasterAddress } from "./fresh-port.ts";
 import { leasePorts } from "./readiness.ts";
 import type { Member, Roles } from "./role.ts";
 
@@ -14,7 +15,7 @@ export class MasterAddresses {
     roles: Roles,
     group: SchedulerGroup,
     bundleIndex: number | undefined,
-  ): Promise<{ ip: string; port: number }> {
+  ): Promise<MasterAddress> {
     const bundles = group.bundleSpecs.length;
     if (
       bundleIndex !== undefined &&

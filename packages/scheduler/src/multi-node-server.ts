@@ -1,8 +1,9 @@
-import { asWhiprayError, type WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Logger, type WhiprayError } from "@whipray/core";
 import { decodeHostValue, encodeHostRequest } from "@whipray/engine";
 import { type CallEngineOptions, CREATE_TIMEOUT_MS } from "./engine-calls.ts";
 import { invalid, WorkerFailedError } from "./errors.ts";
 import { deathOf } from "./failures.ts";
+import { type MasterAddress, withFreshPort } from "./fresh-port.ts";
 import { leasePorts } from "./readiness.ts";
 import type { Launcher, Member } from "./role.ts";
 import { backendOf, type ServerBackend, serverCommand, serverNodeArgs } from "./server-nodes.ts";
@@ -35,8 +36,15 @@ export async function callOverNodes(
   method: string,
   options: CallEngineOptions,
   callHead: CallHead,
+  logger: Logger,
 ): Promise<unknown> {
-  if (method === "launch_server") return launchServer(member, options, callHead);
+  if (method === "launch_server") {
+    const lease = async (): Promise<MasterAddress> => {
+      const { ip, ports } = await leasePorts(member, "server", 1);
+      return { ip, port: ports[0]! };
+    };
+    return withFreshPort(lease, (address) => launchServer(member, options, callHead, address), logger);
+  }
   if (method === "destroy" || method === "teardown_server") {
     try {
       return await callHead(options);
@@ -49,18 +57,22 @@ export async function callOverNodes(
 }
 
 /**
- * `launch_server` of an instance over several nodes (areal.md 3.2): the further nodes' processes start first, with the arguments
+ * One try of `launch_server` of an instance over several nodes (areal.md 3.2): the further nodes' processes start first, with the arguments
  * that name their rank, then the head's engine launches its own with rank 0. A node that ends meanwhile fails the launch at once,
  * and what was started is stopped.
  */
-async function launchServer(member: Member, options: CallEngineOptions, callHead: CallHead): Promise<unknown> {
+async function launchServer(
+  member: Member,
+  options: CallEngineOptions,
+  callHead: CallHead,
+  { ip, port }: MasterAddress,
+): Promise<unknown> {
   const { backend, args, withArgs } = serverRequest(member, options);
   await stopServer(member);
   const server: RunningServer = { stopped: false };
   member.runningServer = server;
-  const { ip, ports } = await leasePorts(member, "server", 1);
   const nodes = member.launchers.length + 1;
-  const argsOf = (rank: number) => serverNodeArgs(backend, args, { rank, nodes, ip, port: ports[0]! });
+  const argsOf = (rank: number) => serverNodeArgs(backend, args, { rank, nodes, ip, port });
   const failed = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
   const fail = (error: WhiprayError): void => {

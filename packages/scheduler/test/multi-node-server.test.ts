@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { type ClusterScheduler, type SchedulingSpec, WorkerFailedError } from "../src/index.ts";
+import { type ClusterScheduler, PortAllocationError, type SchedulingSpec, WorkerFailedError } from "../src/index.ts";
 import { backendOf, serverCommand, serverNodeArgs } from "../src/server-nodes.ts";
 import { MemoryCluster } from "./memory-cluster.ts";
 import { engineClasses } from "./memory-engine.ts";
@@ -145,6 +145,34 @@ describe("an instance over several nodes", () => {
     heads[1]!.health.resolve("up");
     expect(await cluster.run(again.done)).toBe("up");
     expect(launchers).toHaveLength(1);
+  });
+
+  test("F37: a head that finds the port taken gets another, and so do all nodes; three taken ports end it", async () => {
+    await started();
+    const portOf = (at: number): number => {
+      return Number((heads[at]!.args as { dist_init_addr: string }).dist_init_addr.split(":")[1]);
+    };
+    const taken = (at: number) => new Error(`bind failed. port: ${portOf(at)}, name: EADDRINUSE`);
+    const reached = async (heard: number): Promise<void> => {
+      for (let step = 0; heads.length < heard && step < 100; step++) await cluster.clock.run(0);
+    };
+    const { done } = await launching({});
+    heads[0]!.health.reject(taken(0));
+    await reached(2);
+    heads[1]!.health.resolve("up");
+    expect(await cluster.run(done)).toBe("up");
+    expect(portOf(1)).not.toBe(portOf(0));
+    const starts = launchers[0]!.told.filter(([what]) => what === "start");
+    expect(starts.map((start) => (start[2] as string[]).at(-1))).toEqual([0, 1].map((at) => `10.0.0.1:${portOf(at)}`));
+
+    const again = await launching({});
+    for (const at of [2, 3, 4]) {
+      await reached(at + 1);
+      heads[at]!.health.reject(taken(at));
+    }
+    await expect(cluster.run(again.done)).rejects.toBeInstanceOf(PortAllocationError);
+    expect(heads).toHaveLength(5);
+    expect(launchers[0]?.told.at(-1)).toEqual(["stop", "server"]);
   });
 
   test("a node that ends later fails the calls that follow, until the server is launched again", async () => {

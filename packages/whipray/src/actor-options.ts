@@ -19,9 +19,12 @@ export interface ActorOptions {
   memory?: number;
   /** Custom resources. */
   resources?: ResourceAmounts;
-  /** A bundle of a placement group. */
-  placement?: BundlePlacement;
-  /** Actors and groups that it makes inherit its group. Default false. */
+  /** A bundle of a placement group. `null` or `DEFAULT`: in none, also inside an actor that captures its children. */
+  placement?: BundlePlacement | "DEFAULT" | null;
+  /**
+   * Actors that it makes go into its group, any bundle, and capture theirs in turn, unless they name a `placement` or `nodeAffinity`
+   * themselves (Ray: placement_group_capture_child_tasks). Default false; of captured ones, true.
+   */
   captureChildTasks?: boolean;
   /** Restarts after a crash; −1 without bound. Default 0. */
   maxRestarts?: number;
@@ -94,13 +97,25 @@ export function checkName(what: string, name: string): string {
   return name;
 }
 
+/** The options of an actor made inside of `parent`: in the parent's group when that captures its children. */
+export function capturedOptions(
+  options: ActorOptions,
+  parent: Pick<ActorSpec, "pgId" | "captureChildTasks" | "isolation"> | undefined,
+): ActorOptions {
+  if (!parent?.captureChildTasks || parent.pgId === undefined) return options;
+  if (options.placement !== undefined || options.nodeAffinity) return options;
+  const placement = { groupId: parent.pgId, bundleIndex: -1, isolation: parent.isolation };
+  return { ...options, placement, captureChildTasks: options.captureChildTasks ?? true };
+}
+
 /** The options as the head takes them. @throws WhiprayError `INVALID_RESOURCES`, `INVALID_NAME`, `INVALID_ARGUMENT`. */
 export function specOptions(
   options: ActorOptions,
   namespace: string,
 ): Omit<ActorSpec, "actorId" | "jobId" | "className" | "module" | "exportName" | "codeHash" | "args" | "ownerActor"> {
   checkOptionKeys(options);
-  const { numCpus, numGpus, numNpus, memory, resources = {}, placement, nodeAffinity } = options;
+  const { numCpus, numGpus, numNpus, memory, resources = {}, nodeAffinity } = options;
+  const placement = placementOf(options.placement);
   if (options.getIfExists && options.name === undefined) throw invalid("getIfExists needs a name");
   for (const reserved of ["CPU", "GPU", "NPU", "memory"]) {
     if (Object.hasOwn(resources, reserved))
@@ -137,6 +152,12 @@ export function specOptions(
     ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
     graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
   };
+}
+
+function placementOf(placement: ActorOptions["placement"]): BundlePlacement | undefined {
+  if (placement === undefined || placement === null || placement === "DEFAULT") return undefined;
+  if (typeof placement === "object" && typeof placement.groupId === "string") return placement;
+  throw invalid('placement must be a bundle such as group.bundle(0), null or "DEFAULT"');
 }
 
 /** @throws WhiprayError `INVALID_ARGUMENT` naming the choices. */

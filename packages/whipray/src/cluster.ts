@@ -1,6 +1,7 @@
 import { type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
 import {
   type ActorRow,
+  type ActorSpec,
   actorByName,
   actorCreate,
   actorKill,
@@ -14,7 +15,7 @@ import {
 } from "@whipray/rpc";
 import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
-import { type ActorOptions, specOptions } from "./actor-options.ts";
+import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
 import { codeHash } from "./code-hash.io.ts";
 import type { Driver } from "./driver.ts";
@@ -38,14 +39,14 @@ export interface ActorBuilder<T> {
 export class Cluster implements AsyncDisposable {
   readonly #driver: Driver;
   readonly #end: () => Promise<void>;
-  readonly #actorId: string | undefined;
+  readonly #inside: ActorSpec | undefined;
   #ending: Promise<void> | undefined;
 
-  /** Not for users: `init()` makes clusters. `end` stops what `init` started; `actorId` is set inside of an actor. */
-  constructor(driver: Driver, end: () => Promise<void>, actorId?: string) {
+  /** Not for users: `init()` makes clusters. `end` stops what `init` started; `inside` is the actor that this process hosts. */
+  constructor(driver: Driver, end: () => Promise<void>, inside?: ActorSpec) {
     this.#driver = driver;
     this.#end = end;
-    this.#actorId = actorId;
+    this.#inside = inside;
   }
 
   /** This process' job. */
@@ -79,10 +80,10 @@ export class Cluster implements AsyncDisposable {
     const driver = this.#driver;
     const actorId = driver.connection.ids.next("actor");
     const spec = {
-      ...specOptions(options, driver.namespace),
+      ...specOptions(capturedOptions(options, this.#inside), driver.namespace),
       actorId,
       jobId: driver.jobId,
-      ...(this.#actorId !== undefined && { ownerActor: this.#actorId }),
+      ...(this.#inside && { ownerActor: this.#inside.actorId }),
       className: exportName,
       module: url.href,
       exportName,
@@ -130,7 +131,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Reserves resources; settles when the cluster has it on record. `await group.ready()` waits for the place. */
   placementGroup(bundles: readonly ResourceAmounts[], options: PlacementGroupOptions = {}): Promise<PlacementGroup> {
-    return PlacementGroup.create(this.#driver, bundles, options, this.#actorId);
+    return PlacementGroup.create(this.#driver, bundles, options, this.#inside?.actorId);
   }
 
   getPlacementGroup(name: string, namespace?: string): Promise<PlacementGroup> {

@@ -16,6 +16,7 @@ import { Cluster } from "./cluster.ts";
 import { Driver } from "./driver.ts";
 import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
+import { PlacementGroup } from "./placement-group.ts";
 import { decode } from "./values.ts";
 
 export interface ConnectOptions {
@@ -111,6 +112,14 @@ export function currentCluster(): Cluster | undefined {
   return actorMembership()?.cluster;
 }
 
+/** The placement group that this actor is in (Ray: `get_current_placement_group`). Undefined in a driver, and in an actor without one. */
+export async function currentPlacementGroup(): Promise<PlacementGroup | undefined> {
+  const spec = actorContext()?.spec;
+  const membership = actorMembership();
+  if (!membership || spec?.pgId === undefined) return undefined;
+  return PlacementGroup.byId(membership.driver, spec.pgId, spec.isolation);
+}
+
 function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
   const context = actorContext();
   if (context && !inActor) {
@@ -118,7 +127,7 @@ function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
     const { endpoint, head, nodeId, objects, spec } = context;
     const driver = makeDriver(endpoint, head, nodeId, services, objects, spec.jobId);
     driver.join(context.namespace, context.cluster);
-    inActor = { driver, cluster: new Cluster(driver, async () => {}, context.actorId) };
+    inActor = { driver, cluster: new Cluster(driver, async () => {}, spec) };
   }
   return inActor;
 }

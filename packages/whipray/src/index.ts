@@ -4,7 +4,7 @@ export { callRaw, streamRaw } from "./actor-handle.ts";
 export type { ActorOptions } from "./actor-options.ts";
 export type { ActorHandle, MethodOptions, RemoteArguments, RemoteMethod, RemoteResult } from "./actor-types.ts";
 export { type ActorBuilder, Cluster } from "./cluster.ts";
-export { currentCluster } from "./connect.ts";
+export { currentCluster, currentPlacementGroup } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";
 export { type InitOptions, init } from "./init.ts";
 export * as daemons from "./node/index.ts";

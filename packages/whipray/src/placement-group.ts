@@ -113,10 +113,20 @@ export class PlacementGroup {
     const row = groups.find((group) => group.state !== "REMOVED");
     if (!row)
       throw new WhiprayError({ code: "NOT_FOUND", message: `No placement group ${name} in namespace ${namespace}` });
+    return PlacementGroup.#ofRow(driver, row);
+  }
+
+  /** The group in which an actor lives, with the isolation that it has there. @throws WhiprayError `NOT_FOUND`. */
+  static async byId(driver: Driver, pgId: string, isolation: "env" | "none"): Promise<PlacementGroup> {
+    return PlacementGroup.#ofRow(driver, await rowOf(driver, pgId), isolation);
+  }
+
+  static #ofRow(driver: Driver, row: GroupRow, isolation?: "env" | "none"): PlacementGroup {
     return new PlacementGroup(
       driver,
       row,
       row.bundles.map((bundle) => toAmounts(bundle.units)),
+      isolation,
     );
   }
 
@@ -165,18 +175,21 @@ export class PlacementGroup {
   }
 
   /** State, nodes, devices and reasons, as the head has them now. */
-  async table(): Promise<GroupRow> {
-    const { groups } = await this.#driver.ask(groupTable, { pgId: this.id });
-    const row = groups[0];
-    if (!row)
-      throw new WhiprayError({ code: "NOT_FOUND", message: `Placement group ${this.id} is not known (any more)` });
-    return row;
+  table(): Promise<GroupRow> {
+    return rowOf(this.#driver, this.id);
   }
 
   /** Gives everything back and ends what runs inside; again is fine. */
   async remove(): Promise<void> {
     await this.#driver.ask(groupRemove, { pgId: this.id });
   }
+}
+
+async function rowOf(driver: Driver, pgId: string): Promise<GroupRow> {
+  const { groups } = await driver.ask(groupTable, { pgId });
+  const row = groups[0];
+  if (!row) throw new WhiprayError({ code: "NOT_FOUND", message: `Placement group ${pgId} is not known (any more)` });
+  return row;
 }
 
 /** The wire counts whole milliseconds. @throws WhiprayError `INVALID_ARGUMENT` for what is no time. */

@@ -1,6 +1,7 @@
 """Engines for the scheduler's tests with real processes."""
 
 import os
+import socket
 import sys
 import time
 
@@ -65,3 +66,20 @@ class Batches:
 
     def shape(self, ids):
         return [getattr(ids, "shape", None) and list(ids.shape), str(ids.dtype)]
+
+
+class Gang:
+    """Ranks that meet at a port: rank 0 listens there, the others come and wait for its word."""
+
+    def meet(self, rank, world_size, ip, port):
+        if rank > 0:
+            with socket.create_connection((ip, port)) as link:
+                return link.recv(2).decode()
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((ip, port))
+            listener.listen()
+            for _ in range(world_size - 1):
+                with listener.accept()[0] as link:
+                    link.sendall(b"go")
+        return "go"
