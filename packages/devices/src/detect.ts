@@ -2,6 +2,7 @@ import { DEVICE_RESOURCES, WhiprayError } from "@whipray/core";
 import { type Device, lockNameOf } from "./device.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { DeviceLink } from "./link.ts";
+import { machineIdentity } from "./machine-identity.ts";
 import type { DevicePlugin } from "./plugin.ts";
 import type { Environment, Probe } from "./probe.ts";
 import { DEVICE_LIMIT } from "./tool-lines.ts";
@@ -72,7 +73,7 @@ export async function detectDevices(options: DetectOptions): Promise<NodeDevices
     const mine = offers.filter(({ plugin }) => plugin.resource === resource);
     const found = mine.flatMap((offer) => offer.devices);
     const count = Object.hasOwn(declared, resource) ? declared[resource] : undefined;
-    devices.push(...(count === undefined ? found : declare(resource, count, mine, nodeName, warnings)));
+    devices.push(...(count === undefined ? found : declare(resource, count, mine, { nodeName, probe }, warnings)));
   }
   const counts: Record<string, number> = {};
   for (const { resource } of devices) counts[resource] = (counts[resource] ?? 0) + 1;
@@ -142,7 +143,7 @@ function declare(
   resource: string,
   count: number,
   all: readonly Offer[],
-  nodeName: string,
+  { nodeName, probe }: Pick<DetectOptions, "nodeName" | "probe">,
   warnings: string[],
 ): Device[] {
   const offers = relevantOffers(all);
@@ -157,21 +158,36 @@ function declare(
   if (taken.length === count) return taken;
   const free = visible?.filter((entry) => !offers.some((offer) => found.some((d) => offer.plugin.names(entry, d))));
   const used = new Set(taken.map((device) => device.index));
+  // Where the machine has such devices, or may have them, the numbers that processes get mean those.
+  const real = offers.some(({ fingerprint }) => fingerprint.state !== "none");
+  const trusted = (device: Device): Device => (real ? onTrust(probe, device) : device);
   for (let index = 0; taken.length < count; index++) {
     const entry = free?.shift();
-    if (entry !== undefined) taken.push(declaredEntry(resource, nodeName, entry, index));
-    else if (!used.has(index)) taken.push(fakeDevice(resource, nodeName, index));
+    if (entry !== undefined) taken.push(declaredEntry(resource, nodeName, entry, index, trusted));
+    else if (!used.has(index)) taken.push(trusted(fakeDevice(resource, nodeName, index)));
   }
-  if (found.length > 0 || offers.some(({ fingerprint }) => fingerprint.state === "unknown")) {
+  if (real) {
     warnings.push(`${count} ${resource} are declared, ${found.length} were found: the others are taken on trust`);
   }
   return taken;
 }
 
 /** A declared device that the node's list names: the entry is its index or its identity. */
-function declaredEntry(resource: string, nodeName: string, entry: string, place: number): Device {
-  if (/^\d{1,9}$/.test(entry)) return fakeDevice(resource, nodeName, Number(entry));
-  return { ...fakeDevice(resource, nodeName, place), uuid: entry, lockName: lockNameOf(entry) };
+function declaredEntry(
+  resource: string,
+  nodeName: string,
+  entry: string,
+  place: number,
+  trusted: (device: Device) => Device,
+): Device {
+  if (/^\d{1,9}$/.test(entry)) return trusted(fakeDevice(resource, nodeName, Number(entry)));
+  return { ...trusted(fakeDevice(resource, nodeName, place)), uuid: entry, lockName: lockNameOf(entry) };
+}
+
+/** Its lock is the machine's: every node of it that declares this number means the same device. */
+function onTrust(probe: Probe, device: Device): Device {
+  const { lockName } = machineIdentity(probe, `declared-${device.resource}-${device.index}`);
+  return { ...device, lockName, onTrust: true };
 }
 
 function rank(device: Device): number {

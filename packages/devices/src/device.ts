@@ -32,6 +32,8 @@ export interface Device {
   readonly healthReason?: string;
   /** Safe name for the lock file of this device, without folder and ending. Two devices never share one. */
   readonly lockName: string;
+  /** Declared and not found, on a machine that has or may have such devices: its number means one of those. */
+  readonly onTrust?: true;
 }
 
 /** Something that the tool named but that nobody can be given as a whole device. */

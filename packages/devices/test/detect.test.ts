@@ -90,6 +90,25 @@ describe("declared counts", () => {
     expect(node.warnings).toHaveLength(2);
   });
 
+  test("where a probe failed they are locked by number, the same on every node of the machine; where surely none is, each node has its own", async () => {
+    const broken = { tools: { "nvidia-smi": { end: "timeout" as const } } };
+    const one = await detect(broken, { declared: { GPU: 2 } });
+    const other = await detect(broken, { declared: { GPU: 2 }, nodeName: "node-b" });
+    expect(one.devices.map(({ lockName, onTrust }) => [lockName, onTrust])).toEqual([
+      ["declared-GPU-0", true],
+      ["declared-GPU-1", true],
+    ]);
+    expect(other.devices.map(({ lockName }) => lockName)).toEqual(one.devices.map(({ lockName }) => lockName));
+    expect(other.devices[0]!.uuid).not.toBe(one.devices[0]!.uuid);
+    const listed = await detect(broken, { declared: { GPU: 1 }, environment: { CUDA_VISIBLE_DEVICES: "1" } });
+    expect(listed.devices[0]!.lockName).toBe("declared-GPU-1");
+    const without = await detect({ folders: { "/dev": ["nvidia0"] } }, { declared: { GPU: 1 } });
+    expect(without.devices[0]).toMatchObject({ lockName: "declared-GPU-0", onTrust: true });
+    const bare = await detect({}, { declared: { GPU: 1 } });
+    expect(bare.devices[0]).toMatchObject({ lockName: "FAKE-GPU-node-a-0" });
+    expect(bare.devices[0]!.onTrust).toBeUndefined();
+  });
+
   test("the node's own list gives made-up devices their numbers or UUIDs", async () => {
     const numbered = await detect({}, { declared: { GPU: 2 }, environment: { CUDA_VISIBLE_DEVICES: "3,5,7" } });
     expect(numbered.devices.map(({ index }) => index)).toEqual([3, 5]);

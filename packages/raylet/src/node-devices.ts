@@ -7,7 +7,8 @@ const OVER_PCIE: ReadonlySet<LinkKind> = new Set(["PIX", "PXB", "PHB", "NODE", "
 
 /**
  * What detection found, in the words of the ledger and the wire. Locks lie in the folder that all raylets of this host share; what
- * is only declared exists in one raylet alone, and locks in its own, as all do that nobody else can have (`alone`).
+ * is declared on a machine that has no such device exists in one raylet alone, and locks in its own, as all do that nobody else
+ * can have (`alone`). What is declared because a probe failed stands for a real device, and is locked as one.
  */
 export function nodeDevices(
   found: Pick<NodeDevices, "devices" | "links">,
@@ -21,7 +22,7 @@ export function nodeDevices(
     const { uuid, index, resource, vendor, model, acceleratorType, health } = device;
     const { memoryBytes, pciAddress, numaNode, healthReason } = device;
     const linkDomain = domains.get(uuid);
-    const shared = !alone && vendor !== FAKE_VENDOR;
+    const shared = !alone && (vendor !== FAKE_VENDOR || device.onTrust === true);
     const lockPath = `${shared ? folders.locks : folders.node}/${device.lockName}.lock`;
     return {
       ...{ uuid, index, resource, vendor, model, acceleratorType, health, lockPath, shared },

@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { delay, systemClock } from "@whipray/core";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ChildProcesses } from "../src/child-processes.io.ts";
+import { GUARD_KILL_BY_MS } from "../src/guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
-import { processesWith } from "../src/process-table.io.ts";
+import { type ProcessStat, processesWith, statOf } from "../src/process-table.io.ts";
 import { NODE_MARK } from "../src/runtime-directory.ts";
 import { WHOLE } from "./fake-node.ts";
 import { type RealRayletOptions, realRaylet } from "./real-raylet.ts";
@@ -14,6 +15,8 @@ import { temporaryFolder, until } from "./temporary-folder.ts";
 
 const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
 const FAKE = { fakeDevices: "8xH100" };
+/** What one look at all processes of a busy machine may take, beyond the guards' own time. */
+const LOOK_MARGIN_MS = 1_000;
 const ALL = { units: { GPU: 8 * WHOLE }, placementUnits: { GPU: 8 * WHOLE } };
 
 async function raylet(root: string, options: RealRayletOptions = {}) {
@@ -77,12 +80,17 @@ describe("a device has one owner on a host (mechanism 11, P4)", () => {
     expect((await start("Counter", ALL)).answer.ok).toBe(true);
   });
 
-  test("a lock that is taken between look and start fails the worker loudly, and the actor is refused with the holder", async () => {
-    const { lockOf, start, withheld } = await raylet(temporaryFolder());
+  test("a lock that is taken between look and start fails the worker loudly, and the actor is refused with the lock", async () => {
+    // No look comes after the first one: what refuses is the worker's own try to take the lock.
+    const { lockOf, start, withheld } = await raylet(temporaryFolder(), { lookEveryMs: 3_600_000 });
     const devices = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map((index) => foreignLock(lockOf(index).lockPath)));
+    expect(withheld()).toEqual({});
     const { answer } = await start("Counter");
-    expect(answer.refused).toMatch(/lock/);
-    await until("all are known to be locked", () => Object.keys(withheld()).length === devices.length);
+    expect(answer).toMatchObject({
+      ok: false,
+      refused: expect.stringMatching(/^lock \S+\.lock could not be taken: /),
+    });
+    await until("the refusal made it look", () => Object.keys(withheld()).length === devices.length);
   });
 
   test("F32: a second raylet of another cluster sees who holds which device, takes the others, and gets that one when it is free", async () => {
@@ -102,6 +110,23 @@ describe("a device has one owner on a host (mechanism 11, P4)", () => {
     await first.kill(spec.actorId);
     await until("it is free", () => second.withheld()[uuid] === undefined);
     await until("the first one sees the second one's", () => first.withheld()[other.answer.devices![0]!.uuid]);
+  });
+
+  test("two clusters that declare devices where nvidia-smi fails do not both get the same number", async () => {
+    const root = temporaryFolder();
+    const tools = temporaryFolder();
+    writeFileSync(`${tools}/nvidia-smi`, "#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2\nexit 9\n", { mode: 0o755 });
+    const declared = { tools, fakeDevices: undefined };
+    const first = await raylet(root, { ...declared, cluster: "cluster_one", name: "one" });
+    expect(first.node.warnings.join("\n")).toContain("taken on trust");
+    expect((await first.start("Counter")).answer).toMatchObject({ ok: true });
+    const second = await raylet(root, { ...declared, cluster: "cluster_two", name: "two" });
+    const [taken, free] = [second.lockOf(0), second.lockOf(1)];
+    expect(second.registrations[0]!.view.withheld).toEqual({
+      [taken.uuid]: { kind: "locked", reason: expect.stringMatching(/held by .*cluster_one/) },
+    });
+    expect((await second.start("Counter")).answer).toMatchObject({ ok: true, devices: [{ uuid: free.uuid }] });
+    expect((await second.start("Counter")).answer).toMatchObject({ ok: false });
   });
 
   test("leases of one raylet share a device; the worker of a plain actor holds its lock, and frees it with its end", async () => {
@@ -129,10 +154,22 @@ describe("a device has one owner on a host (mechanism 11, P4)", () => {
 describe("a raylet that comes back", () => {
   test("after SIGKILL: the restarted one ends what its predecessor left before it offers the device", async () => {
     const root = temporaryFolder();
+    const atRegistration: number[] = [];
     const { child, nodeId } = await loneRaylet(root, { nodeId: "node_same" });
+    // Its guard, its worker and its engine, by pid and start time.
+    const left = (await processesWith(NODE_MARK, nodeId)).found;
+    const lives = (one?: ProcessStat) => one !== undefined && one.state !== "Z" && one.state !== "X";
+    const living = () =>
+      left.filter(({ pid, startTime }) => {
+        const now = statOf(pid);
+        return lives(now) && now?.startTime === startTime;
+      });
+    expect(await engineOf(nodeId)).not.toBe("");
+    expect(living().length).toBeGreaterThanOrEqual(3);
     child.kill("SIGKILL");
     await child.exited;
-    const again = await raylet(root, { nodeId });
+    const again = await raylet(root, { nodeId, onRegister: () => atRegistration.push(living().length) });
+    expect(atRegistration).toEqual([0]);
     expect(again.registrations[0]!.view).toMatchObject({ devices: expect.anything() });
     expect(Object.keys(again.registrations[0]!.view.devices)).toHaveLength(8);
     expect(again.registrations[0]!.view.withheld).toBeUndefined();
@@ -145,9 +182,11 @@ describe("a raylet that comes back", () => {
     const second = await raylet(root, { cluster: "cluster_two" });
     const [[uuid, why] = []] = Object.entries(second.registrations[0]!.view.withheld!);
     expect(why!.reason).toContain(`cluster_one ${nodeId}`);
+    expect(await engineOf(nodeId)).not.toBe("");
+    const stoppedMs = performance.now();
     process.kill(child.pid, "SIGSTOP");
     onTestFinished(() => void child.kill("SIGCONT"));
-    const untilMs = performance.now() + 10_000;
+    const untilMs = stoppedMs + GUARD_KILL_BY_MS + LOOK_MARGIN_MS;
     while ((await engineOf(nodeId)) !== "" && performance.now() < untilMs) await delay(systemClock, 100);
     expect(await engineOf(nodeId)).toBe("");
     expect((await second.start("Counter", ALL)).answer.refused).toContain("locked: its lock is held by cluster_one");

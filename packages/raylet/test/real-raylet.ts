@@ -22,22 +22,29 @@ import { nodeDirectory, openNode } from "../src/real-node.io.ts";
 import { NODE_MARK } from "../src/runtime-directory.ts";
 import { actorSpec, WHOLE } from "./fake-node.ts";
 
-const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
+const ENV = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
 const ENGINE_FOLDER = fileURLToPath(new URL("../../engine/python", import.meta.url));
 
 export interface RealRayletOptions {
   readonly cluster?: string;
   readonly nodeId?: string;
   /** Default: 2 declared GPUs. */
-  readonly fakeDevices?: string;
+  readonly fakeDevices?: string | undefined;
   /** Part of the identities of fake devices. */
   readonly name?: string;
+  /** A folder in front of PATH, with vendors' tools. */
+  readonly tools?: string;
+  /** Called when it registers, before the answer. */
+  readonly onRegister?: () => void;
+  /** Default 300 ms. */
+  readonly lookEveryMs?: number;
 }
 const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
 
 /** A raylet of real parts on this machine, and a head that accepts everything. `root` is a folder of the test. */
 export async function realRaylet(root: string, options: RealRayletOptions = {}) {
   const { cluster: CLUSTER = "cluster_test", nodeId = services.ids.next("node"), fakeDevices, name = "here" } = options;
+  const env = options.tools === undefined ? ENV : { ...ENV, PATH: `${options.tools}:${ENV.PATH}` };
   const headUrl = `unix:${root}/head/${CLUSTER}.sock`;
   const admit = (): void => {};
   const transport = dialTransport();
@@ -45,6 +52,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
   const registrations: NodeRegister[] = [];
   const ended: Infer<(typeof actorEnded)["request"]>[] = [];
   head.serve(nodeRegister, (request) => {
+    options.onRegister?.();
     registrations.push(request);
     const none = { dropActors: [], dropBundles: [], peerTokens: {}, peers: [] };
     return { epoch: 1, cluster: CLUSTER, beatMs: 1_000, ...none };
@@ -97,7 +105,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
       },
       workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
-      ...{ enginePythonPath: ENGINE_FOLDER, lookEveryMs: 300 },
+      ...{ enginePythonPath: ENGINE_FOLDER, lookEveryMs: options.lookEveryMs ?? 300 },
     },
   );
   const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));
