@@ -79,7 +79,7 @@ async function attach(args: string[], terminal: typeof SIZE | undefined) {
         if (systemClock.now() > giveUpAt)
           throw new Error(`never answered: ${JSON.stringify(text)}; but\n${await output()}`);
         const before = (await output()).split("(Pdb) ").length - 1;
-        child.terminal!.write(Buffer.from(keys));
+        await child.terminal!.write(Buffer.from(keys));
         await this.shows("(Pdb) ", before + 1);
       }
     },
