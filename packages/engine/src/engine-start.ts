@@ -1,4 +1,4 @@
-import { asWhiprayError, type Timer, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Timer, toUnits, WhiprayError } from "@whipray/core";
 import { type DeathCause, type EngineStart, engineStart, engineStop, tokenDigest } from "@whipray/rpc";
 import { deathNotices } from "./death-notices.ts";
 import { engineCrashed } from "./engine-death.ts";
@@ -87,6 +87,7 @@ function startRequest(launcher: EngineLauncher, spec: EngineSpec, engineId: stri
     env: { ...spec.env },
     isolation: spec.isolation ?? "env",
     ...(spec.devices && { devices: [...spec.devices] }),
+    ...(spec.claim && { claim: { ...toUnits(spec.claim, "the claim of an engine") } }),
     pty: spec.pty ?? false,
     socket: launcher.socket,
     token,

@@ -1,4 +1,4 @@
-import type { Clock, IdSource } from "@whipray/core";
+import type { Clock, IdSource, ResourceAmounts } from "@whipray/core";
 import type { DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
 import type { EngineStore } from "./engine-objects.ts";
 
@@ -36,6 +36,8 @@ export interface EngineSpec {
   isolation?: "env" | "none" | undefined;
   /** Devices to show when fewer than the lease's. */
   devices?: readonly DeviceGrant[] | undefined;
+  /** Taken of the launcher's bundle for its engines, beside its own lease, until the launcher ends. Default nothing. */
+  claim?: ResourceAmounts | undefined;
   /** Standard streams are a pseudo-terminal that people can attach to. Default false. */
   pty?: boolean | undefined;
   /** Names its log file. */

@@ -13,7 +13,7 @@ import { type Corpse, creationFailed, deathCause, showExit, startFailed, withCor
 import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
 import type { EngineService } from "./engine-service.ts";
 import type { HeadLink } from "./head-link.ts";
-import type { HostedActor, HostedActors } from "./hosted-actors.ts";
+import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit, Processes } from "./processes.ts";
@@ -93,7 +93,8 @@ export class ActorService {
     const answer = ledger.acquire({ leaseId, units, placementUnits, devices, links, pgId, bundleIndex });
     if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };
     const actor: HostedActor = {
-      ...{ spec, epoch, lease: answer.lease, worker: undefined, alive: false, ending: undefined, graceMs: undefined },
+      ...{ spec, epoch, lease: answer.lease, claim: undefined },
+      ...{ worker: undefined, alive: false, ending: undefined, graceMs: undefined },
       started: Promise.resolve({ ok: false, view: ledger.view() }),
       asked,
       abort: new AbortController(),
@@ -208,6 +209,7 @@ export class ActorService {
     actor.ending ??= cause;
     await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && this.#sweep(actor, worker)]);
     ports.releaseAll(spec.actorId);
+    if (actor.claim) ledger.release(actor.claim.leaseId);
     ledger.release(lease.leaseId);
     actors.remove(actor);
     head.viewChanged();
@@ -220,7 +222,7 @@ export class ActorService {
     const left = await this.#swept(worker);
     if (left === 0) return;
     const reason = `${left} processes that ${worker.workerId} started cannot be killed`;
-    this.#options.quarantine.hold(actor.lease.devices, reason, this.#sweptAtLast(worker));
+    this.#options.quarantine.hold(devicesOf(actor), reason, this.#sweptAtLast(worker));
   }
 
   /** How many are left. When nobody can tell, one: what may be there must not be ignored. */

@@ -4,7 +4,7 @@ import type { DeviceEyes, DeviceLook, SeenDevice } from "./device-eyes.ts";
 import type { Guards } from "./guards.ts";
 import type { HeadLink } from "./head-link.ts";
 import type { HostedActor, HostedActors } from "./hosted-actors.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Lease, Ledger } from "./ledger.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { Processes } from "./processes.ts";
 import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
@@ -159,7 +159,9 @@ export class DeviceWatch {
       else if (user.is === "unseen") unseen = leases.length === 0 ? user.pid : undefined;
       else {
         const leaseId = user.leaseId ?? actors.ofAddress(`${nodeId}/${user.workerId}`)?.lease.leaseId;
-        if (leases.some((lease) => lease.leaseId === leaseId)) continue;
+        // Engines that use what they claimed name their actor's lease.
+        const holds = (lease: Lease) => [lease.leaseId, actors.ofLease(lease.leaseId)?.lease.leaseId].includes(leaseId);
+        if (leases.some(holds)) continue;
         strangers.push(`pid ${user.pid} of ${leaseId ?? "a lease that is over"}, which does not hold it`);
       }
     }

@@ -1,4 +1,12 @@
-import { asWhiprayError, type Clock, delay, type Logger, UNITS_PER_ONE, WhiprayError } from "@whipray/core";
+import {
+  asWhiprayError,
+  type Clock,
+  delay,
+  type Logger,
+  type ResourceUnits,
+  UNITS_PER_ONE,
+  WhiprayError,
+} from "@whipray/core";
 import { threadVariables } from "@whipray/devices";
 import {
   type DeviceGrant,
@@ -13,8 +21,9 @@ import type { CauseBook } from "./cause-book.ts";
 import { deathCause, showExit } from "./death-cause.ts";
 import { type DeviceVisibility, deviceCounts, engineEnvironment } from "./engine-environment.ts";
 import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
-import type { HostedActor, HostedActors } from "./hosted-actors.ts";
+import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { KnownLogs } from "./known-logs.ts";
+import type { Ledger } from "./ledger.ts";
 import type { LogWriter } from "./logs.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { ProcessExit } from "./processes.ts";
@@ -42,6 +51,7 @@ export interface EngineServiceOptions {
   readonly nodeId: string;
   readonly cluster: string;
   readonly actors: HostedActors;
+  readonly ledger: Ledger;
   readonly guards: Guards;
   readonly logs: KnownLogs;
   readonly secrets: Secrets;
@@ -138,6 +148,7 @@ export class EngineService {
   async #launch(request: EngineStart, actor: HostedActor): Promise<Engine> {
     const { guards, logs, secrets, logger } = this.#options;
     const { engineId, graceMs, pty, epoch } = request;
+    if (request.claim) this.#claim(request.claim, actor);
     const devices = this.#devices(request, actor);
     const cwd = request.cwd ?? this.#options.cwd;
     const args = request.argv.length > 0 ? request.argv : this.#options.engineHostArgs;
@@ -171,9 +182,26 @@ export class EngineService {
     });
   }
 
+  /**
+   * What the actor's engines take of its bundle, once for all of them: held until nothing of the actor is left.
+   * @throws WhiprayError `CLAIM_REFUSED` with what is short.
+   */
+  #claim(units: ResourceUnits, actor: HostedActor): void {
+    const { leaseId, pgId, bundleIndex } = actor.lease;
+    const refuse = (reason: string): WhiprayError => {
+      const message = `the engines of ${actor.spec.actorId} cannot take what they claim: ${reason}`;
+      return new WhiprayError({ code: "CLAIM_REFUSED", message, details: { pgId, bundleIndex, units } });
+    };
+    if (pgId === undefined || bundleIndex === undefined) throw refuse("it is in no bundle of a placement group");
+    const ask = { leaseId: `${leaseId}/engines`, units, placementUnits: units, devices: [], pgId, bundleIndex };
+    const answer = this.#options.ledger.acquire(ask);
+    if (!answer.ok) throw refuse(answer.reason);
+    actor.claim = answer.lease;
+  }
+
   /** Devices of the lease, or the part of them that was asked for. @throws WhiprayError `INVALID_DEVICES` */
   #devices(request: EngineStart, actor: HostedActor): readonly DeviceGrant[] {
-    const lease = actor.lease.devices;
+    const lease = devicesOf(actor);
     for (const wanted of request.devices ?? []) {
       const held = lease.find((device) => device.uuid === wanted.uuid);
       if (held && wanted.units <= held.units) continue;
@@ -194,7 +222,7 @@ export class EngineService {
     tokenFile: string,
   ): Record<string, string> {
     const { env: inherited, visibility, nodeId, cluster, cacheDirectory, enginePythonPath } = this.#options;
-    const cpu = actor.lease.units["CPU"];
+    const cpu = (actor.claim ?? actor.lease).units["CPU"];
     return engineEnvironment({
       ...{ inherited, visibility, cacheDirectory, enginePythonPath, granted, cwd },
       user: request.env,

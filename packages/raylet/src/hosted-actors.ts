@@ -1,5 +1,5 @@
 import { WhiprayError } from "@whipray/core";
-import type { ActorSpec, ActorStarted, DeathCause, Peer, RunningActor } from "@whipray/rpc";
+import type { ActorSpec, ActorStarted, DeathCause, DeviceGrant, Peer, RunningActor } from "@whipray/rpc";
 import type { Lease } from "./ledger.ts";
 import type { Worker } from "./workers.ts";
 
@@ -8,6 +8,8 @@ export interface HostedActor {
   readonly spec: ActorSpec;
   readonly epoch: number;
   readonly lease: Lease;
+  /** What its engines took of its bundle beside it, with the first one that asked for it. */
+  claim: Lease | undefined;
   /** From the moment when a process is up for it. */
   worker: Worker | undefined;
   /** What the head was, or will be, told of its start. */
@@ -24,6 +26,11 @@ export interface HostedActor {
   readonly abort: AbortController;
   /** Resolves when nothing of it is left, or what is left is quarantined. */
   readonly ended: PromiseWithResolvers<void>;
+}
+
+/** Devices that an actor holds, by its own lease and by its engines' claim. */
+export function devicesOf({ lease, claim }: HostedActor): readonly DeviceGrant[] {
+  return claim ? [...lease.devices, ...claim.devices] : lease.devices;
 }
 
 /** The actors of this node. */
@@ -48,7 +55,9 @@ export class HostedActors {
   }
 
   ofLease(leaseId: string): HostedActor | undefined {
-    return [...this.#actors.values()].find((actor) => actor.lease.leaseId === leaseId);
+    return [...this.#actors.values()].find(({ lease, claim }) => {
+      return lease.leaseId === leaseId || claim?.leaseId === leaseId;
+    });
   }
 
   ofAddress(address: string): HostedActor | undefined {

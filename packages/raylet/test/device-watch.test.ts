@@ -1,7 +1,8 @@
 import { WhiprayError } from "@whipray/core";
+import { bundleCommit, bundlePrepare, engineStart } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import type { DeviceEyes, DeviceLook, LockHolder, SeenDevice } from "../src/device-eyes.ts";
-import { LOOK_EVERY_MS, LOOK_SOON_MS, tellingLocks } from "../src/device-watch.ts";
+import { LOOK_EVERY_MS, LOOK_SOON_MS, LOOKS_TO_LOSE, tellingLocks } from "../src/device-watch.ts";
 import type { GuardSpec } from "../src/guards.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
@@ -102,6 +103,24 @@ test("F33: the running owner finds a stranger on its device in its log, and goes
   await look();
   expect(head.ended).toEqual([]);
   expect(workers[0]!.child.spec.log.errorTail().join("\n")).toContain("GPU 0) of this actor is busy: foreign pid 77");
+});
+
+test("an engine on what it claimed of its actor's bundle is no stranger, and a lost device ends its actor", async () => {
+  const { start, eyes, look, view, workers, head, toRaylet } = await watched();
+  const bundles = [{ index: 0, units: GPU1.units, devices: [] }];
+  await toRaylet.invoke(bundlePrepare, { pgId: "pg_a", epoch: 1, nodeEpoch: head.epoch, bundles });
+  await toRaylet.invoke(bundleCommit, { pgId: "pg_a", epoch: 1, indices: [0] });
+  await start("actor_a", { units: {}, placementUnits: {}, pgId: "pg_a", bundleIndex: 0 });
+  await workers[0]!.toRaylet.invoke(engineStart, {
+    ...{ engineId: "engine_a", actorId: "actor_a", epoch: 1, argv: [], env: {}, isolation: "env", pty: false },
+    ...{ socket: "/s/w", token: "secret", logName: "d/0", graceMs: 0, claim: GPU1.units },
+  });
+  eyes.see(0, { users: [{ is: "ours", pid: 5, leaseId: "lease_ax1" }] });
+  await look();
+  expect(view().withheld).toBeUndefined();
+  eyes.see(0, { health: "unhealthy", users: [] });
+  for (let times = 0; times < LOOKS_TO_LOSE; times++) await look();
+  expect(head.ended).toMatchObject([{ actorId: "actor_a", cause: { kind: "DEVICE_LOST" } }]);
 });
 
 test("processes of the lease are no strangers, those of another lease are", async () => {

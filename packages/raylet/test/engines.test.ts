@@ -1,4 +1,4 @@
-import { engineStart, engineStop } from "@whipray/rpc";
+import { bundleCommit, bundlePrepare, bundleRelease, engineStart, engineStop } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
 import { type FakeNodeOptions, NODE, startedNode, WHOLE } from "./fake-node.ts";
 
@@ -86,6 +86,40 @@ describe("engines", () => {
     guards.refuseLock("/locks/gpu-0");
     await expect(launch()).rejects.toMatchObject({ code: "DEVICE_LOCKED" });
     expect([secrets.size, raylet.counts.engines]).toEqual([0, 0]);
+  });
+
+  test("engines claim their actor's bundle once for all of them; it is given back with the actor, and never twice", async () => {
+    const node = await startedNode();
+    const { head, toRaylet, guards } = node;
+    const order = { pgId: "pg_a", epoch: 1 };
+    const bundles = [{ index: 0, units: { CPU: 3 * WHOLE, GPU: WHOLE }, devices: [] }];
+    await toRaylet.invoke(bundlePrepare, { ...order, nodeEpoch: head.epoch, bundles });
+    await toRaylet.invoke(bundleCommit, { ...order, indices: [0] });
+    const none = { units: {}, placementUnits: {}, pgId: "pg_a", bundleIndex: 0 };
+    await node.start("actor_a", none);
+    await node.start("actor_b", none);
+    const launch = (actorId: string, engineId: string, claim?: Record<string, number>) => {
+      const worker = node.workers.find(({ hosted }) => hosted[0]?.spec.actorId === actorId)!;
+      return worker.toRaylet.invoke(engineStart, engineRequest(actorId, engineId, claim && { claim }));
+    };
+    const claim = { CPU: 3 * WHOLE, GPU: WHOLE };
+    await launch("actor_a", "engine_a", claim);
+    await launch("actor_a", "engine_b", claim);
+    await launch("actor_a", "engine_c");
+    for (const { spec } of guards.engines) {
+      expect(spec.env).toMatchObject({ CUDA_VISIBLE_DEVICES: "gpu-0", OMP_NUM_THREADS: "3" });
+      expect(spec.locks).toEqual(["/locks/gpu-0"]);
+    }
+    await expect(launch("actor_b", "engine_d", claim)).rejects.toMatchObject({
+      code: "CLAIM_REFUSED",
+      message: expect.stringContaining("bundle 0 of pg_a"),
+    });
+    await node.stop("actor_a");
+    await launch("actor_b", "engine_e", claim);
+    const released = toRaylet.invoke(bundleRelease, { ...order, indices: [0] });
+    expect(await released).toMatchObject({ view: { devices: { "gpu-0": WHOLE } } });
+    await node.start("actor_c");
+    await expect(launch("actor_c", "engine_f", claim)).rejects.toMatchObject({ code: "CLAIM_REFUSED" });
   });
 
   test("stop answers when no process is left", async () => {

@@ -83,7 +83,7 @@ export class EngineSlot {
   }
 
   async #begin(): Promise<RunningEngine> {
-    const { workerId, python, cmd, cwd, pty, isolation, graceMs, startTimeoutMs } = this.#start;
+    const { workerId, python, cmd, cwd, pty, claim, isolation, graceMs, startTimeoutMs } = this.#start;
     const env = this.#env;
     const engine = await this.#launch({
       python,
@@ -91,6 +91,7 @@ export class EngineSlot {
       cwd,
       env,
       isolation,
+      ...(claim && { claim }),
       pty,
       graceMs,
       startTimeoutMs,

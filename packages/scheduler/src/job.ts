@@ -24,12 +24,12 @@ export interface SchedulingSpec {
   cmd?: string;
   /**
    * `shared` (default): one group a role, one bundle a worker, 0.9 of its device, so that forks of 0.01 fit in. `separate`: one
-   * group a worker, whole devices. `deferred`: one group a worker, devices left to what the engine launches. `node`: one group
-   * a role, one bundle a node.
+   * group a worker, whole devices. `deferred`: one group a worker, devices left to the engine, which
+   * takes its bundle whole when it starts. `node`: one group a role, one bundle a node.
    */
   rayPlacementStrategy?: RayPlacementStrategy;
   /**
-   * Kind of server that `launch_server` launches on an instance over several nodes (placement `node`). Default: what the engine's import
+   * Kind of server that `launch_server` launches on an instance over several nodes (placement `node` or `deferred`). Default: what the engine's import
    * path names.
    */
   serverBackend?: ServerBackend;

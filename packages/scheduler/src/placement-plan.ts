@@ -18,6 +18,8 @@ export interface WorkerPlan {
   readonly resources: ResourceAmounts;
   /** Devices of its bundle that are meant for it. */
   readonly bundleDevices: number;
+  /** It holds nothing itself: its engines take its bundle, whole, when the first one starts. */
+  readonly claims: boolean;
   readonly captureChildTasks: boolean;
   /** Bundles of its instance, one after another: 1 unless it spans several nodes. */
   readonly nodes: number;
@@ -75,20 +77,21 @@ export function planRole(
       ...(mode === "shared" ? { group: 0, bundle: index } : { group: index, bundle: 0 }),
       ...(mode === "deferred" ? NOTHING : takes(spec, mode === "shared")),
       bundleDevices: spec.gpu,
-      nodes: 1,
+      nodes: own[index]!.length,
       kind: kindOf(spec),
     })),
     sharesBundles: false,
   };
 }
 
-const NOTHING = { cpu: 0, devices: 0, mem: 0, resources: {}, captureChildTasks: true };
+// What it needs to run is its engine's affair (AReaL: 0 CPUs, devices and memory).
+const NOTHING = { cpu: 0, devices: 0, mem: 0, resources: {}, claims: true, captureChildTasks: true };
 
 function takes(
   { cpu, gpu, mem, resources }: Pick<FullSpec, "cpu" | "gpu" | "mem" | "resources">,
   shared: boolean,
 ): Omit<WorkerPlan, "group" | "bundle" | "bundleDevices" | "nodes" | "kind"> {
-  return { cpu, devices: shared ? sharedDevices(gpu) : gpu, mem, resources, captureChildTasks: true };
+  return { cpu, devices: shared ? sharedDevices(gpu) : gpu, mem, resources, claims: false, captureChildTasks: true };
 }
 
 function planByNode(

@@ -34,7 +34,7 @@ export interface BuilderOptions {
 
 /** AReaL's `n_gpus_per_node` when nobody says and the cluster has none. */
 export const DEFAULT_GPUS_PER_NODE = 8;
-const FORKED = { cpu: 0, mem: 0, resources: {}, captureChildTasks: true, nodes: 1 };
+const FORKED = { cpu: 0, mem: 0, resources: {}, claims: false, captureChildTasks: true, nodes: 1 };
 
 /** Makes the workers of roles. All of a role or nothing: what was made before a failure is gone when the error comes. */
 export class RoleBuilder {
@@ -111,6 +111,11 @@ export class RoleBuilder {
     if (!single)
       throw new WorkerCreationError(role, `grouped colocation needs workers of one device in '${target.name}'`);
     const devices = target.members.map((member, worker) => ({ worker, nodeId: member.slot.nodeId }));
+    if (target.members.some((member) => member.plan.claims))
+      throw new WorkerCreationError(
+        role,
+        `grouped colocation needs workers that hold their devices; those of '${target.name}' leave them to their engines (placement 'deferred')`,
+      );
     const groups = groupColocatedGpus(devices, size);
     return this.#allOrNothing(role, async () => {
       const infos = await Promise.all(
@@ -138,7 +143,8 @@ export class RoleBuilder {
     }
     for (const member of target.members) {
       const near = member.beside ?? member;
-      const { bundleDevices, devices } = near.plan;
+      const { bundleDevices, claims } = near.plan;
+      const devices = claims ? bundleDevices : near.plan.devices;
       const forks = this.#options.roles.forksBeside(near);
       checkForkRoom(role, { role: target.name, bundleDevices, takenDevices: devices, forks });
     }
@@ -222,6 +228,7 @@ export class RoleBuilder {
       ...(spec.cmd !== undefined && { cmd: spec.cmd }),
       ...(spec.cwd !== undefined && { cwd: spec.cwd }),
       pty: spec.pty,
+      ...(plan.claims && { claim: group.bundleSpecs[bundle]! }),
       isolation,
       graceMs: spec.graceMs,
       startTimeoutMs: engineStartTimeoutMs,

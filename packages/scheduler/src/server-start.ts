@@ -1,3 +1,5 @@
+import type { ResourceAmounts } from "@whipray/core";
+
 /** Constructor argument of an RPC server: how its engine host is to be started when the first engine is created. */
 export interface ServerStart {
   /** `role/index`, for messages and the log's name. */
@@ -9,6 +11,8 @@ export interface ServerStart {
   readonly cmd?: string | undefined;
   readonly cwd?: string | undefined;
   readonly pty: boolean;
+  /** What its engines take of its bundle when the first one starts (placement `deferred`). */
+  readonly claim?: ResourceAmounts | undefined;
   /** `none`: `env` names devices that belong to another worker's lease (grouped colocation). */
   readonly isolation: "env" | "none";
   readonly graceMs: number;

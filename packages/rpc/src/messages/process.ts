@@ -15,7 +15,7 @@ import {
   str,
 } from "../fields.ts";
 import { ACTOR_ARGS_LIMIT_BYTES, actorSpecField, deathCauseField } from "./actor.ts";
-import { deviceGrantField } from "./resources.ts";
+import { deviceGrantField, unitsField } from "./resources.ts";
 
 /** worker → raylet, first call on its control link. */
 export const workerReady = method(
@@ -58,6 +58,11 @@ export const engineStart = method(
     isolation: oneOf("env", "none"),
     /** Devices to show when fewer than the lease's; absent = all of the lease. */
     devices: optional(list(deviceGrantField)),
+    /**
+     * Taken of the actor's bundle for its engines, beside its own lease, and held until the actor ends; the first one that asks takes it
+     * for all. CLAIM_REFUSED when the bundle has not so much left.
+     */
+    claim: optional(unitsField),
     pty: bool,
     /** Socket of the worker that the host dials, and the token it says there. */
     socket: str(512),
