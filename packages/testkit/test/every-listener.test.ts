@@ -83,6 +83,19 @@ describe.each([
     }
   });
 
+  test("answers who speaks another protocol, and its daemon's log has one line of it (B3)", async () => {
+    const ports = urls.filter((url) => !url.startsWith("unix:")).map((url) => Number(new URL(url).port));
+    for (const port of ports) {
+      for (let i = 0; i < 5; i++)
+        expect(await answerOf({ port }, "\0\0no HTTP")).toMatch(/WRONG_PROTOCOL|TLS_REQUIRED/);
+    }
+    const lines = real
+      .logs()
+      .split("\n")
+      .filter((line) => line.includes("WRONG_PROTOCOL"));
+    expect([ports.length, lines.length]).toEqual([3, 3]);
+  });
+
   test("gives a plain request nothing but the word that it is up, whatever method and path", async () => {
     for (const url of urls.filter((one) => !one.startsWith("unix:"))) {
       for (const method of METHODS) {
@@ -196,10 +209,11 @@ async function firstFrame(url: string, frame: Uint8Array): Promise<string> {
 }
 
 /** Everything that a unix socket says to one who says `text`, until it hangs up. */
-function answerOf(path: string, text: string): Promise<string> {
+function answerOf(where: string | { port: number }, text: string): Promise<string> {
   return new Promise((resolve) => {
     let answer = "";
-    const socket = connect(path, () => socket.write(text));
+    const options = typeof where === "string" ? { path: where } : { ...where, host: "127.0.0.1" };
+    const socket = connect(options, () => socket.write(text));
     socket.setEncoding("utf8");
     socket.on("data", (more: string) => {
       answer += more;
