@@ -76,9 +76,10 @@ async function attach(args: string[], terminal: typeof SIZE | undefined) {
     async asksUntil(keys: string, text: string): Promise<void> {
       const giveUpAt = systemClock.now() + 20_000;
       while (!(await output()).includes(text)) {
-        if (systemClock.now() > giveUpAt) throw new Error(`never answered: ${JSON.stringify(text)}; but\n${await output()}`);
+        if (systemClock.now() > giveUpAt)
+          throw new Error(`never answered: ${JSON.stringify(text)}; but\n${await output()}`);
         const before = (await output()).split("(Pdb) ").length - 1;
-        child.terminal!.write(Buffer.from(keys));
+        void child.terminal!.write(Buffer.from(keys));
         await this.shows("(Pdb) ", before + 1);
       }
     },
@@ -115,7 +116,10 @@ test(
     await writer.shows("terminal_size(columns=100, lines=30)");
     writer.child.terminal!.resize(90, 20);
     // The signal of a resize and the keys after it are two ways into the viewer's process: it may hear the keys first.
-    await writer.asksUntil("p here, __import__('os').get_terminal_size(0)\r", "(42, os.terminal_size(columns=90, lines=20))");
+    await writer.asksUntil(
+      "p here, __import__('os').get_terminal_size(0)\r",
+      "(42, os.terminal_size(columns=90, lines=20))",
+    );
 
     const thief = await attach(["exp.t1.actor.0", "--steal"], SIZE);
     await writer.shows("took the keyboard; you watch");
@@ -215,6 +219,26 @@ test(
     const shown = await viewer.output();
     expect(shown).toContain("last words");
     expect(shown).toMatch(/\[engine engine_\w+ \(pid \d+\) ended with .*SIGKILL/);
+  },
+  TEST_MS,
+);
+
+test(
+  "SIGKILL of the viewer that types: the next one has the keyboard at once, without --steal",
+  async () => {
+    const first = await attach(["actor/1"], SIZE);
+    await first.shows("typing into");
+    first.child.kill("SIGKILL");
+    await first.child.exited;
+    // The node hears of the broken connection in its own time, but long before the session is given up.
+    const giveUpAt = systemClock.now() + 10_000;
+    for (;;) {
+      const next = await attach(["actor/1"], SIZE);
+      const refused = await Promise.race([next.child.exited.then(() => true), next.shows("typing into")]);
+      if (refused !== true) break;
+      expect(await next.output()).toContain("TERMINAL_BUSY");
+      expect(systemClock.now()).toBeLessThan(giveUpAt);
+    }
   },
   TEST_MS,
 );
