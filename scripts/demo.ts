@@ -47,6 +47,9 @@ say(
   `head ${cluster.head.pid} on ${cluster.address}, raylets ${cluster.raylets.map(({ name, pid }) => `${name} (${pid})`).join(", ")}`,
 );
 
+/** A run without its head or a node has no result worth waiting for. */
+void cluster.died.then((error) => stopped.abort(error));
+
 let result: Result | undefined;
 let failure: unknown;
 try {

@@ -224,6 +224,26 @@ test(
 );
 
 test(
+  "SIGKILL of the viewer that types: the next one has the keyboard at once, without --steal",
+  async () => {
+    const first = await attach(["actor/1"], SIZE);
+    await first.shows("typing into");
+    first.child.kill("SIGKILL");
+    await first.child.exited;
+    // The node hears of the broken connection in its own time, but long before the session is given up.
+    const giveUpAt = systemClock.now() + 10_000;
+    for (;;) {
+      const next = await attach(["actor/1"], SIZE);
+      const refused = await Promise.race([next.child.exited.then(() => true), next.shows("typing into")]);
+      if (refused !== true) break;
+      expect(await next.output()).toContain("TERMINAL_BUSY");
+      expect(systemClock.now()).toBeLessThan(giveUpAt);
+    }
+  },
+  TEST_MS,
+);
+
+test(
   "what is not there exits 3, and --watch with --steal 2",
   async () => {
     expect(await (await attach(["nobody/0"], undefined)).child.exited).toMatchObject({ code: 3 });

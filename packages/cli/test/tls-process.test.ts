@@ -200,6 +200,33 @@ test(
   TEST_MS,
 );
 
+test(
+  "start --head --tls --host 0.0.0.0 prints the one line that joins another machine: pasted there, it does",
+  async () => {
+    const [one, two] = [machine("c"), machine("d")];
+    try {
+      const up = await one.whipray("start", "--head", "--tls", "--host", "0.0.0.0", "--port", "0", "--num-cpus", "1");
+      expect(up).toMatchObject({ code: 0, stderr: "" });
+      const line = /join, on another machine:\n\s+whipray (start .*)\n/.exec(up.stdout)?.[1];
+      expect(line).toMatch(/^start --address \S+:\d+ --host 0\.0\.0\.0 --join cluster_\S+:[0-9a-f]{64}:[0-9a-f]{64}$/);
+      expect(await two.whipray(...line!.split(" "))).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining("has joined cluster_"),
+      });
+      const { nodes } = JSON.parse((await one.whipray("list", "nodes", "--json")).stdout);
+      expect(nodes.map(({ state, tls }: { state: string; tls: boolean }) => [state, tls])).toEqual([
+        ["ALIVE", true],
+        ["ALIVE", true],
+      ]);
+    } finally {
+      expect(await two.whipray("stop")).toMatchObject({ code: 0 });
+      expect(await one.whipray("stop")).toMatchObject({ code: 0 });
+    }
+    for (const { run } of [one, two]) expect(readdirSync(join(run, "daemons"))).toEqual([]);
+  },
+  TEST_MS,
+);
+
 async function livingNodes(): Promise<number> {
   const { nodes } = JSON.parse((await near.whipray("list", "nodes", "--json")).stdout);
   return nodes.filter(({ state }: { state: string }) => state === "ALIVE").length;

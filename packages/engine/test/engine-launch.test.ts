@@ -1,4 +1,4 @@
-import { delay, systemClock, WhiprayError, WorkerCrashedError } from "@whipray/core";
+import { WhiprayError, WorkerCrashedError } from "@whipray/core";
 import { decodeValues, encodeValues } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EngineProcess } from "../src/index.ts";
@@ -128,11 +128,16 @@ describe("calling an engine", () => {
   });
 
   test("its death fails pending calls with exit signal, last lines and log, although the connection's end comes first", async () => {
-    world.serveEngine = (endpoint) => endpoint.onCall(() => {});
+    const arrived = Promise.withResolvers<void>();
+    const methods = new Set<string>();
+    world.serveEngine = (endpoint) =>
+      endpoint.onCall(({ method }) => {
+        if (methods.add(method).size === 2) arrived.resolve();
+      });
     const engine = await EngineProcess.launch(world.launcher, { logName: "x" });
     const pending = caught(engine.call("train", encodeValues(null)));
     const reading = caught(engine.stream("generate", encodeValues(null)).next());
-    await delay(systemClock, 20);
+    await arrived.promise;
     world.cut(engine.engineId);
     await world.tellEnded(engine.engineId, { signal: "SIGKILL", stderrTail: ["Killed"], logPath: "/l/x.log", pid: 77 });
     for (const error of [await pending, await reading]) {

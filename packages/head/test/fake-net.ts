@@ -131,6 +131,10 @@ export class FakePeer implements Peer {
     this.incarnation = other.incarnation;
   }
 
+  get hasRoute(): boolean {
+    return !this.closed && this.#own.alive && this.#other.alive;
+  }
+
   async invoke<Request, Reply>(
     method: Method<Request, Reply>,
     request: Request,

@@ -81,7 +81,9 @@ export class TerminalService {
     const { process, terminal, ended } = this.#find(request.process);
     const seats = this.#seats.get(terminal) ?? new TerminalSeats(process);
     const viewer = ++this.#lastViewer;
-    const deposed = seats.take({ viewer, who: request.who }, request.mode, request.steal);
+    // Who cannot be reached now does not hold the keyboard until its session is given up; one that comes back watches.
+    const absent = seats.writer !== undefined && this.#viewers.get(seats.writer.viewer)?.peer.hasRoute !== true;
+    const deposed = seats.take({ viewer, who: request.who }, request.mode, request.steal || absent);
     this.#seats.set(terminal, seats);
     if (deposed) this.#viewers.get(deposed.viewer)?.stream.tell({ mode: "watch", by: request.who });
     const stream = new ViewerStream(call, () => this.#viewers.get(viewer)?.leave());

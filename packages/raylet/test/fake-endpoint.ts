@@ -112,6 +112,10 @@ export class FakePeer implements Peer {
     return this.#target?.incarnation ?? "";
   }
 
+  get hasRoute(): boolean {
+    return !this.closed && this.#target !== undefined;
+  }
+
   async invoke<Request, Reply>(
     method: Method<Request, Reply>,
     request: Request,

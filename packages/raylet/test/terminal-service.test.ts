@@ -66,7 +66,7 @@ function node(engines: readonly Attachable[]) {
   const endpoint = { serve: add, serveRaw: add } as unknown as Endpoint;
   const find = (name: string) => (name === "actor_a" ? { engines, log: "worker_a" } : undefined);
   const service = new TerminalService({ endpoint, nodeId: "node_a", find });
-  const peerOf = (address: string, role = "driver") => ({ address, role }) as unknown as Peer;
+  const peerOf = (address: string, role = "driver") => ({ address, role, hasRoute: true }) as unknown as Peer;
   return {
     service,
     peerOf,
@@ -146,6 +146,25 @@ test("a stolen keyboard: the old writer is told by whom, and watches on", async 
   expect(ann.items).toContainEqual({ mode: "watch", by: "bob" });
   expect(ann.shown).toBe("before\nx");
   expect(() => call(terminalWrite, { viewer: ann.viewer, data: Buffer.from("x") }, peer)).toThrow(/bob does/);
+});
+
+test("a writer who cannot be reached does not hold the keyboard; one that comes back is told that it watches", async () => {
+  const { attach, call, peerOf } = node([engine("engine_a", new FakeTerminal())]);
+  const peer = peerOf("ann") as { hasRoute: boolean } & Peer;
+  const ann = attach("ann", {}, peer);
+  await settled();
+  expect(() => attach("bob")).toThrow(expect.objectContaining({ code: "TERMINAL_BUSY" }));
+  peer.hasRoute = false;
+  attach("cid", { mode: "watch" });
+  await settled();
+  expect(ann.items).not.toContainEqual(expect.objectContaining({ mode: "watch" }));
+  const bob = attach("bob");
+  await settled();
+  peer.hasRoute = true;
+  expect(bob.items[0]).toMatchObject({ mode: "write" });
+  expect(ann.items).toContainEqual({ mode: "watch", by: "bob" });
+  expect(() => call(terminalWrite, { viewer: ann.viewer, data: Buffer.from("x") }, peer)).toThrow(/bob does/);
+  expect(() => attach("dan")).toThrow(expect.objectContaining({ code: "TERMINAL_BUSY" }));
 });
 
 test("a viewer who leaves, by a word, a cancel or the end of its session, frees the keyboard and hears no more", async () => {

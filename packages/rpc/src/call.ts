@@ -70,6 +70,8 @@ export interface Peer {
   /** Incarnation of the other process; empty until the first route is open. */
   readonly incarnation: string;
   readonly closed: boolean;
+  /** Whether a route to it is open now. Without one the session waits for it to come back, up to the resume time. */
+  readonly hasRoute: boolean;
   /** One reply. Sent at most once (PROTOCOL.md, "Sessions"). */
   call(method: string, parts: Parts, options?: CallOptions): Promise<Parts>;
   /** As `call`, for who makes very many: nothing is allocated for a promise. */

@@ -1,4 +1,6 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,12 +9,16 @@ import { RayScheduler, WorkerCreationError, WorkerFailedError } from "../src/ind
 
 const PYTHONPATH = fileURLToPath(new URL("./engines/", import.meta.url));
 const SPEC = { cpu: 1, gpu: 1, mem: 0.1, envVars: { PYTHONPATH } };
+const marks = mkdtempSync(join(tmpdir(), "ws-"));
 let cluster: Cluster;
 
 beforeAll(async () => {
   cluster = await init({ numCpus: 8, numGpus: 3 });
 }, 60_000);
-afterAll(() => cluster.close(), 60_000);
+afterAll(async () => {
+  await cluster.close();
+  rmSync(marks, { recursive: true });
+}, 60_000);
 
 /** Waits for what the cluster reaches by itself. */
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
@@ -44,8 +50,9 @@ test("SIGKILL of an RPC server takes its engine along; callers hear of the signa
   await scheduler.createEngine("actor/0", "toy_engines.Toy");
   const enginePid = (await scheduler.callEngine("actor/0", "pid")) as number;
   const server = (await cluster.listActors()).find((actor) => actor.name === "actor.0" && actor.state === "ALIVE");
-  const pending = scheduler.callEngine("actor/0", "sleep", { args: [60] }).catch((error: unknown) => error);
-  await sleep(100);
+  const mark = join(marks, "killed");
+  const pending = scheduler.callEngine("actor/0", "sleep", { args: [60, mark] }).catch((error: unknown) => error);
+  await until(() => existsSync(mark));
   process.kill(server!.pid!, "SIGKILL");
   expect(await pending).toMatchObject({ name: "WorkerFailedError", workerId: "actor/0", exitCode: -9 });
   await expect(scheduler.callEngine("actor/0", "pid")).rejects.toThrow(WorkerFailedError);
@@ -111,9 +118,10 @@ test("a cancel reaches a running engine method, which ends the call", async () =
   await scheduler.createWorkers({ role: "actor", replicas: 1, tasks: [{ ...SPEC, gpu: 0 }] });
   await scheduler.createEngine("actor/0", "toy_engines.Toy");
   const abort = new AbortController();
-  const options = { args: [60], rpcMeta: { interrupt: true }, signal: abort.signal };
+  const mark = join(marks, "cancelled");
+  const options = { args: [60, mark], rpcMeta: { interrupt: true }, signal: abort.signal };
   const pending = scheduler.callEngine("actor/0", "sleep", options).catch((error: unknown) => error);
-  await sleep(200);
+  await until(() => existsSync(mark));
   abort.abort();
   expect(await pending).toMatchObject({ code: "CANCELLED" });
   expect(await scheduler.callEngine("actor/0", "add", { args: [1, 2] })).toBe(3);

@@ -72,6 +72,8 @@ export interface RealCluster extends AsyncDisposable {
   readonly directory: string;
   readonly head: RealHead;
   readonly raylets: readonly RealRaylet[];
+  /** The first daemon that ended though nobody here asked it to: which, how, and its last words. Pending as long as there is none. */
+  readonly died: Promise<WhiprayError>;
   /** What could not be had here, such as namespaces. */
   readonly notes: readonly string[];
   /** A driver in this process. Closed by `stop` if nobody did. */
@@ -109,13 +111,20 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   };
   const before = snapshot(scope);
   const started: RealDaemon[] = [];
+  const died = Promise.withResolvers<WhiprayError>();
+  /** Runtime directories whose raylet was killed by somebody else. */
+  const orphaned = new Set<string>();
   const own = options.raylets.findIndex((spec) => spec.network === "own");
   const network = own < 0 ? undefined : new NodeNetwork(linkPrefix(clusterId));
   const drivers: Cluster[] = [];
   const logFiles = [join(base, "head.log"), ...places.map(({ root }) => `${root}.log`)];
 
   const start = async (config: () => daemons.DaemonConfig, launch: daemons.LaunchOptions): Promise<RealDaemon> => {
-    const daemon = await RealDaemon.start(config, launch);
+    const daemon = await RealDaemon.start(config, launch, (error) => {
+      const known = config();
+      if (known.kind === "raylet" && known.runtimeRoot !== undefined) orphaned.add(known.runtimeRoot);
+      died.resolve(error);
+    });
     started.push(daemon);
     return daemon;
   };
@@ -131,7 +140,9 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
     await Promise.all(others.map((daemon) => daemon.stop()));
     await head?.stop();
     const namespaces = network?.namespaces ?? [];
-    const left = await waitUntilClean(before, { ...scope, namespaces, deadlineMs: LEAK_DEADLINE_MS });
+    // Who is killed leaves its files to whoever started it: they go with `base`, and what may not be left is its processes.
+    const directories = runtimeRoots.filter((root) => !orphaned.has(root));
+    const left = await waitUntilClean(before, { ...scope, directories, namespaces, deadlineMs: LEAK_DEADLINE_MS });
     rmSync(base, { recursive: true, force: true });
     return left;
   };
@@ -211,7 +222,7 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
       return stopping;
     };
     return {
-      ...{ address, token: tokens.driver, clusterId, directory: base, raylets, notes, stop },
+      ...{ address, token: tokens.driver, clusterId, directory: base, raylets, died: died.promise, notes, stop },
       head: {
         get pid() {
           return head.pid;

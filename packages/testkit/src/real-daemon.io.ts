@@ -1,30 +1,44 @@
+import { readFileSync } from "node:fs";
 import { systemClock, WhiprayError } from "@whipray/core";
 import { daemons } from "whipray";
 import { childOf } from "./namespaces.io.ts";
 
 const STOP_MS = 20_000;
 const START_MS = 60_000;
+/** Of the log of one that died, for the message. */
+const LAST_LINES = 10;
 
 /** A head or a raylet of a test's cluster, as a process. */
 export class RealDaemon {
   readonly #config: () => daemons.DaemonConfig;
   readonly #options: daemons.LaunchOptions;
+  readonly #onDeath: (error: WhiprayError) => void;
   #launched: daemons.LaunchedDaemon;
   #pid: number;
+  /** It got a signal from here: its end is no surprise. */
+  #asked = false;
 
   private constructor(
     config: () => daemons.DaemonConfig,
     options: daemons.LaunchOptions,
     launched: daemons.LaunchedDaemon,
+    onDeath: (error: WhiprayError) => void,
   ) {
     this.#config = config;
     this.#options = options;
+    this.#onDeath = onDeath;
     this.#launched = launched;
     this.#pid = outsidePid(launched, options);
+    this.#watch();
   }
 
-  static async start(config: () => daemons.DaemonConfig, options: daemons.LaunchOptions): Promise<RealDaemon> {
-    return new RealDaemon(config, options, await launch(config, options));
+  /** @param onDeath called when it ends and nobody here asked it to, with how and its last words */
+  static async start(
+    config: () => daemons.DaemonConfig,
+    options: daemons.LaunchOptions,
+    onDeath: (error: WhiprayError) => void,
+  ): Promise<RealDaemon> {
+    return new RealDaemon(config, options, await launch(config, options), onDeath);
   }
 
   /** Of the daemon itself as this process sees it, also when it calls itself 1 in its namespace. */
@@ -45,6 +59,7 @@ export class RealDaemon {
   /** Sends a signal; after SIGKILL waits until it is gone. */
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     if (!this.running) return;
+    this.#asked = true;
     process.kill(this.#pid, signal);
     if (signal === "SIGKILL") await this.#launched.exited;
   }
@@ -68,6 +83,29 @@ export class RealDaemon {
     await this.kill();
     this.#launched = await launch(this.#config, this.#options);
     this.#pid = outsidePid(this.#launched, this.#options);
+    this.#asked = false;
+    this.#watch();
+  }
+
+  #watch(): void {
+    void this.#launched.exited.then(({ code, signal }) => {
+      if (this.#asked) return;
+      const config = this.#config();
+      const { logFile, wrapper = [] } = this.#options;
+      const who = config.kind === "raylet" ? `raylet ${config.name ?? config.nodeId}` : config.kind;
+      const how = signal ?? `exit code ${code}`;
+      // A wrapper need not end as what it wraps did: unshare of Debian 12 exits 1 after a SIGKILL.
+      const ended =
+        wrapper[0] === undefined ? `ended with ${how}` : `is gone, ${wrapper[0]} around it ended with ${how}`;
+      const pid = this.#pid;
+      this.#onDeath(
+        new WhiprayError({
+          code: "DAEMON_DIED",
+          message: `The ${who} (pid ${pid}) ${ended}, and nobody had asked it to; its log ended with\n${lastLines(logFile)}`,
+          details: { kind: config.kind, pid, code, signal, logFile },
+        }),
+      );
+    });
   }
 }
 
@@ -82,6 +120,11 @@ async function launch(
     code: "TIMEOUT",
     message: `The ${config().kind} was not up within ${START_MS} ms; its log is ${options.logFile}`,
   });
+}
+
+function lastLines(logFile: string | undefined): string {
+  if (logFile === undefined) return "";
+  return readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-LAST_LINES).join("\n");
 }
 
 function outsidePid(launched: daemons.LaunchedDaemon, options: daemons.LaunchOptions): number {

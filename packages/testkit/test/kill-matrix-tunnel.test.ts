@@ -13,6 +13,8 @@ import { Tunnel } from "./tunnel.ts";
 const TEST_MS = 60_000;
 const CUT_MS = 3_000;
 const MIB = 2 ** 20;
+/** Less than what goes into an object store: it crosses the tunnel. */
+const PIECE = { bytes: 65_536, count: 64 };
 let real: RealCluster;
 let tunnel: Tunnel;
 let cluster: Cluster;
@@ -68,7 +70,8 @@ test(
     // Some wait on the wire, some in the engine's queue, while the cut comes.
     const before = Array.from({ length: 50 }, (_, index) => rank.call("record", [`before-${index}`]));
     const large = rank.call("size", [new Uint8Array(16 * MIB)]);
-    await delay(systemClock, 5);
+    const pieces = Array.from({ length: PIECE.count }, () => rank.call("size", [new Uint8Array(PIECE.bytes)]));
+    await tunnel.passing(MIB); // into their middle
     tunnel.cut();
     const during = Array.from({ length: 50 }, (_, index) => rank.call("record", [`during-${index}`]));
     await delay(systemClock, CUT_MS);
@@ -78,6 +81,7 @@ test(
     expect(await outcome).toBe("running");
     expect(await Promise.all([...before, ...during])).toEqual(tokens);
     expect(await large).toBe(16 * MIB);
+    expect(await Promise.all(pieces)).toEqual(pieces.map(() => PIECE.bytes));
     await stream;
     expect(items).toEqual(Array.from({ length: 100 }, (_, index) => index));
     expect(await rank.call("tokens")).toEqual(["running", ...tokens]);

@@ -42,7 +42,12 @@ export function parentOf(pid: number): number {
 
 /** Everything that carries a cluster's mark, from outside: the cluster is not asked. */
 export function processesOf(clusterId: string): number[] {
-  return pids().filter((pid) => environ(pid).includes(`WHIPRAY_CLUSTER=${clusterId}`));
+  return marked(`WHIPRAY_CLUSTER=${clusterId}`);
+}
+
+/** Every process with this in its environment, as `NAME=value`. */
+export function marked(mark: string): number[] {
+  return pids().filter((pid) => environ(pid).includes(mark));
 }
 
 /** Those of them that belong to a lease: Python engines, and what these started. */

@@ -6,6 +6,8 @@ export class Tunnel implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   #cut = false;
   #refused = 0;
+  #passedBytes = 0;
+  readonly #waiting = new Set<{ untilBytes: number; resolve: () => void }>();
 
   private constructor(target: number) {
     this.#server = createServer((inner) => {
@@ -25,6 +27,7 @@ export class Tunnel implements AsyncDisposable {
           this.#sockets.delete(socket);
           twin.destroy();
         });
+        socket.on("data", ({ length }: Buffer) => this.#count(length));
         socket.pipe(twin);
       }
     });
@@ -51,6 +54,11 @@ export class Tunnel implements AsyncDisposable {
     return this.#refused;
   }
 
+  /** Settles at the moment when so many more bytes have gone through, both ways taken together. */
+  passing(bytes: number): Promise<void> {
+    return new Promise((resolve) => this.#waiting.add({ untilBytes: this.#passedBytes + bytes, resolve }));
+  }
+
   /** Resets what goes through, and whoever comes. */
   cut(): void {
     this.#cut = true;
@@ -59,6 +67,15 @@ export class Tunnel implements AsyncDisposable {
 
   restore(): void {
     this.#cut = false;
+  }
+
+  #count(bytes: number): void {
+    this.#passedBytes += bytes;
+    for (const one of this.#waiting) {
+      if (this.#passedBytes < one.untilBytes) continue;
+      this.#waiting.delete(one);
+      one.resolve();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -36,7 +36,11 @@ class Toy:
         for index in range(end):
             yield index
 
-    def sleep(self, seconds):
+    def sleep(self, seconds, mark=None):
+        """The file `mark` says that it has begun."""
+        if mark is not None:
+            with open(mark, "w"):
+                pass
         time.sleep(seconds)
 
     def boom(self):
