@@ -15,7 +15,6 @@ import type { ActorService } from "./actor-service.ts";
 import { type HeadContext, onlyFor } from "./context.ts";
 import { BEAT_MS } from "./limits.ts";
 import type { NodeEffect } from "./node-table.ts";
-import { requireTrue } from "./view-check.ts";
 
 /** Serves `node.*`, and tells groups and actors when a node comes, falters or dies. */
 export class NodeService {
@@ -43,7 +42,6 @@ export class NodeService {
       onlyFor(call, "raylet");
       nodes.viewed(nodeId, epoch, view);
       reschedule();
-      requireTrue(nodes.record(nodeId)!, view);
       return null;
     });
     endpoint.serve(nodeDevicesSeen, ({ nodeId, epoch, report }, call) => {

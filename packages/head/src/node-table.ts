@@ -12,7 +12,6 @@ import {
 } from "./limits.ts";
 import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
-import { falsehoodOf, requireTrue } from "./view-check.ts";
 
 /** What somebody has to do after an event. */
 export type NodeEffect =
@@ -36,8 +35,6 @@ interface Node {
   /** Known from the journal of an earlier head, not yet registered with this one. */
   returning: boolean;
   linkLost: boolean;
-  /** What its last view told that cannot be true. */
-  falsehood: string | undefined;
   probeAtMs: number;
   gone: number;
   claims: Map<number, Claim>;
@@ -76,7 +73,7 @@ export class NodeTable {
    * A raylet says who it is. The same incarnation keeps its epoch and what it runs; anything else starts with a higher epoch. It gets
    * nothing new before `opened`.
    * @throws WhiprayError `NODE_ID_IN_USE`, `DUPLICATE_DEVICE` (both retryable: the holder may be about to be declared dead), `LIMIT`,
-   * `INVALID_LINKS`, `INVALID_VIEW`.
+   * `INVALID_LINKS`.
    */
   register(request: NodeRegister, nowMs: number): { epoch: number; effects: NodeEffect[] } {
     const { nodeId } = request;
@@ -84,7 +81,6 @@ export class NodeTable {
     const same = known !== undefined && known.state !== "DEAD" && known.record.inc === request.inc;
     this.#refuse(request, known, same);
     const topology = topologyOf(request);
-    requireTrue(request, request.view);
     const effects: NodeEffect[] = [];
     if (known && !same && known.state !== "DEAD") {
       effects.push(...this.#die(known, `raylet restarted as ${request.inc}`));
@@ -150,19 +146,16 @@ export class NodeTable {
     if (renewedAgoMs >= SUSPECT_MS) return [];
     node.renewedAtMs = nowMs;
     node.gone = 0;
-    if (node.state !== "SUSPECT" || node.linkLost || node.returning || node.falsehood !== undefined) return [];
+    if (node.state !== "SUSPECT" || node.linkLost || node.returning) return [];
     return this.#alive(node);
   }
 
-  /** Takes a view unless a newer one is known, or it cannot be true: then the node is suspect until one can. @throws WhiprayError `STALE_EPOCH`. */
+  /** Takes a view unless a newer one is known. @throws WhiprayError `STALE_EPOCH`. */
   viewed(nodeId: string, epoch: number, view: NodeView): void {
     const node = this.#current(nodeId, epoch);
     if (node.view && view.version <= node.view.version) return;
-    node.falsehood = falsehoodOf(node.record, view);
-    if (node.falsehood === undefined) {
-      node.view = view;
-      for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
-    }
+    node.view = view;
+    for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
     this.#changed(node);
   }
 
@@ -214,7 +207,6 @@ export class NodeTable {
     const node = this.#nodes.get(nodeId);
     if (node?.state !== "SUSPECT" || !node.linkLost || node.returning) return [];
     node.linkLost = false;
-    if (node.falsehood !== undefined) return [];
     return nowMs - node.renewedAtMs < SUSPECT_MS ? this.#alive(node) : [];
   }
 
@@ -245,7 +237,6 @@ export class NodeTable {
         effects.push(...this.#die(node, `silent for ${Math.round(silentMs)} ms`));
         continue;
       }
-      if (node.falsehood !== undefined) effects.push(...this.#suspect(node, node.falsehood));
       if (silentMs >= SUSPECT_MS) effects.push(...this.#suspect(node, `silent for ${Math.round(silentMs)} ms`));
       if (silentMs >= PROBE_AFTER_MS && node.record.reachable && nowMs >= node.probeAtMs) {
         node.probeAtMs = nowMs + PROBE_EVERY_MS;
@@ -280,7 +271,7 @@ export class NodeTable {
   rooms(): NodeRoom[] {
     const rooms: NodeRoom[] = [];
     for (const node of this.#nodes.values()) {
-      if (node.state !== "ALIVE" || !node.view || node.view.suspect || node.falsehood !== undefined) continue;
+      if (node.state !== "ALIVE" || !node.view || node.view.suspect) continue;
       node.now ??= roomNow(node.record, node.topology, node.view, node.claims.values());
       rooms.push(node.now);
     }
@@ -320,7 +311,6 @@ export class NodeTable {
       renewedAtMs: nowMs,
       returning: false,
       linkLost: false,
-      falsehood: undefined,
       probeAtMs: 0,
       gone: 0,
       claims: new Map(),

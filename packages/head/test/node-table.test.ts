@@ -1,4 +1,4 @@
-import { DEVICES_PER_NODE_LIMIT, type NodeRegister, type NodeView, nodeRegister, nodeViewChanged } from "@whipray/rpc";
+import type { NodeRegister } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
 import { CLAIM_SETTLE_MS, DEAD_MS, DEAD_NODES_KEPT, NODES_LIMIT, PROBE_AFTER_MS, SUSPECT_MS } from "../src/limits.ts";
 import { type NodeEffect, NodeTable } from "../src/node-table.ts";
@@ -77,13 +77,6 @@ describe("registration", () => {
     expect(nodes.state("node_b")).toBe("UNKNOWN");
     nodes.leave("node_a", 1, "done");
     expect(nodes.register(request("b", { devices: [device("GPU-1")] }), 2).epoch).toBe(1);
-  });
-
-  test("B37: a node with 10 000 devices is refused with the limit", () => {
-    const devices = Array.from({ length: 10_000 }, (_, index) => device(`GPU-${index}`, index));
-    expect(() => nodeRegister.request(request("a", { devices }), "request")).toThrow(
-      expect.objectContaining({ code: "RANGE", message: expect.stringContaining(String(DEVICES_PER_NODE_LIMIT)) }),
-    );
   });
 
   test("nothing is placed on a node before it has been told that it is registered", () => {
@@ -216,30 +209,6 @@ describe("views and claims", () => {
     nodes.claim("node_a", { CPU: 10_000 }, [], 0, true);
     nodes.tick(CLAIM_SETTLE_MS);
     expect(free(nodes)).toBe(30_000);
-  });
-
-  test.each<[string, Omit<NodeView, "version">]>([
-    ["a device that it never had", { free: {}, devices: { "GPU-9": 10_000 } }],
-    ["a reason for one", { free: {}, devices: {}, withheld: { "GPU-9": { kind: "busy", reason: "pid 1" } } }],
-    ["more CPU than there is", { free: { CPU: 40_001 }, devices: {} }],
-    ["a resource that it never had", { free: { license: 1 }, devices: {} }],
-  ])("B38: a view with %s is refused, and the node suspect until it tells a true one", (_, more) => {
-    const view = { version: 1, free: { CPU: 40_000 }, devices: { "GPU-1": 10_000 } };
-    const nodes = joined(0, { devices: [device("GPU-1")], view });
-    nodes.viewed("node_a", 1, { version: 2, ...more });
-    expect(nodes.rooms()).toEqual([]);
-    expect(nodes.tick(100)).toEqual([expect.objectContaining({ kind: "suspect", nodeId: "node_a" })]);
-    expect(nodes.beat("node_a", 1, 200)).toEqual([]);
-    nodes.viewed("node_a", 1, { ...view, version: 3 });
-    expect(kinds(nodes.beat("node_a", 1, 300))).toEqual(["alive"]);
-    expect(nodes.rooms()).toHaveLength(1);
-    const lying = request("b", { view: { version: 1, ...more } });
-    expect(() => nodes.register(lying, 400)).toThrow(expect.objectContaining({ code: "INVALID_VIEW" }));
-  });
-
-  test("B38: a view with negative memory is no view", () => {
-    const view = { version: 1, free: { memory: -1 }, devices: {} };
-    expect(() => nodeViewChanged.request({ nodeId: "node_a", epoch: 1, view }, "request")).toThrow("free.memory");
   });
 
   test("an unhealthy device is never offered, and a device that the view does not list is taken", () => {
