@@ -77,8 +77,7 @@ export function refreshFingerprint(previous: Fingerprint, next: Fingerprint): Fi
   const devices = withLost(previous.devices, next.devices, next.tool);
   const partitions = withLost(previous.partitions, next.partitions, next.tool);
   if (devices.length === 0 && partitions.length === 0) return next;
-  const now = new Map(devices.map((device) => [device.lockName, device.uuid]));
-  const renamed = new Map(next.devices.map((device) => [device.uuid, now.get(device.lockName) ?? device.uuid]));
+  const renamed = uuidsBefore(previous.devices, next.devices);
   const links = next.links.map(({ from, to, ...link }) => ({
     from: renamed.get(from) ?? from,
     to: renamed.get(to) ?? to,
@@ -87,13 +86,26 @@ export function refreshFingerprint(previous: Fingerprint, next: Fingerprint): Fi
   return { ...next, state: "ok", devices, partitions, links };
 }
 
-/** The lock name tells devices apart, since it is the same also after a look that knew less of the identity (Ascend). */
 function withLost(previous: readonly Device[], next: readonly Device[], tool: string): Device[] {
-  const before = new Map(previous.map((device) => [device.lockName, device]));
-  const seen = new Set(next.map((device) => device.lockName));
-  const kept = next.map((device): Device => ({ ...device, uuid: before.get(device.lockName)?.uuid ?? device.uuid }));
+  const before = uuidsBefore(previous, next);
+  const kept = next.map((device): Device => ({ ...device, uuid: before.get(device.uuid)! }));
+  const seen = new Set(before.values());
   const lost = previous
-    .filter((device) => !seen.has(device.lockName))
+    .filter((device) => !seen.has(device.uuid))
     .map((device): Device => ({ ...device, health: "unhealthy", healthReason: `${tool} no longer lists it` }));
   return [...kept, ...lost].sort((left, right) => left.index - right.index);
+}
+
+/**
+ * What each device was called before: the same, or, since the lock name is the same also after a look that knew less or more
+ * of the identity (no tool, Ascend's chips), what held its lock. A uuid that is still told is never given to another device,
+ * whatever its number is now.
+ */
+function uuidsBefore(previous: readonly Device[], next: readonly Device[]): Map<string, string> {
+  const told = new Set(next.map((device) => device.uuid));
+  const byUuid = new Set(previous.map((device) => device.uuid));
+  const byLock = new Map(
+    previous.filter((device) => !told.has(device.uuid)).map((device) => [device.lockName, device.uuid]),
+  );
+  return new Map(next.map(({ uuid, lockName }) => [uuid, byUuid.has(uuid) ? uuid : (byLock.get(lockName) ?? uuid)]));
 }

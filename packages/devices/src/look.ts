@@ -5,7 +5,7 @@ import { pciAddressOf } from "./pci.ts";
 import type { Probe, ProbeOutcome } from "./probe.ts";
 import { failureOf } from "./probe-failure.ts";
 import { DEVICE_LIMIT } from "./tool-lines.ts";
-import type { ToolOutput } from "./tool-row.ts";
+import type { ToolOutput, ToolRow } from "./tool-row.ts";
 
 /** What one look at the machine gave. */
 export interface Look extends ToolOutput {
@@ -69,11 +69,16 @@ export async function deviceFiles(probe: Probe, { folder, name }: FilePlace): Pr
   return numbers && [...new Set(numbers)].sort((left, right) => left - right).slice(0, DEVICE_LIMIT);
 }
 
+/** Rows of a tool that counts devices as their files are numbered. */
+export function withFiles(rows: readonly ToolRow[]): ToolRow[] {
+  return rows.map((row) => ({ file: row.index, ...row }));
+}
+
 /** Devices of which nothing is known but that the kernel shows their files. */
 export function fileLook(numbers: readonly number[] | undefined, folder: string, why: string): Look {
   if (!numbers) return unreadable(folder);
   if (numbers.length === 0) return noDevices();
-  const rows = numbers.map((index) => ({ index, name: "", untold: true }));
+  const rows = numbers.map((index) => ({ index, name: "", untold: true, file: index }));
   return { rows, unusable: [], warnings: [`devices are known by their files only: ${why}`], state: "ok", elapsedMs: 0 };
 }
 
@@ -88,7 +93,7 @@ export function unreadable(folder: string): Look {
 
 /**
  * Asks a tool, if it is on the PATH. If not, the device files decide: no file, no device; files without a tool are devices
- * of which no more is known.
+ * of which no more is known. The tool's numbers are taken for those of the files.
  */
 export async function toolLook(
   probe: Probe,
@@ -98,7 +103,10 @@ export async function toolLook(
   signal?: AbortSignal,
 ): Promise<Look> {
   const outcome = await probe.run(argv, signal);
-  if (outcome.end !== "missing") return lookOf(outcome, parse(outcome.stdout));
+  if (outcome.end !== "missing") {
+    const look = lookOf(outcome, parse(outcome.stdout));
+    return files ? { ...look, rows: withFiles(look.rows) } : look;
+  }
   if (!files) return noDevices();
   return fileLook(await deviceFiles(probe, files), files.folder, outcome.message);
 }

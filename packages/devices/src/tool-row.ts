@@ -16,6 +16,8 @@ export interface ToolRow
   readonly uuid?: string;
   /** Number of a part that is granted by itself: a core of a chip. */
   readonly part?: number;
+  /** Number of its device file. The lock goes by it, since it is known with and without the tool. */
+  readonly file?: number;
   /** Why the device must not be granted. */
   readonly fault?: string;
   /** The tool says nothing about health, not even by its silence: a device file. */
@@ -74,9 +76,16 @@ export interface RowKind {
 
 /**
  * By the vendor's identity, else by the place on the bus, else by the number. The lock of a part goes by its number, which
- * is known also where the place is not: one part, one lock.
+ * is known also where the place is not, and that of a device with a file by the file's: one device, one lock, whether or not
+ * this node has the tool.
  */
-export function rowIdentity(probe: Probe, { prefix }: RowKind, row: ToolRow): Pick<Device, "uuid" | "lockName"> {
+export function rowIdentity(probe: Probe, kind: RowKind, row: ToolRow): Pick<Device, "uuid" | "lockName"> {
+  const identity = ownIdentity(probe, kind, row);
+  if (row.file === undefined) return identity;
+  return { uuid: identity.uuid, lockName: machineIdentity(probe, `${kind.prefix}-file-${row.file}`).lockName };
+}
+
+function ownIdentity(probe: Probe, { prefix }: RowKind, row: ToolRow): Pick<Device, "uuid" | "lockName"> {
   const { index, part, uuid, pciAddress } = row;
   if (uuid !== undefined) return { uuid, lockName: lockNameOf(uuid) };
   const place = pciAddress ?? String(index);

@@ -111,6 +111,14 @@ describe.each(cases.map((one) => [one.plugin.vendor, one] as const))("%s", (_ven
     expect((await plugin.fingerprint(memoryProbe({}))).state).toBe("none");
   });
 
+  test("a node without the tool locks the same files as one with it", async () => {
+    const locks = async (tools: NonNullable<Parameters<typeof machine>[0]>) =>
+      (await plugin.fingerprint(machine(tools))).devices.map(({ index, lockName }) => [index, lockName]);
+    const without = await locks({});
+    expect(without).toHaveLength(2);
+    expect(await locks({ [tool]: fixture(sample) })).toEqual(without);
+  });
+
   test("F35: a tool that hangs, fails or garbles means unknown", async () => {
     for (const story of [{ end: "timeout" as const }, { exitCode: 1 }, "", "\u0000garbage\n"]) {
       expect(await plugin.fingerprint(machine({ [tool]: story }))).toMatchObject({ state: "unknown", devices: [] });
@@ -188,4 +196,6 @@ test("iluvatar: UUID, place and links where the tool tells them", async () => {
     links: [{ kind: "PIX" }],
   });
   expect((await iluvatar.stats(probe, found.devices)).stats[0]).toMatchObject({ powerW: 101, utilization: 0.88 });
+  const bare = await iluvatar.fingerprint(memoryProbe({ folders: { "/dev": ["iluvatar0", "iluvatar1"] } }));
+  expect(bare.devices.map(({ lockName }) => lockName)).toEqual(found.devices.map(({ lockName }) => lockName));
 });

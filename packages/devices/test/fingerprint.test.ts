@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Fingerprint, fakeDevice, lockNameOf, refreshFingerprint } from "../src/index.ts";
+import { type Device, type Fingerprint, fakeDevice, lockNameOf, refreshFingerprint } from "../src/index.ts";
 
 const look = (state: Fingerprint["state"], indices: number[] = [], more: Partial<Fingerprint> = {}): Fingerprint => ({
   vendor: "nvidia",
@@ -41,6 +41,17 @@ describe("a second look", () => {
     const later = { ...device, uuid: "NPU-davinci0", health: "unknown" as const };
     const refreshed = refreshFingerprint(look("ok", [], { devices: [device] }), look("ok", [], { devices: [later] }));
     expect(refreshed.devices).toEqual([{ ...later, uuid: "NPU-2-0-0" }]);
+  });
+
+  test("a device with a uuid of its own keeps it when it gets another's number, and the other one is lost", () => {
+    const [a, b, c] = [0, 1, 2].map((index) => fakeDevice("GPU", "n", index)) as [Device, Device, Device];
+    const renumbered = { ...c, index: 1, lockName: b.lockName };
+    const refreshed = refreshFingerprint(
+      look("ok", [], { devices: [a, b, c] }),
+      look("ok", [], { devices: [a, renumbered] }),
+    );
+    const health = (uuid: string) => refreshed.devices.filter((one) => one.uuid === uuid).map((one) => one.health);
+    expect([health(a.uuid), health(b.uuid), health(c.uuid)]).toEqual([["ok"], ["unhealthy"], ["ok"]]);
   });
 
   test("links follow the uuid that a device keeps", () => {

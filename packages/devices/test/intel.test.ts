@@ -102,6 +102,16 @@ describe("Gaudi", () => {
     expect(stats[1]).toMatchObject({ utilization: 0.78, temperatureC: 41, powerW: 233 });
   });
 
+  test("a node without hl-smi locks the same files as one with it, whatever the modules", async () => {
+    const locks = async (tools: MemoryMachine["tools"]) =>
+      (await gaudi.fingerprint(memoryProbe({ ...machine, ...(tools ? { tools } : { tools: {} }) }))).devices.map(
+        ({ lockName }) => lockName,
+      );
+    const without = await locks(undefined);
+    expect(without).toEqual(["HPU-file-0", "HPU-file-1"]);
+    expect((await locks(machine.tools)).toSorted()).toEqual(without);
+  });
+
   test("a version that does not know a field is read from its table, with ECC errors", async () => {
     const found = await gaudi.fingerprint(
       memoryProbe({

@@ -1,7 +1,7 @@
 import { type BoxColumns, boxRow } from "../box-row.ts";
 import { parseBoxTable } from "../box-table.ts";
 import { type CsvRow, parseCsvTable } from "../csv-table.ts";
-import { deviceFiles, fileLook, type Look, lookOf, noDevices, pciVendorOf } from "../look.ts";
+import { deviceFiles, fileLook, type Look, lookOf, noDevices, pciVendorOf, withFiles } from "../look.ts";
 import { pciAddressOf } from "../pci.ts";
 import type { Probe } from "../probe.ts";
 import { wholeNumber } from "../tool-lines.ts";
@@ -41,7 +41,8 @@ async function look(probe: Probe, _purpose: string, signal?: AbortSignal): Promi
   if (placed.outcome.end !== "exited" || placed.output.rows.length > 0) return lookOf(placed.outcome, placed.output);
   // A version that does not know a field: the table has the place on the bus, though not the module.
   const table = await probe.run(["hl-smi"], signal);
-  return { ...lookOf(table, parseHlTable(table.stdout)), elapsedMs: placed.outcome.elapsedMs + table.elapsedMs };
+  const found = lookOf(table, parseHlTable(table.stdout));
+  return { ...found, rows: withFiles(found.rows), elapsedMs: placed.outcome.elapsedMs + table.elapsedMs };
 }
 
 /** `/dev/hlN` of the older driver; `/dev/accel/accelN` of the newer one, which other vendors use too. */
@@ -70,7 +71,9 @@ export function parseHlQuery(text: string, fields: readonly string[] = FIELDS): 
     const index = wholeNumber(row.text("module_id")) ?? place;
     const pciAddress = pciAddressOf(row.text("bus_id"));
     if (index === undefined || (fields.includes("module_id") && row.text("module_id") === undefined)) continue;
-    list.add({ index, name: row.text("name") ?? "", ...placeOrUuid(row, pciAddress), ...valuesOf(row) });
+    // The tool counts as the files are numbered, whatever the module.
+    const file = place !== undefined && { file: place };
+    list.add({ index, name: row.text("name") ?? "", ...file, ...placeOrUuid(row, pciAddress), ...valuesOf(row) });
   }
   return list.output(table.rows[0]?.text("driver_version"));
 }

@@ -1,7 +1,7 @@
 import { typeOfName } from "../accelerator-type.ts";
 import { type BoxColumns, boxRow } from "../box-row.ts";
 import { parseBoxTable } from "../box-table.ts";
-import { deviceFiles, type FilePlace, fileLook, type Look, lookOf, noDevices } from "../look.ts";
+import { deviceFiles, type FilePlace, fileLook, type Look, lookOf, noDevices, withFiles } from "../look.ts";
 import type { Probe } from "../probe.ts";
 import { RowList, type ToolOutput } from "../tool-row.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
@@ -32,7 +32,8 @@ async function look(probe: Probe, _purpose: string, signal?: AbortSignal): Promi
   const newer = await probe.run(["rbln-smi"], signal);
   const outcome = newer.end === "missing" ? await probe.run(["rbln-stat"], signal) : newer;
   if (outcome.end === "missing") return fileLook(numbers, FILES.folder, outcome.message);
-  return lookOf(outcome, parseRblnSmi(outcome.stdout));
+  const found = lookOf(outcome, parseRblnSmi(outcome.stdout));
+  return { ...found, rows: withFiles(found.rows) };
 }
 
 /** Reads the first table of `rbln-smi`. Never throws. */
