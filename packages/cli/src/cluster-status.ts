@@ -49,6 +49,8 @@ export interface NodeStatus {
   tls?: boolean | undefined;
   pid: number;
   deathReason?: string | undefined;
+  /** Why it is SUSPECT. */
+  suspectReason?: string | undefined;
   resources: Record<string, { used: number; total: number }>;
   devices: DeviceStatus[];
   /** The last look at the devices: its age, and why the newest one failed. */
@@ -124,7 +126,7 @@ export function nodeStatus(
   groups: readonly GroupRow[] = [],
   actors: readonly ActorRow[] = [],
 ): NodeStatus {
-  const { nodeId, name, state, ip, url, pid, deathReason, seen } = node;
+  const { nodeId, name, state, ip, url, pid, deathReason, suspectReason, seen } = node;
   return {
     id: nodeId,
     name,
@@ -134,6 +136,7 @@ export function nodeStatus(
     tls: url?.startsWith("wss:"),
     pid,
     deathReason,
+    suspectReason,
     resources: resourcesOf(node),
     devices: deviceStatus(node, groups, actors),
     look: seen && { agoMs: seen.agoMs, stale: seen.stale },

@@ -12,11 +12,12 @@ import {
   findPlace,
 } from "./actor-place.ts";
 import { type ActorPlace, type ActorRecord, actorRow, causeOf, newActor, restartsAfter } from "./actor-record.ts";
+import { limit } from "./full-table.ts";
 import { refusedWaitMs } from "./group-queue.ts";
 import type { GroupTable } from "./group-table.ts";
 import { ACTORS_LIMIT, UNKNOWN_GROUP_MS } from "./limits.ts";
 import { invalid } from "./names.ts";
-import { limit, type NodeTable } from "./node-table.ts";
+import type { NodeTable } from "./node-table.ts";
 
 /**
  * Actors: PENDING_CREATION → ALIVE ⇄ RESTARTING → DEAD (ray.md 3.1). Pure. A start is journalled with its epoch and place before a raylet

@@ -1,12 +1,13 @@
 import type { WhiprayError } from "@whipray/core";
 import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from "@whipray/rpc";
+import { limit } from "./full-table.ts";
 import type { GroupEffect } from "./group-effects.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
-import { limit, type NodeTable } from "./node-table.ts";
+import type { NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
 import { byNode, type Placement, sumUnits } from "./placement/request.ts";
 

@@ -1,7 +1,7 @@
 import type { Infer, jobOpen } from "@whipray/rpc";
+import { limit } from "./full-table.ts";
 import { JOBS_LIMIT } from "./limits.ts";
 import { checkName } from "./names.ts";
-import { limit } from "./node-table.ts";
 
 export type JobRequest = Infer<(typeof jobOpen)["request"]>;
 

@@ -1,5 +1,5 @@
+import { limit } from "./full-table.ts";
 import { KV_BYTES_LIMIT, KV_KEYS_LIMIT } from "./limits.ts";
-import { limit } from "./node-table.ts";
 
 /** What the journal keeps of a value. */
 export interface KvRecord {

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { hostname as ownHostname } from "node:os";
 import { ownPidNamespace } from "@whipray/rpc";
 import { PROBE_EVERY_MS } from "./limits.ts";
-import type { ProbeAnswer } from "./node-table.ts";
+import type { ProbeAnswer } from "./node-effect.ts";
 import type { NodeProber } from "./options.ts";
 
 /**

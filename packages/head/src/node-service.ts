@@ -14,7 +14,7 @@ import {
 import type { ActorService } from "./actor-service.ts";
 import { type HeadContext, onlyFor } from "./context.ts";
 import { BEAT_MS } from "./limits.ts";
-import type { NodeEffect } from "./node-table.ts";
+import type { NodeEffect } from "./node-effect.ts";
 
 /** Serves `node.*`, and tells groups and actors when a node comes, falters or dies. */
 export class NodeService {
@@ -40,8 +40,9 @@ export class NodeService {
     });
     endpoint.serve(nodeViewChanged, ({ nodeId, epoch, view }, call) => {
       onlyFor(call, "raylet");
-      nodes.viewed(nodeId, epoch, view);
+      const untrue = nodes.viewed(nodeId, epoch, view);
       reschedule();
+      if (untrue) throw untrue;
       return null;
     });
     endpoint.serve(nodeDevicesSeen, ({ nodeId, epoch, report }, call) => {

@@ -1,5 +1,6 @@
 import { type DeviceTopology, type ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
+import { limit } from "./full-table.ts";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -10,22 +11,10 @@ import {
   PROBES_GONE,
   SUSPECT_MS,
 } from "./limits.ts";
+import type { NodeEffect, ProbeAnswer } from "./node-effect.ts";
 import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
-
-/** What somebody has to do after an event. */
-export type NodeEffect =
-  | { kind: "save"; nodeId: string }
-  | { kind: "forget"; nodeId: string }
-  /** Look whether the raylet's process is there; the answer comes back through `probed`. */
-  | { kind: "probe"; nodeId: string; inc: string }
-  | { kind: "suspect"; nodeId: string; reason: string }
-  | { kind: "alive"; nodeId: string }
-  /** Its work is given away. */
-  | { kind: "dead"; nodeId: string; epoch: number; reason: string };
-
-/** What a look at a raylet's port or pid found. `unknown`: no answer either way, as in a partition. */
-export type ProbeAnswer = "there" | "gone" | "unknown";
+import { falseView } from "./view-check.ts";
 
 interface Node {
   record: NodeRecord;
@@ -35,6 +24,10 @@ interface Node {
   /** Known from the journal of an earlier head, not yet registered with this one. */
   returning: boolean;
   linkLost: boolean;
+  /** Why it is suspect. */
+  why: string | undefined;
+  /** Its last view cannot be true: whatever else is well, it stays suspect until one can. */
+  untrue: boolean;
   probeAtMs: number;
   gone: number;
   claims: Map<number, Claim>;
@@ -56,6 +49,8 @@ export class NodeTable {
   readonly #nodes = new Map<string, Node>();
   readonly #headOutageMs: number;
   #claimId = 0;
+  /** Handed out with the next tick. */
+  #untold: NodeEffect[] = [];
   /** Grows whenever something changed that placement looks at. */
   changes = 0;
 
@@ -73,7 +68,7 @@ export class NodeTable {
    * A raylet says who it is. The same incarnation keeps its epoch and what it runs; anything else starts with a higher epoch. It gets
    * nothing new before `opened`.
    * @throws WhiprayError `NODE_ID_IN_USE`, `DUPLICATE_DEVICE` (both retryable: the holder may be about to be declared dead), `LIMIT`,
-   * `INVALID_LINKS`.
+   * `INVALID_LINKS`, `INVALID_VIEW`.
    */
   register(request: NodeRegister, nowMs: number): { epoch: number; effects: NodeEffect[] } {
     const { nodeId } = request;
@@ -110,6 +105,8 @@ export class NodeTable {
   }
 
   #refuse(request: NodeRegister, known: Node | undefined, same: boolean): void {
+    const untrue = falseView(request, request.view);
+    if (untrue) throw untrue;
     if (known?.state === "ALIVE" && !same) {
       throw new WhiprayError({
         code: "NODE_ID_IN_USE",
@@ -146,17 +143,29 @@ export class NodeTable {
     if (renewedAgoMs >= SUSPECT_MS) return [];
     node.renewedAtMs = nowMs;
     node.gone = 0;
-    if (node.state !== "SUSPECT" || node.linkLost || node.returning) return [];
+    if (node.state !== "SUSPECT" || node.linkLost || node.returning || node.untrue) return [];
     return this.#alive(node);
   }
 
-  /** Takes a view unless a newer one is known. @throws WhiprayError `STALE_EPOCH`. */
-  viewed(nodeId: string, epoch: number, view: NodeView): void {
+  /**
+   * Takes a view unless a newer one is known. One that cannot be true is not taken: the node is suspect until the next that can, or
+   * a registration, and the answer is the `INVALID_VIEW` to refuse it with.
+   * @throws WhiprayError `STALE_EPOCH`.
+   */
+  viewed(nodeId: string, epoch: number, view: NodeView): WhiprayError | undefined {
     const node = this.#current(nodeId, epoch);
-    if (node.view && view.version <= node.view.version) return;
+    if (node.view && view.version <= node.view.version) return undefined;
+    const untrue = falseView(node.record, view);
+    node.untrue = untrue !== undefined;
+    if (untrue) {
+      this.#untold.push(...this.#suspect(node, untrue.message));
+      node.why = untrue.message;
+      return untrue;
+    }
     node.view = view;
     for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
     this.#changed(node);
+    return undefined;
   }
 
   /**
@@ -207,7 +216,7 @@ export class NodeTable {
     const node = this.#nodes.get(nodeId);
     if (node?.state !== "SUSPECT" || !node.linkLost || node.returning) return [];
     node.linkLost = false;
-    return nowMs - node.renewedAtMs < SUSPECT_MS ? this.#alive(node) : [];
+    return nowMs - node.renewedAtMs < SUSPECT_MS && !node.untrue ? this.#alive(node) : [];
   }
 
   probed(nodeId: string, inc: string, answer: ProbeAnswer, nowMs: number): NodeEffect[] {
@@ -226,7 +235,7 @@ export class NodeTable {
   }
 
   tick(nowMs: number): NodeEffect[] {
-    const effects: NodeEffect[] = [];
+    const effects = this.#untold.splice(0);
     for (const node of this.#nodes.values()) {
       if (node.state === "DEAD") continue;
       for (const [id, claim] of node.claims) {
@@ -297,9 +306,10 @@ export class NodeTable {
   }
 
   rows(nowMs: number): NodeRow[] {
-    return [...this.#nodes.values()].map(({ record, state, view, seen }) => {
+    return [...this.#nodes.values()].map(({ record, state, view, seen, why }) => {
       const report = seen && { ...seen.report, agoMs: seen.report.agoMs + Math.max(0, Math.floor(nowMs - seen.atMs)) };
-      return rowOf(record, state, view, report);
+      const row = rowOf(record, state, view, report);
+      return state === "SUSPECT" && why !== undefined ? { ...row, suspectReason: why.slice(0, 1_024) } : row;
     });
   }
 
@@ -311,6 +321,8 @@ export class NodeTable {
       renewedAtMs: nowMs,
       returning: false,
       linkLost: false,
+      why: undefined,
+      untrue: false,
       probeAtMs: 0,
       gone: 0,
       claims: new Map(),
@@ -337,12 +349,14 @@ export class NodeTable {
   #suspect(node: Node, reason: string): NodeEffect[] {
     if (node.state !== "ALIVE") return [];
     node.state = "SUSPECT";
+    node.why = reason;
     this.#changed(node);
     return [{ kind: "suspect", nodeId: node.record.nodeId, reason }];
   }
 
   #alive(node: Node): NodeEffect[] {
     node.state = "ALIVE";
+    node.why = undefined;
     this.#changed(node);
     return [{ kind: "alive", nodeId: node.record.nodeId }];
   }
@@ -375,14 +389,4 @@ export class NodeTable {
     node.now = undefined;
     this.changes++;
   }
-}
-
-/** The refusal that every table gives when it is full. */
-export function limit(what: string, most: number): WhiprayError {
-  return new WhiprayError({
-    code: "LIMIT",
-    message: `the head holds at most ${most} ${what}; remove some first`,
-    retryable: true,
-    details: { what, limit: most },
-  });
 }

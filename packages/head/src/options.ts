@@ -1,4 +1,4 @@
-import type { ProbeAnswer } from "./node-table.ts";
+import type { ProbeAnswer } from "./node-effect.ts";
 
 /** A process that somebody announced: how it is reached, and its pid with the machine and pid namespace that the pid belongs to. */
 export interface ProbedProcess {

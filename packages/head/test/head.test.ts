@@ -2,7 +2,18 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seededRandom } from "@whipray/core";
-import { actorsList, bundleRelease, jobOpen, kvDelete, kvGet, kvKeys, kvPut, nodeBeat, nodesList } from "@whipray/rpc";
+import {
+  actorsList,
+  bundleRelease,
+  jobOpen,
+  kvDelete,
+  kvGet,
+  kvKeys,
+  kvPut,
+  nodeBeat,
+  nodesList,
+  nodeViewChanged,
+} from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Head, type NodeProber, type ProbeAnswer, SqliteStore } from "../src/index.ts";
 import { TestCluster, type TestDriver } from "./cluster.ts";
@@ -32,6 +43,31 @@ describe("nodes", () => {
       ["node_a", "ALIVE"],
       ["node_b", "ALIVE"],
     ]);
+  });
+
+  test("B38: a view that frees what the node never had is refused over the wire, and status says why the node is suspect", async () => {
+    const a = await cluster.node("a", { CPU: 1 });
+    const { version } = a.view();
+    const tell = (free: Record<string, number>, more: number) =>
+      a.head.invoke(nodeViewChanged, {
+        nodeId: "node_a",
+        epoch: a.epoch,
+        view: { version: version + more, free, devices: {} },
+      });
+    await expect(tell({ CPU: 20_000 }, 1)).rejects.toMatchObject({ code: "INVALID_VIEW" });
+    expect(cluster.head.status().nodes[0]).toMatchObject({
+      state: "SUSPECT",
+      suspectReason: expect.stringContaining("20000 CPU free"),
+    });
+    await tell({ CPU: 10_000 }, 2);
+    await cluster.run(2_000);
+    expect(stateOf("node_a")).toBe("ALIVE");
+  });
+
+  test("B37: a node with 10 000 devices is refused with the limit and the value", async () => {
+    const crowd = cluster.node("crowd", { CPU: 1 }, { gpus: 10_000 });
+    await expect(crowd).rejects.toMatchObject({ code: "LIMIT", details: { limit: 1_024, value: 10_000 } });
+    expect(stateOf("node_crowd")).toBeUndefined();
   });
 
   test("P1, F1: a killed raylet is dead within 3 s, and its actors restart elsewhere at once", async () => {

@@ -1,7 +1,8 @@
 import type { NodeRegister } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
 import { CLAIM_SETTLE_MS, DEAD_MS, DEAD_NODES_KEPT, NODES_LIMIT, PROBE_AFTER_MS, SUSPECT_MS } from "../src/limits.ts";
-import { type NodeEffect, NodeTable } from "../src/node-table.ts";
+import type { NodeEffect } from "../src/node-effect.ts";
+import { NodeTable } from "../src/node-table.ts";
 import { Room } from "../src/placement/room.ts";
 
 function request(name: string, more: Partial<NodeRegister> = {}): NodeRegister {
@@ -179,6 +180,35 @@ describe("views and claims", () => {
     nodes.viewed("node_a", 1, { version: 4, free: { CPU: 4 }, devices: {} });
     expect(free(nodes)).toBe(5);
   });
+
+  test.each([
+    ["more than it has", { CPU: 40_001 }, {}, "CPU free", 40_001, 40_000],
+    ["a resource that it never had", { magic: 1 }, {}, "magic free", 1, 0],
+    ["negative memory", { CPU: -1 }, {}, "CPU free", -1, 40_000],
+    ["a device that it never had", {}, { "GPU-9": 10_000 }, "units free of device GPU-9", 10_000, 0],
+    ["more than one of a device", {}, { "GPU-1": 10_001 }, "units free of device GPU-1", 10_001, 10_000],
+  ])(
+    "B38: a view that frees %s is refused, and the node is suspect until an honest one",
+    (_name, free, devices, what, value, limit) => {
+      const view = { version: 1, free: { CPU: 40_000 }, devices: { "GPU-1": 10_000 } };
+      const nodes = joined(1_000, { devices: [device("GPU-1")], view });
+      const refusal = nodes.viewed("node_a", 1, { version: 2, free, devices });
+      expect(refusal).toMatchObject({ code: "INVALID_VIEW", details: { nodeId: "node_a", what, value, limit } });
+      expect(nodes.rows(1_000)[0]).toMatchObject({ state: "SUSPECT", suspectReason: refusal!.message, view });
+      expect(nodes.rooms()).toEqual([]);
+      expect(nodes.tick(1_100)).toEqual([{ kind: "suspect", nodeId: "node_a", reason: refusal!.message }]);
+      expect(nodes.beat("node_a", 1, 2_000)).toEqual([]);
+      expect(nodes.viewed("node_a", 1, { ...view, version: 3 })).toBeUndefined();
+      expect(kinds(nodes.beat("node_a", 1, 3_000))).toEqual(["alive"]);
+      expect(nodes.rows(3_000)[0]!.suspectReason).toBeUndefined();
+      nodes.viewed("node_a", 1, { version: 4, free, devices });
+      const more = { devices: [device("GPU-1")], epoch: 1 };
+      const lying = request("a", { ...more, view: { version: 5, free, devices } });
+      expect(() => nodes.register(lying, 3_100)).toThrow(expect.objectContaining({ code: "INVALID_VIEW" }));
+      nodes.register(request("a", { ...more, view: { ...view, version: 5 } }), 3_200);
+      expect(kinds(nodes.opened("node_a", 1))).toEqual(["alive", "probe"]);
+    },
+  );
 
   test("a suspicious raylet gets nothing new", () => {
     const nodes = joined();

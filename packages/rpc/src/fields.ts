@@ -95,6 +95,19 @@ export function list<T>(of: Field<T>, limit = FIELD_LIST_LIMIT): Field<T[]> {
   };
 }
 
+/** A list with a limit of the system itself, which is told by its own name (reliability B37). */
+export function limitedList<T>(of: Field<T>, limit: number, what: string): Field<T[]> {
+  const checked = list(of, limit);
+  return (value, path) => {
+    if (!Array.isArray(value) || value.length <= limit) return checked(value, path);
+    throw new WhiprayError({
+      code: "LIMIT",
+      message: `${path} may have at most ${limit} ${what}; got ${value.length}`,
+      details: { field: path, what, limit, value: value.length },
+    });
+  };
+}
+
 export function record<T>(of: Field<T>, limit = FIELD_LIST_LIMIT): Field<Record<string, T>> {
   return (value, path) => {
     const entries = Object.entries(plain(value, path));

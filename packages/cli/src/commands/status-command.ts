@@ -25,9 +25,9 @@ export function statusLines(status: ClusterStatus, bold: (text: string) => strin
   if (insecurePlaintext) lines.push("Insecure: tokens and data cross the network in plain text");
   lines.push("");
   lines.push(bold(`Nodes (${nodes.length})`));
-  const nodeRows = nodes.map(({ name, id, state, ip, reach, tls: secure, deathReason }) => {
+  const nodeRows = nodes.map(({ name, id, state, ip, reach, tls: secure, deathReason, suspectReason }) => {
     const spoken = secure === undefined ? "" : secure ? ", TLS" : ", plain text";
-    return [name, id, state, ip, deathReason ?? `${reach}${spoken}`];
+    return [name, id, state, ip, deathReason ?? suspectReason ?? `${reach}${spoken}`];
   });
   lines.push(...table(["NAME", "ID", "STATE", "IP", "REACH"], nodeRows), "");
   lines.push(bold("Resources (used/total)"));

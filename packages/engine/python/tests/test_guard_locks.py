@@ -18,7 +18,7 @@ from whipray_guard_io import take_locks
 me = {"cluster": "cluster_a", "node": "node_a", "raylet": sys.argv[3], "lease": "lease_" + sys.argv[3], "pid": os.getpid()}
 print("ready", flush=True)
 sys.stdin.readline()
-held, refused = take_locks([sys.argv[2]], me, 0.05)
+held, refused = take_locks([sys.argv[2]], me, 1.0)
 print(json.dumps(refused), flush=True)
 sys.stdin.readline()
 """
@@ -176,7 +176,7 @@ def test_who_is_overtaken_in_the_conversion_loses(lock, monkeypatch):
 
 
 def test_of_many_that_race_only_one_raylet_wins(lock):
-    """The EX to SH conversion is not atomic: whoever slips in between must lose, on one side or the other."""
+    """The EX to SH conversion is not atomic: whoever slips in between must lose, on one side or the other, and one must win."""
     raylets = ["raylet_%d" % (index % 4) for index in range(12)]
     contenders = []
     for name in raylets:
@@ -191,5 +191,5 @@ def test_of_many_that_race_only_one_raylet_wins(lock):
     winners = {name for name, verdict in zip(raylets, verdicts) if verdict is None}
     for one in contenders:
         one.communicate("end\n")
-    assert len(winners) <= 1
+    assert len(winners) == 1
     assert is_free(lock)

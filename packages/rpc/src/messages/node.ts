@@ -139,6 +139,8 @@ const nodeRowField = shape({
   state: oneOf("ALIVE", "SUSPECT", "DEAD"),
   pid: count(),
   deathReason: optional(str(1_024)),
+  /** Why it is SUSPECT. */
+  suspectReason: optional(str(1_024)),
   total: unitsField,
   devices: devicesField,
   links: optional(linkMatrixField),

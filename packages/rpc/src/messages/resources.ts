@@ -1,5 +1,5 @@
 import { LINK_KINDS_LIMIT, LINKED_DEVICES_LIMIT } from "@whipray/core";
-import { bool, count, type Infer, list, oneOf, optional, real, record, shape, str } from "../fields.ts";
+import { bool, count, type Infer, limitedList, list, oneOf, optional, real, record, shape, str } from "../fields.ts";
 
 /** Resource → units of 1/10 000 (bytes for memory), as `@whipray/core` counts them. */
 export const unitsField = record(count(), 64);
@@ -83,4 +83,4 @@ export const nodeViewField = shape({
 export type NodeView = Infer<typeof nodeViewField>;
 
 export const DEVICES_PER_NODE_LIMIT = 1_024;
-export const devicesField = list(deviceField, DEVICES_PER_NODE_LIMIT);
+export const devicesField = limitedList(deviceField, DEVICES_PER_NODE_LIMIT, "devices a node");
