@@ -1,7 +1,7 @@
 export { Head, type HeadParts } from "./head.ts";
 export { type MemoryDisk, MemoryStore, type MemoryStoreHooks } from "./memory-store.ts";
-export { networkProber } from "./node-probe.io.ts";
 export type { ProbeAnswer } from "./node-effect.ts";
+export { networkProber } from "./node-probe.io.ts";
 export { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, type NodeProber, STARVATION_MS } from "./options.ts";
 export { explain } from "./placement/explain.ts";
 export { place } from "./placement/place.ts";
