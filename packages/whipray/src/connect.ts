@@ -9,7 +9,7 @@ import {
   systemRandom,
 } from "@whipray/core";
 import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
-import { actorContext, type ObjectAccess } from "@whipray/worker";
+import { type ObjectAccess, workerContext } from "@whipray/worker";
 import { makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { Cluster } from "./cluster.ts";
@@ -59,6 +59,7 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
       : undefined;
   const objects = objectAccess({ endpoint, ids, clock, logger, headUrl, known: home, head: () => driver.head });
   const driver: Driver = makeDriver(endpoint, headUrl, localNode, { clock, ids, random, logger }, objects);
+  if (home) driver.raylet = endpoint.connect({ to: home.address, url: home.url, purpose: "control" });
   try {
     await driver.open(options.namespace, options.timeoutMs);
     return driver;
@@ -104,30 +105,33 @@ export function clusterOf(driver: Driver, stop: () => Promise<void>): Cluster {
   });
 }
 
-let inActor: { cluster: Cluster; driver: Driver } | undefined;
+let inWorker: { cluster: Cluster; driver: Driver } | undefined;
 
-/** Inside of an actor: the cluster that it belongs to. Undefined elsewhere. */
+/** Inside of an actor or a task: the cluster that it belongs to. Undefined elsewhere. */
 export function currentCluster(): Cluster | undefined {
-  return actorMembership()?.cluster;
+  return workerMembership()?.cluster;
 }
 
-function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
-  const context = actorContext();
-  if (context && !inActor) {
+function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
+  const context = workerContext();
+  if (context && !inWorker) {
     const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
-    const { endpoint, head, nodeId, objects, spec } = context;
-    const driver = makeDriver(endpoint, head, nodeId, services, objects, spec.jobId);
+    const { endpoint, head, nodeId, objects, jobId } = context;
+    const driver = makeDriver(endpoint, head, nodeId, services, objects, jobId);
     driver.join(context.namespace, context.cluster);
-    inActor = { driver, cluster: new Cluster(driver, async () => {}, context.actorId) };
+    driver.raylet = context.raylet;
+    if ("waits" in context) driver.waits = context.waits;
+    const actorId = "actorId" in context ? context.actorId : undefined;
+    inWorker = { driver, cluster: new Cluster(driver, async () => {}, actorId) };
   }
-  return inActor;
+  return inWorker;
 }
 
-/** Refs and handles among an actor's arguments: alive in its process, with the cluster that it belongs to. */
+/** Refs and handles among arguments: alive in its process, with the cluster that it belongs to. */
 export const actorRevive: Revive = {
-  objectRef: (wire) => actorMembership()?.driver.objects.adopt(wire),
+  objectRef: (wire) => workerMembership()?.driver.objects.adopt(wire),
   actorHandle: (wire) => {
-    const driver = actorMembership()?.driver;
+    const driver = workerMembership()?.driver;
     return driver && makeHandle(driver, new ActorLink(driver, wire.actorId), "Actor");
   },
 };
