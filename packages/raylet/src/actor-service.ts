@@ -16,15 +16,11 @@ import type { HeadLink } from "./head-link.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
-import type { ProcessExit, Processes } from "./processes.ts";
-import type { Quarantine } from "./quarantine.ts";
+import type { ProcessExit } from "./processes.ts";
 import type { WorkerHolds } from "./worker-hold.ts";
-import { WORKER_MARK } from "./worker-start.ts";
+import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
-/** How long what an ended worker started is killed before it counts as stuck. */
-const SWEEP_MS = 5_000;
-const STUCK_PAUSE_MS = 1_000;
 /** How long a broken connection waits for the news that the process behind it ended. */
 const EXIT_NEWS_MS = 1_000;
 
@@ -41,8 +37,7 @@ export interface ActorServiceOptions {
   readonly workers: Workers;
   readonly engines: EngineService;
   readonly ports: PortService;
-  readonly processes: Processes;
-  readonly quarantine: Quarantine;
+  readonly sweeps: WorkerSweeps;
   readonly causes: CauseBook;
   readonly visibility: DeviceVisibility;
   /** How workers with devices hold their locks. */
@@ -204,10 +199,10 @@ export class ActorService {
 
   /** The order of release (reliability 7.2, rule 6): every process gone, then the ledger, then the head. */
   async #cleanUp(actor: HostedActor, cause: DeathCause): Promise<void> {
-    const { engines, ports, ledger, actors, head } = this.#options;
+    const { engines, ports, ledger, actors, head, sweeps } = this.#options;
     const { lease, spec, epoch, worker } = actor;
     actor.ending ??= cause;
-    await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && this.#sweep(actor, worker)]);
+    await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && sweeps.sweep(worker, devicesOf(actor))]);
     ports.releaseAll(spec.actorId);
     if (actor.claim) ledger.release(actor.claim.leaseId);
     ledger.release(lease.leaseId);
@@ -215,30 +210,6 @@ export class ActorService {
     head.viewChanged();
     if (actor.alive) head.ended({ actorId: spec.actorId, epoch, cause });
     actor.ended.resolve();
-  }
-
-  /** Ends what the worker started and left: children in other sessions, double forks. */
-  async #sweep(actor: HostedActor, worker: Worker): Promise<void> {
-    const left = await this.#swept(worker);
-    if (left === 0) return;
-    const reason = `${left} processes that ${worker.workerId} started cannot be killed`;
-    this.#options.quarantine.hold(devicesOf(actor), reason, this.#sweptAtLast(worker));
-  }
-
-  /** How many are left. When nobody can tell, one: what may be there must not be ignored. */
-  async #swept({ workerId, child }: Worker): Promise<number> {
-    const { processes, logger } = this.#options;
-    try {
-      return (await processes.sweep(WORKER_MARK, workerId, SWEEP_MS, child.startTime)).left;
-    } catch (error) {
-      logger.error("processes could not be looked at", { workerId, error: String(error) });
-      return 1;
-    }
-  }
-
-  async #sweptAtLast(worker: Worker): Promise<void> {
-    do await delay(this.#options.clock, STUCK_PAUSE_MS);
-    while ((await this.#swept(worker)) > 0);
   }
 }
 

@@ -10,6 +10,7 @@ import type { ActorService } from "./actor-service.ts";
 import type { HeadLink } from "./head-link.ts";
 import type { HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
+import type { TaskService } from "./task-service.ts";
 
 export interface BundleServiceOptions {
   readonly endpoint: Endpoint;
@@ -17,6 +18,7 @@ export interface BundleServiceOptions {
   readonly ledger: Ledger;
   readonly actors: HostedActors;
   readonly actorService: ActorService;
+  readonly tasks: TaskService;
 }
 
 /** The two phases of bundles, for the head: `bundle.prepare`, `bundle.commit`, `bundle.release` (ray.md 2.2). */
@@ -36,6 +38,7 @@ export class BundleService {
     endpoint.serve(bundleCommit, ({ pgId, epoch, indices }) =>
       head.inTurn(undefined, async () => {
         ledger.commit(pgId, epoch, indices);
+        head.viewChanged();
         return { view: ledger.view() };
       }),
     );
@@ -46,11 +49,15 @@ export class BundleService {
 
   /** Ends what runs inside, then gives the bundles back. */
   async release(pgId: string, epoch: number, indices?: readonly number[]): Promise<NodeView> {
-    const { ledger, actors, actorService, head } = this.#options;
+    const { ledger, actors, actorService, tasks, head } = this.#options;
     const cause: DeathCause = { kind: "GROUP_REMOVED", message: `its placement group ${pgId} was removed` };
     const closed = ledger.close(pgId, epoch, indices);
     const inside = closed.leaseIds.map((leaseId) => actors.ofLease(leaseId));
-    await Promise.all(inside.map((actor) => actor && actorService.end(actor, cause, 0)));
+    await Promise.all([
+      ...inside.map((actor) => actor && actorService.end(actor, cause, 0)),
+      ...closed.leaseIds.map((leaseId) => tasks.end(leaseId, cause)),
+    ]);
+    tasks.bundlesGone(pgId, closed.indices);
     ledger.releaseBundles(pgId, closed.indices);
     head.viewChanged();
     return ledger.view();

@@ -45,6 +45,8 @@ export interface HeadLinkOptions {
   /** What we run and have, now. */
   readonly describe: () => Omit<NodeRegister, "epoch">;
   readonly view: () => NodeView;
+  /** Something of the ledger may have changed; called each time. */
+  readonly onChanged?: (() => void) | undefined;
   /** After every registration, before anything else is told to the head. */
   readonly onRegistered: (registered: NodeRegistered) => Promise<void> | void;
 }
@@ -152,6 +154,7 @@ export class HeadLink {
 
   /** The ledger changed: the head is told once this turn is over, and again when it changed meanwhile. */
   viewChanged(): void {
+    this.#options.onChanged?.();
     if (this.#viewQueued) return;
     this.#viewQueued = true;
     this.#options.clock.after(0, () => void this.#tellView(), { keepAlive: true });

@@ -4,6 +4,7 @@ import {
   type LinkRule,
   type ResourceUnits,
   UNITS_PER_ONE,
+  type Units,
   WhiprayError,
 } from "@whipray/core";
 import type { BundleAsk, DeviceGrant, DeviceInfo, NodeView, RunningBundle, Withheld } from "@whipray/rpc";
@@ -55,7 +56,7 @@ export type PrepareAnswer = { ok: true } | { ok: false; reason: string };
 export class Ledger {
   readonly #node: ResourcePool;
   readonly #bundles: LedgerBundles;
-  readonly #leases = new Map<string, { lease: Lease; bundle: Bundle | undefined }>();
+  readonly #leases = new Map<string, { lease: Lease; bundle: Bundle | undefined; lent: Units }>();
   readonly #withheld = new WithheldDevices();
   readonly #why = (uuid: string): Withheld | undefined => this.#withheld.why(uuid);
   #version = 1;
@@ -226,7 +227,7 @@ export class Ledger {
   }
 
   #keep(lease: Lease, bundle: Bundle | undefined): LeaseAnswer {
-    this.#leases.set(lease.leaseId, { lease, bundle });
+    this.#leases.set(lease.leaseId, { lease, bundle, lent: 0 });
     return { ok: true, lease };
   }
 
@@ -234,12 +235,28 @@ export class Ledger {
   release(leaseId: string): boolean {
     const known = this.#leases.get(leaseId);
     if (!known) return false;
+    this.lend(leaseId, false);
     this.#leases.delete(leaseId);
     const { lease, bundle } = known;
     (bundle?.pool ?? this.#node).give(lease.units, lease.devices);
     if (bundle) bundle.leases--;
     else this.#version++;
     return true;
+  }
+
+  /**
+   * Gives the CPUs of a lease back while its holder only waits, or takes them again at once: then more may be taken than there is, until
+   * somebody gives back (Ray). Devices stay.
+   */
+  lend(leaseId: string, lent: boolean): void {
+    const known = this.#leases.get(leaseId);
+    const units = lent ? (known?.lease.units["CPU"] ?? 0) : 0;
+    if (!known || known.lent === units) return;
+    const pool = known.bundle?.pool ?? this.#node;
+    if (units > 0) pool.give({ CPU: units }, []);
+    else pool.take({ CPU: known.lent }, []);
+    known.lent = units;
+    if (!known.bundle) this.#version++;
   }
 
   lease(leaseId: string): Lease | undefined {

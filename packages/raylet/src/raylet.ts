@@ -25,10 +25,12 @@ import { PortService } from "./port-service.ts";
 import type { Ports } from "./ports.ts";
 import type { Processes } from "./processes.ts";
 import { Quarantine } from "./quarantine.ts";
+import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
 import { WorkerHolds } from "./worker-hold.ts";
 import type { EarlyWorker } from "./worker-start.ts";
+import { WorkerSweeps } from "./worker-sweeps.ts";
 import { Workers } from "./workers.ts";
 
 /** What a raylet is made of. Daemons give real parts (`openNode`), simulations their in-memory twins. */
@@ -96,6 +98,7 @@ export class Raylet {
   readonly #engines: EngineService;
   readonly #actorService: ActorService;
   readonly #bundles: BundleService;
+  readonly #tasks: TaskService;
   readonly #objects: ObjectDoor | undefined;
   readonly #watch: DeviceWatch | undefined;
   readonly #registeredListeners: ((registered: NodeRegistered) => void)[] = [];
@@ -116,6 +119,7 @@ export class Raylet {
       describe: () => this.describe(),
       view: () => ledger.view(),
       onRegistered: (registered) => this.#registered(registered),
+      onChanged: () => this.#tasks?.pump(),
     });
     const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
     const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");
@@ -144,7 +148,9 @@ export class Raylet {
               holdFile: `${enginePythonPath.replace(/\/$/, "")}/whipray_hold.py`,
             },
           });
-    const actorService = new ActorService({ ...shared, workers, engines, ports, holds });
+    const sweeps = new WorkerSweeps({ ...parts, quarantine });
+    const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps });
+    const tasks = new TaskService({ ...shared, workers, holds, sweeps });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
@@ -155,7 +161,8 @@ export class Raylet {
     this.#workers = workers;
     this.#engines = engines;
     this.#actorService = actorService;
-    this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService });
+    this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService, tasks });
+    this.#tasks = tasks;
     const socketOf = (address: string) => workers.find(address)?.socket;
     this.#objects = parts.objects && new ObjectDoor({ ...shared, open: parts.objects, socketOf });
     const end = (actor: HostedActor, cause: DeathCause) => actorService.end(actor, cause, 0);
@@ -190,6 +197,7 @@ export class Raylet {
     this.#head.leaving = true;
     this.#watch?.close();
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
+    this.#tasks.close();
     await this.#workers.close();
     await this.#objects?.close();
     await this.#head.leave(reason);
@@ -210,9 +218,10 @@ export class Raylet {
     return undefined;
   }
 
-  /** A process that is no worker of ours ended: its objects go. */
+  /** A process that is no worker of ours ended: its objects and tasks go. */
   processGone(address: string): void {
     this.#objects?.ended(address);
+    this.#tasks.callerGone(address);
   }
 
   /** The pseudo-terminal of an engine that has one. */
@@ -294,7 +303,8 @@ export class Raylet {
       return fence === "all" || (actor.spec.fence === true && actor.spec.maxRestarts !== 0);
     });
     this.#parts.logger.error("fencing", { fence, state, actors: chosen.length });
-    await this.#endAll(chosen, { kind: "NODE_DIED", message: `its node fenced itself: ${state}` });
+    const cause: DeathCause = { kind: "NODE_DIED", message: `its node fenced itself: ${state}` };
+    await Promise.all([this.#endAll(chosen, cause), fence === "all" && this.#tasks.endAll(cause)]);
   }
 
   async #endAll(actors: readonly HostedActor[], cause: DeathCause): Promise<void> {

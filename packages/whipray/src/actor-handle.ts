@@ -4,11 +4,10 @@ import { ActorHandleWire, type CallOptions, type ItemStream, type Parts, TO_WIRE
 import type { ActorLink } from "./actor-link.ts";
 import type { ActorHandle, MethodOptions } from "./actor-types.ts";
 import type { Driver } from "./driver.ts";
-import { callParts, encodeArguments, MethodCall, resolveRefs } from "./method-call.ts";
-import { decode } from "./values.ts";
+import { callParts } from "./method-call.ts";
+import { remoteCall, remoteRef } from "./remote-call.ts";
 
 const LINK = Symbol.for("whipray.handle.link");
-const MADE = Symbol("made");
 
 interface HandleTarget {
   link: ActorLink;
@@ -64,42 +63,9 @@ export function streamRaw(handle: unknown, method: string, parts: Parts, options
 
 function remoteMethod(target: HandleTarget, name: string, options: MethodOptions): unknown {
   const { link, driver } = target;
-  const value = (parts: Parts): unknown => {
-    const reply = driver.objects.take(parts);
-    return reply instanceof Promise ? reply.then((taken) => decode(driver, taken)) : decode(driver, reply);
-  };
-  const call = (...args: unknown[]): unknown => {
-    const made = new MethodCall(link, name, args, options, value);
-    return Object.assign(made.result, { [MADE]: { made, target, args }, [Symbol.asyncIterator]: iterate });
-  };
+  const call = (...args: unknown[]): unknown => remoteCall(driver, link, name, args, options);
   return Object.assign(call, {
-    remote: (...args: unknown[]) =>
-      driver.objects.own(new MethodCall(link, name, args, options, asParts).result as Promise<Parts>),
+    remote: (...args: unknown[]) => remoteRef(driver, link, name, args, options),
     options: (more: MethodOptions) => remoteMethod(target, name, { ...options, ...more }),
   });
-}
-
-interface Made {
-  [MADE]: { made: MethodCall; target: HandleTarget; args: unknown[] };
-}
-
-/** The call becomes a stream; its promise, which nobody may wait for now, stays open. */
-function iterate(this: Made): AsyncGenerator<unknown> {
-  const { made, target, args } = this[MADE];
-  made.streamed = true;
-  return items(target, made.method, args, made.options);
-}
-
-function asParts(parts: Parts): Parts {
-  return parts;
-}
-
-async function* items(
-  target: HandleTarget,
-  name: string,
-  args: unknown[],
-  options: MethodOptions,
-): AsyncGenerator<unknown> {
-  const parts = encodeArguments(await resolveRefs(args));
-  for await (const item of target.link.stream(name, parts, options)) yield decode(target.driver, item);
 }

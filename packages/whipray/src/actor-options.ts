@@ -1,4 +1,12 @@
-import { addUnits, isEmpty, type LinkRule, type ResourceAmounts, toUnits, WhiprayError } from "@whipray/core";
+import {
+  addUnits,
+  isEmpty,
+  type LinkRule,
+  type ResourceAmounts,
+  type ResourceUnits,
+  toUnits,
+  WhiprayError,
+} from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import type { BundlePlacement } from "./placement-group.ts";
 
@@ -79,11 +87,50 @@ const KEYS: ReadonlySet<string> = new Set([
 const NAME_PATTERN = /^[A-Za-z0-9._-]{1,128}$/;
 
 /** @throws WhiprayError `INVALID_ARGUMENT` for a key that is none, naming the valid ones (Ray: ValueError). */
-export function checkOptionKeys(options: object): void {
+export function checkKeys(options: object, valid: ReadonlySet<string>, what: string): void {
   for (const key of Object.keys(options)) {
-    if (!KEYS.has(key))
-      throw invalid(`${key.slice(0, 64)} is no option of an actor; valid are ${[...KEYS].join(", ")}`);
+    if (!valid.has(key))
+      throw invalid(`${key.slice(0, 64)} is no option of ${what}; valid are ${[...valid].join(", ")}`);
   }
+}
+
+export function checkOptionKeys(options: object): void {
+  checkKeys(options, KEYS, "an actor");
+}
+
+/** Resources as people ask for them. */
+export interface AskedResources {
+  readonly numCpus?: number;
+  readonly numGpus?: number;
+  readonly numNpus?: number;
+  readonly memory?: number;
+  readonly resources?: ResourceAmounts;
+}
+
+/**
+ * The sum of all that was asked for, and whether that is nothing at all, when `cpus` are its CPUs.
+ * @throws WhiprayError `INVALID_RESOURCES`, `INVALID_ARGUMENT`.
+ */
+export function askedUnits(
+  options: AskedResources,
+  what: string,
+  cpus: number,
+): { units: ResourceUnits; nothing: boolean } {
+  const { numCpus, numGpus, numNpus, memory, resources = {} } = options;
+  for (const reserved of ["CPU", "GPU", "NPU", "memory"]) {
+    if (Object.hasOwn(resources, reserved))
+      throw invalid(`resources.${reserved}: use numCpus, numGpus, numNpus or memory`);
+  }
+  const asked = { numGpus, numNpus, memory, numCpus };
+  const nothing = Object.values(asked).every((value) => value === undefined) && Object.keys(resources).length === 0;
+  const amounts = {
+    ...resources,
+    CPU: numCpus ?? (nothing ? cpus : 1),
+    ...(numGpus !== undefined && { GPU: numGpus }),
+    ...(numNpus !== undefined && { NPU: numNpus }),
+    ...(memory !== undefined && { memory }),
+  };
+  return { units: toUnits(amounts, `resources of ${what}`), nothing };
 }
 
 /** @throws WhiprayError `INVALID_NAME` (reliability B24). */
@@ -114,23 +161,10 @@ export function specOptions(
   namespace: string,
 ): Omit<ActorSpec, "actorId" | "jobId" | "className" | "module" | "exportName" | "codeHash" | "args" | "ownerActor"> {
   checkOptionKeys(options);
-  const { numCpus, numGpus, numNpus, memory, resources = {}, nodeAffinity } = options;
+  const { nodeAffinity } = options;
   const placement = placementOf(options.placement);
   if (options.getIfExists && options.name === undefined) throw invalid("getIfExists needs a name");
-  for (const reserved of ["CPU", "GPU", "NPU", "memory"]) {
-    if (Object.hasOwn(resources, reserved))
-      throw invalid(`resources.${reserved}: use numCpus, numGpus, numNpus or memory`);
-  }
-  const asked = { numGpus, numNpus, memory, numCpus };
-  const nothing = Object.values(asked).every((value) => value === undefined) && Object.keys(resources).length === 0;
-  const amounts = {
-    ...resources,
-    CPU: numCpus ?? (nothing ? 0 : 1),
-    ...(numGpus !== undefined && { GPU: numGpus }),
-    ...(numNpus !== undefined && { NPU: numNpus }),
-    ...(memory !== undefined && { memory }),
-  };
-  const units = toUnits(amounts, "resources of the actor");
+  const { units, nothing } = askedUnits(options, "the actor", 0);
   return {
     ...(options.name !== undefined && { name: checkName("an actor's name", options.name) }),
     namespace: checkName("a namespace", options.namespace ?? namespace),
@@ -167,7 +201,8 @@ export function oneOf<T extends string>(name: string, value: T, choices: readonl
   return value;
 }
 
-function whole(name: string, value: number, min: number): number {
+/** @throws WhiprayError `INVALID_ARGUMENT` for what is no whole number of `min` or more. */
+export function whole(name: string, value: number, min: number): number {
   if (!Number.isSafeInteger(value) || value < min)
     throw invalid(`${name} must be a whole number of ${min} or more; got ${value}`);
   return value;

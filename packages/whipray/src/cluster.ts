@@ -23,6 +23,8 @@ import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait
 import { listObjects, type NodeObjects } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+import type { AnyFunction, RemoteFunction } from "./task-types.ts";
+import { Tasks } from "./tasks.ts";
 
 /** An actor class that is about to be made. */
 export interface ActorBuilder<T> {
@@ -40,6 +42,7 @@ export class Cluster implements AsyncDisposable {
   readonly #driver: Driver;
   readonly #end: () => Promise<void>;
   readonly #inside: ActorSpec | undefined;
+  readonly #tasks: Tasks;
   #ending: Promise<void> | undefined;
 
   /** Not for users: `init()` makes clusters. `end` stops what `init` started; `inside` is the actor that this process hosts. */
@@ -47,6 +50,7 @@ export class Cluster implements AsyncDisposable {
     this.#driver = driver;
     this.#end = end;
     this.#inside = inside;
+    this.#tasks = new Tasks(driver);
   }
 
   /** This process' job. */
@@ -62,18 +66,20 @@ export class Cluster implements AsyncDisposable {
 
   /** An actor class by its module and export; `T` is its interface, the class itself loads in the worker. */
   actor<T>(module: URL | string, exportName = "default"): ActorBuilder<T> {
-    const url = new URL(module);
-    if (url.protocol !== "file:") {
-      throw new WhiprayError({
-        code: "INVALID_ARGUMENT",
-        message: `An actor's module must be a file: URL, as from new URL("./counter.ts", import.meta.url); got ${url.protocol}`,
-      });
-    }
+    const url = moduleUrl(module, "An actor");
     const build = (options: ActorOptions): ActorBuilder<T> => ({
       options: (more) => build({ ...options, ...more }),
       create: (...args) => this.#create<T>(url, exportName, options, args),
     });
     return build({});
+  }
+
+  /**
+   * A function by its module and export, to be run in worker processes: `await square(4)`, or `square.remote(4)` for a ref
+   * (Ray: `@ray.remote`). `F` is its type, the function itself loads in the workers.
+   */
+  task<F extends AnyFunction>(module: URL | string, exportName = "default"): RemoteFunction<F> {
+    return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
   }
 
   async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
@@ -157,11 +163,11 @@ export class Cluster implements AsyncDisposable {
   get<T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
   get<T>(refs: readonly ObjectRef<T>[], options?: GetOptions): Promise<T[]>;
   get(refs: ObjectRef | readonly ObjectRef[], options?: GetOptions): Promise<unknown> {
-    return getRefs(this.#driver.connection.clock, refs, options);
+    return this.#driver.until(getRefs(this.#driver.connection.clock, refs, options));
   }
 
   wait<T extends ObjectRef>(refs: readonly T[], options?: WaitOptions): Promise<[T[], T[]]> {
-    return waitRefs(this.#driver.connection.clock, refs, options);
+    return this.#driver.until(waitRefs(this.#driver.connection.clock, refs, options));
   }
 
   /**
@@ -215,6 +221,15 @@ export class Cluster implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function moduleUrl(module: URL | string, whose: string): URL {
+  const url = new URL(module);
+  if (url.protocol === "file:") return url;
+  throw new WhiprayError({
+    code: "INVALID_ARGUMENT",
+    message: `${whose}'s module must be a file: URL, as from new URL("./counter.ts", import.meta.url); got ${url.protocol}`,
+  });
 }
 
 function sum(rows: readonly Record<string, number>[]): Record<string, number> {

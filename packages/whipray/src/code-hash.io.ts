@@ -11,7 +11,7 @@ export async function codeHash(url: URL): Promise<string> {
   } catch (cause) {
     throw new WhiprayError({
       code: "MODULE_NOT_FOUND",
-      message: `The actor's module ${url.pathname} cannot be read`,
+      message: `Module ${url.pathname} cannot be read`,
       cause,
     });
   }

@@ -9,7 +9,7 @@ import {
   systemRandom,
 } from "@whipray/core";
 import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
-import { actorContext, type ObjectAccess } from "@whipray/worker";
+import { actorContext, type ObjectAccess, workerContext } from "@whipray/worker";
 import { makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { Cluster } from "./cluster.ts";
@@ -60,6 +60,7 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
       : undefined;
   const objects = objectAccess({ endpoint, ids, clock, logger, headUrl, known: home, head: () => driver.head });
   const driver: Driver = makeDriver(endpoint, headUrl, localNode, { clock, ids, random, logger }, objects);
+  if (home) driver.raylet = endpoint.connect({ to: home.address, url: home.url, purpose: "control" });
   try {
     await driver.open(options.namespace, options.timeoutMs);
     return driver;
@@ -105,38 +106,41 @@ export function clusterOf(driver: Driver, stop: () => Promise<void>): Cluster {
   });
 }
 
-let inActor: { cluster: Cluster; driver: Driver } | undefined;
+let inWorker: { cluster: Cluster; driver: Driver } | undefined;
 
-/** Inside of an actor: the cluster that it belongs to. Undefined elsewhere. */
+/** Inside of an actor or a task: the cluster that it belongs to. Undefined elsewhere. */
 export function currentCluster(): Cluster | undefined {
-  return actorMembership()?.cluster;
+  return workerMembership()?.cluster;
 }
 
 /** The placement group that this actor is in (Ray: `get_current_placement_group`). Undefined in a driver, and in an actor without one. */
 export async function currentPlacementGroup(): Promise<PlacementGroup | undefined> {
   const spec = actorContext()?.spec;
-  const membership = actorMembership();
+  const membership = workerMembership();
   if (!membership || spec?.pgId === undefined) return undefined;
   return PlacementGroup.byId(membership.driver, spec.pgId, spec.isolation);
 }
 
-function actorMembership(): { cluster: Cluster; driver: Driver } | undefined {
-  const context = actorContext();
-  if (context && !inActor) {
+function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
+  const context = workerContext();
+  if (context && !inWorker) {
     const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
-    const { endpoint, head, nodeId, objects, spec } = context;
-    const driver = makeDriver(endpoint, head, nodeId, services, objects, spec.jobId);
+    const { endpoint, head, nodeId, objects, jobId } = context;
+    const driver = makeDriver(endpoint, head, nodeId, services, objects, jobId);
     driver.join(context.namespace, context.cluster);
-    inActor = { driver, cluster: new Cluster(driver, async () => {}, spec) };
+    driver.raylet = context.raylet;
+    if ("waits" in context) driver.waits = context.waits;
+    const spec = "spec" in context ? context.spec : undefined;
+    inWorker = { driver, cluster: new Cluster(driver, async () => {}, spec) };
   }
-  return inActor;
+  return inWorker;
 }
 
-/** Refs and handles among an actor's arguments: alive in its process, with the cluster that it belongs to. */
+/** Refs and handles among arguments: alive in its process, with the cluster that it belongs to. */
 export const actorRevive: Revive = {
-  objectRef: (wire) => actorMembership()?.driver.objects.adopt(wire),
+  objectRef: (wire) => workerMembership()?.driver.objects.adopt(wire),
   actorHandle: (wire) => {
-    const driver = actorMembership()?.driver;
+    const driver = workerMembership()?.driver;
     return driver && makeHandle(driver, new ActorLink(driver, wire.actorId), "Actor");
   },
 };

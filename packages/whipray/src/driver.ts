@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { type Clock, type IdSource, type Logger, type RandomSource, WhiprayError } from "@whipray/core";
 import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, ownPidNamespace, type Peer } from "@whipray/rpc";
+import type { TaskWaits } from "@whipray/worker";
 import type { ObjectStore } from "./object-store.ts";
 
 /** How this process reaches its cluster. */
@@ -16,6 +17,9 @@ export interface Connection {
   logger: Logger;
 }
 
+/** Where a process can be reached. */
+export type Whereabouts = Pick<ActorRow, "address" | "socket" | "nodeId" | "url">;
+
 /** Time that a raylet has to be dialled before its traffic goes through the head. */
 const DIRECT_DIAL_MS = 2_000;
 /** Tries of a control call whose outcome a head restart left open; all are idempotent by their ids. */
@@ -25,6 +29,10 @@ const HEAD_CALL_TRIES = 20;
 export class Driver {
   readonly connection: Connection;
   readonly objects: ObjectStore;
+  /** The raylet beside which this process was started, if there is one. */
+  raylet: Peer | undefined;
+  /** Inside of a task: who is told when it waits. */
+  waits: TaskWaits | undefined;
   jobId: string;
   namespace = "";
   cluster = "";
@@ -113,11 +121,15 @@ export class Driver {
     }
   }
 
-  /** A session with the worker of an actor: its unix socket on this node, its raylet's port, or relayed by the head. */
-  async reach(row: ActorRow): Promise<Peer> {
+  /** Tells that the task of this process waits for `work`, if it runs one. The same promise comes back. */
+  until<T>(work: Promise<T>): Promise<T> {
+    return this.waits ? this.waits.until(work) : work;
+  }
+
+  /** A session with a process of a node, as the worker of an actor: its unix socket on this node, its raylet's port, or relayed by the head. */
+  async reach(row: Whereabouts): Promise<Peer> {
     const to = row.address;
-    if (!to)
-      throw new WhiprayError({ code: "NO_ROUTE", message: `Actor ${row.actorId} has no address yet`, retryable: true });
+    if (!to) throw new WhiprayError({ code: "NO_ROUTE", message: "The process has no address yet", retryable: true });
     const { endpoint, localNode, headUrl } = this.connection;
     if (row.socket && row.nodeId !== undefined && row.nodeId === localNode) {
       return endpoint.connect({ to, url: `unix:${row.socket}`, purpose: "data" });

@@ -11,3 +11,5 @@ export * as daemons from "./node/index.ts";
 export type { NodeObjects } from "./object-list.ts";
 export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+export type { TaskOptions } from "./task-options.ts";
+export type { RemoteFunction } from "./task-types.ts";

@@ -38,6 +38,13 @@ export class CallQueue {
     else this.#waiting.push(entry);
   }
 
+  /** Those that wait are not run here any more. */
+  drain(): QueuedCall[] {
+    const drained: QueuedCall[] = [];
+    for (let entry = this.#waiting.shift(); entry; entry = this.#waiting.shift()) drained.push(entry);
+    return drained;
+  }
+
   #start(entry: QueuedCall): void {
     this.#running++;
     const ending = entry.run();

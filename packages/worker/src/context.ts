@@ -2,18 +2,16 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
 import type { ActorSpec, DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
 import type { ObjectAccess } from "./object-access.ts";
+import type { TaskWaits } from "./task-waits.ts";
 
-/** What code that runs in an actor can know of its place (Ray: `get_runtime_context()`). */
-export interface ActorContext {
-  readonly actorId: string;
+/** What code in a worker can know of its place (Ray: `get_runtime_context()`). */
+export interface WorkerContext {
   readonly nodeId: string;
   readonly workerId: string;
   readonly cluster: string;
+  readonly jobId: string;
   readonly namespace: string;
-  /** Grows with each restart of the actor. */
-  readonly epoch: number;
-  readonly spec: ActorSpec;
-  /** Devices of the actor's lease. */
+  /** Devices of its lease. */
   readonly devices: readonly DeviceGrant[];
   /** This process on the wire, and its raylet: for code that builds on them, such as engine launchers. */
   readonly endpoint: Endpoint;
@@ -24,8 +22,22 @@ export interface ActorContext {
   readonly head: string;
   /** Unix socket that this worker listens on. */
   readonly socket: string;
+}
+
+/** As code that runs in an actor sees it. */
+export interface ActorContext extends WorkerContext {
+  readonly actorId: string;
+  /** Grows with each restart of the actor. */
+  readonly epoch: number;
+  readonly spec: ActorSpec;
   /** Lets an engine with this token dial us; returns the undo. */
   expectEngine(engineId: string, tokenDigest: string, onLink: () => void): () => void;
+}
+
+/** As code that runs in a task sees it. */
+export interface TaskContext extends WorkerContext {
+  /** The code waits for a result of others. */
+  readonly waits: TaskWaits;
 }
 
 /** The call that the running code belongs to. */
@@ -39,13 +51,19 @@ export interface CallContext {
 const SLOT = Symbol.for("whipray.worker.context");
 const calls = new AsyncLocalStorage<CallContext>();
 
-export function setActorContext(context: ActorContext): void {
-  (globalThis as { [SLOT]?: ActorContext })[SLOT] = context;
+export function setContext(context: ActorContext | TaskContext): void {
+  (globalThis as { [SLOT]?: ActorContext | TaskContext })[SLOT] = context;
 }
 
-/** The actor that this process hosts, undefined in a driver. */
+/** The worker that this is, undefined in a driver. */
+export function workerContext(): ActorContext | TaskContext | undefined {
+  return (globalThis as { [SLOT]?: ActorContext | TaskContext })[SLOT];
+}
+
+/** The actor that this process hosts, undefined elsewhere. */
 export function actorContext(): ActorContext | undefined {
-  return (globalThis as { [SLOT]?: ActorContext })[SLOT];
+  const context = workerContext();
+  return context && "actorId" in context ? context : undefined;
 }
 
 /** @throws WhiprayError `NOT_IN_ACTOR` outside of an actor. */
@@ -55,7 +73,7 @@ export function requireActorContext(): ActorContext {
   return context;
 }
 
-/** The call that runs now, undefined outside of an actor's method. */
+/** The call that runs now, undefined outside of a task or an actor's method. */
 export function callContext(): CallContext | undefined {
   return calls.getStore();
 }

@@ -1,6 +1,13 @@
 export { ActorExit } from "./actor-host.ts";
 export { type ActorClass, RAW_CALL, type TakesRawCalls } from "./actor-methods.ts";
-export { type ActorContext, actorContext, type CallContext, callContext, requireActorContext } from "./context.ts";
+export {
+  type ActorContext,
+  actorContext,
+  type CallContext,
+  callContext,
+  requireActorContext,
+  workerContext,
+} from "./context.ts";
 export { workerMain } from "./main.io.ts";
 export {
   INLINE_OBJECT_BYTES,
@@ -11,3 +18,4 @@ export {
   openParts,
 } from "./object-access.ts";
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
+export type { TaskWaits } from "./task-waits.ts";

@@ -10,7 +10,7 @@ import {
   WireEndpoint,
   workerReady,
 } from "@whipray/rpc";
-import { loadActorClass } from "./module-loader.io.ts";
+import { loadActorClass, loadFunction } from "./module-loader.io.ts";
 import { type ObjectAccess, openObjectClient } from "./object-access.ts";
 import type { ObjectClient } from "./object-client.ts";
 import { Worker } from "./worker.ts";
@@ -94,6 +94,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
       systemClock.after(COMPILED_AFTER_MS, flushCompileCache);
       return cls;
     },
+    loadFunction: (exported) => loadFunction(exported, nodeId),
     setEnvironment: (values) => Object.assign(process.env, values),
     expectEngine: (engineId, digest, onLink) => {
       const address = `${nodeId}/${engineId}`;

@@ -1,21 +1,43 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { WhiprayError } from "@whipray/core";
-import type { ActorSpec } from "@whipray/rpc";
-import type { ActorClass } from "./actor-methods.ts";
+import type { ActorClass, ActorMethod } from "./actor-methods.ts";
+
+/** What is to be loaded: an export of a module file. */
+export interface Exported {
+  readonly module: string;
+  readonly exportName: string;
+  readonly codeHash?: string | undefined;
+}
+
+/** The actor's class. @throws WhiprayError as `load`, and `NOT_A_CLASS`. */
+export async function loadActorClass(exported: Exported, nodeId: string): Promise<ActorClass> {
+  const { found, where } = await load(exported, nodeId);
+  if (typeof found !== "function" || !found.prototype) {
+    throw new WhiprayError({ code: "NOT_A_CLASS", message: where("a class") });
+  }
+  return found as unknown as ActorClass;
+}
+
+/** The function of a task. @throws WhiprayError as `load`, and `NOT_A_FUNCTION`. */
+export async function loadFunction(exported: Exported, nodeId: string): Promise<ActorMethod> {
+  const { found, where } = await load(exported, nodeId);
+  if (typeof found !== "function") throw new WhiprayError({ code: "NOT_A_FUNCTION", message: where("a function") });
+  return found as ActorMethod;
+}
 
 /**
- * The actor's class from its module file. @throws WhiprayError `CODE_MISMATCH` when the file is missing or differs from the
- * one of the process that created the actor (design.md, mechanism 14), `IMPORT_FAILED`, `NOT_A_CLASS`.
+ * An export from its module file. @throws WhiprayError `CODE_MISMATCH` when the file is missing or differs from the one of the process
+ * that asked for it (design.md, mechanism 14), `IMPORT_FAILED`.
  */
-export async function loadActorClass(spec: ActorSpec, nodeId: string): Promise<ActorClass> {
-  const url = new URL(spec.module);
-  if (spec.codeHash !== undefined) {
+async function load(exported: Exported, nodeId: string): Promise<{ found: unknown; where: (what: string) => string }> {
+  const url = new URL(exported.module);
+  if (exported.codeHash !== undefined) {
     const found = await readFile(url).then(
       (bytes) => createHash("sha256").update(bytes).digest("hex"),
       () => undefined,
     );
-    if (found !== spec.codeHash) {
+    if (found !== exported.codeHash) {
       throw new WhiprayError({
         code: "CODE_MISMATCH",
         message: `${url.pathname} ${found ? "differs on" : "does not exist on"} ${nodeId}: put the same code there`,
@@ -33,12 +55,10 @@ export async function loadActorClass(spec: ActorSpec, nodeId: string): Promise<A
       cause,
     });
   }
-  const cls = Object.hasOwn(module, spec.exportName) ? module[spec.exportName] : undefined;
-  if (typeof cls !== "function" || !cls.prototype) {
-    throw new WhiprayError({
-      code: "NOT_A_CLASS",
-      message: `${url.pathname} does not export a class ${spec.exportName}; it exports ${Object.keys(module).join(", ")}`,
-    });
-  }
-  return cls as unknown as ActorClass;
+  const { exportName } = exported;
+  return {
+    found: Object.hasOwn(module, exportName) ? module[exportName] : undefined,
+    where: (what) =>
+      `${url.pathname} does not export ${what} ${exportName}; it exports ${Object.keys(module).join(", ")}`,
+  };
 }

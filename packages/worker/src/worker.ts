@@ -1,9 +1,23 @@
 import { asWhiprayError, type Clock, delay, WhiprayError } from "@whipray/core";
-import { actorHost, decodeValues, type Endpoint, type Infer, type Peer, type Revive, workerExit } from "@whipray/rpc";
+import {
+  actorHost,
+  decodeValues,
+  type Endpoint,
+  type Infer,
+  type Peer,
+  type Revive,
+  type TaskFunction,
+  taskBlocked,
+  taskDefine,
+  taskHost,
+  workerExit,
+} from "@whipray/rpc";
 import { ActorHost } from "./actor-host.ts";
-import type { ActorClass } from "./actor-methods.ts";
-import { type ActorContext, setActorContext } from "./context.ts";
+import type { ActorClass, ActorMethod } from "./actor-methods.ts";
+import { type ActorContext, setContext } from "./context.ts";
 import { isStored, type ObjectAccess, openArguments } from "./object-access.ts";
+import { TaskHost } from "./task-host.ts";
+import { TaskWaits } from "./task-waits.ts";
 
 export type HostRequest = Infer<(typeof actorHost)["request"]>;
 
@@ -17,6 +31,7 @@ export interface WorkerOptions {
   socket: string;
   clock: Clock;
   loadClass: (request: HostRequest) => Promise<ActorClass>;
+  loadFunction: (exported: TaskFunction) => Promise<ActorMethod>;
   /** Makes refs and handles among arguments alive in this process. */
   revive?: Revive | undefined;
   /** Puts the actor's environment in place; called before the module is imported. */
@@ -29,22 +44,30 @@ export interface WorkerOptions {
 /** Time that an actor's own clean-up has when the process leaves and nobody said otherwise. */
 const LEAVE_GRACE_MS = 5_000;
 
-/** A worker process: blank until its raylet makes it one actor, which it stays for life (design.md, mechanism 12). */
+/** A worker process: blank until its raylet makes it one actor, or a host of one job's tasks, for life (design.md, mechanism 12). */
 export class Worker {
   readonly #options: WorkerOptions;
   #host: ActorHost | undefined;
+  #tasks: TaskHost | undefined;
   #leaving = false;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
     const { endpoint } = options;
     endpoint.serve(actorHost, (request) => this.#become(request));
+    endpoint.serve(taskHost, (request) => this.#becomeTaskHost(request));
+    endpoint.serve(taskDefine, async (exported, call) => {
+      if (!this.#tasks) throw new WhiprayError({ code: "NO_TASKS", message: "This worker runs no tasks" });
+      await this.#tasks.define(call.peer, exported);
+      return null;
+    });
     endpoint.serve(workerExit, ({ graceMs }) => {
       setImmediate(() => void this.leave(graceMs));
       return null;
     });
     endpoint.onCall((call) => {
       if (this.#host) this.#host.handle(call);
+      else if (this.#tasks) this.#tasks.handle(call);
       else
         call.fail(
           new WhiprayError({ code: "ACTOR_NOT_FOUND", message: "This worker hosts no actor yet", retryable: true }),
@@ -53,16 +76,16 @@ export class Worker {
   }
 
   async #become(request: HostRequest): Promise<null> {
-    if (this.#host)
-      throw new WhiprayError({ code: "ALREADY_HOSTING", message: "A worker hosts one actor in its life" });
+    this.#checkBlank();
     const { endpoint, raylet, objects, nodeId, workerId, cluster, socket, expectEngine } = this.#options;
     const { spec, epoch, devices, head } = request;
     this.#options.setEnvironment(request.env);
-    setActorContext({
+    setContext({
       actorId: spec.actorId,
       nodeId,
       workerId,
       cluster,
+      jobId: spec.jobId,
       namespace: spec.namespace,
       epoch,
       spec,
@@ -91,6 +114,29 @@ export class Worker {
       throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });
     }
     return null;
+  }
+
+  #becomeTaskHost({ jobId, namespace, devices, env, head }: Infer<(typeof taskHost)["request"]>): null {
+    this.#checkBlank();
+    const { endpoint, raylet, objects, nodeId, workerId, cluster, socket, clock, revive, loadFunction } = this.#options;
+    this.#options.setEnvironment(env);
+    const waits = new TaskWaits(clock, (blocked) => {
+      if (blocked) this.#tasks?.handBack();
+      raylet.tell(taskBlocked, { blocked });
+    });
+    setContext({
+      ...{ nodeId, workerId, cluster, jobId, namespace, devices, endpoint, raylet, objects, head, socket, waits },
+    });
+    this.#tasks = new TaskHost({ loadFunction, revive, objects, waits });
+    return null;
+  }
+
+  #checkBlank(): void {
+    if (!this.#host && !this.#tasks) return;
+    throw new WhiprayError({
+      code: "ALREADY_HOSTING",
+      message: "A worker hosts one actor, or the tasks of one job, in its life",
+    });
   }
 
   /** Ends the process: the actor cleans up for at most `graceMs`, what is queued for sending goes out. */

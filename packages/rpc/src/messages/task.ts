@@ -1,0 +1,74 @@
+import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
+import { bundleIndexField } from "./group.ts";
+import { deviceGrantField, unitsField } from "./resources.ts";
+
+/** Code of a task that waited in a worker whose running task waits itself: its caller takes it elsewhere, and it never ran. */
+export const TASK_RETURNED = "TASK_RETURNED";
+
+/**
+ * driver or worker → raylet: a worker process with these resources, for tasks. The reply comes when there is one; a cancel withdraws the
+ * request. Idempotent by `leaseId`. The lease ends by `task.release`, with its caller's session, and with the worker.
+ */
+export const taskLease = method(
+  "task.lease",
+  shape({
+    leaseId: id("lease"),
+    jobId: id("job"),
+    namespace: str(128),
+    units: unitsField,
+    pgId: optional(id("pg")),
+    bundleIndex: bundleIndexField,
+    env: record(str(1_048_576), 4_096),
+    isolation: oneOf("env", "none"),
+  }),
+  shape({
+    /** `node/worker` */
+    address: str(256),
+    inc: id("inc"),
+    /** Its unix socket; only meaningful on its node. */
+    socket: str(512),
+    pid: count(),
+    devices: list(deviceGrantField),
+  }),
+);
+export type TaskLeaseAsk = Infer<(typeof taskLease)["request"]>;
+export type TaskLease = Infer<(typeof taskLease)["reply"]>;
+/** The caller needs it no more; nothing of its own runs there. */
+export const taskRelease = method("task.release", shape({ leaseId: id("lease") }), anything);
+/** Why does this request wait? Absent: it does not. */
+export const taskWaiting = method(
+  "task.waiting",
+  shape({ leaseId: id("lease") }),
+  shape({ reason: optional(str(1_024)) }),
+);
+
+/** raylet → worker: run tasks of this job. Environment is set before the first import. */
+export const taskHost = method(
+  "task.host",
+  shape({
+    jobId: id("job"),
+    namespace: str(128),
+    devices: list(deviceGrantField),
+    env: record(str(1_048_576), 4_096),
+    /** What a task needs to reach the cluster itself. */
+    head: str(512),
+  }),
+  anything,
+);
+/** caller → worker, once a session and function: a later call's method is `fnId`. The module is imported by then. */
+export const taskDefine = method(
+  "task.define",
+  shape({
+    fnId: str(64),
+    /** Absolute file URL on the node, and the export that is the function. */
+    module: str(4_096),
+    exportName: str(256),
+    /** SHA-256 (hex) of the module file where the caller is: a node where it differs answers CODE_MISMATCH. */
+    codeHash: optional(str(64)),
+    name: str(256),
+  }),
+  anything,
+);
+export type TaskFunction = Infer<(typeof taskDefine)["request"]>;
+/** worker → raylet: its running task waits for a result of others (its CPUs are free meanwhile), or goes on. */
+export const taskBlocked = method("task.blocked", shape({ blocked: bool }), anything);

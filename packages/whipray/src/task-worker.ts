@@ -1,0 +1,83 @@
+import { type WhiprayError, WorkerCrashedError } from "@whipray/core";
+import { type Peer, processCause, type TaskFunction, type TaskLease, taskDefine } from "@whipray/rpc";
+import { PIPELINE_MS } from "./task-times.ts";
+
+/** Tasks that are sent ahead to one worker at most. */
+const PIPELINE_LIMIT = 64;
+/** How long the raylet may look for the cause of a worker's end. */
+const CAUSE_WAIT_MS = 2_000;
+
+/** Functions that a session has defined, by session: it outlives a lease. */
+const defined = new WeakMap<Peer, Set<string>>();
+
+/** A leased worker process as its caller sees it. */
+export class TaskWorker {
+  readonly leaseId: string;
+  readonly lease: TaskLease;
+  readonly raylet: Peer;
+  readonly peer: Peer;
+  /** Tasks sent and not answered. */
+  running = 0;
+  /** What they are likely to take together, milliseconds. */
+  loadMs = 0;
+  /** What runs wants no other behind it. */
+  alone = false;
+  /** When the last answer came. */
+  #lastMs = 0;
+
+  constructor(leaseId: string, lease: TaskLease, raylet: Peer, peer: Peer) {
+    this.leaseId = leaseId;
+    this.lease = lease;
+    this.raylet = raylet;
+    this.peer = peer;
+  }
+
+  /** Whether one more task of this length may be sent: the first always, others ahead when all are short. */
+  hasRoom(taskMs: number, alone: boolean): boolean {
+    if (this.peer.closed) return false;
+    if (this.running === 0) return true;
+    return !alone && !this.alone && this.running < PIPELINE_LIMIT && this.loadMs + taskMs <= PIPELINE_MS;
+  }
+
+  knows(fnId: string): boolean {
+    return defined.get(this.peer)?.has(fnId) ?? false;
+  }
+
+  /** @throws WhiprayError `CODE_MISMATCH`, `IMPORT_FAILED`, `NOT_A_FUNCTION`. */
+  async define(exported: TaskFunction): Promise<void> {
+    await this.peer.invoke(taskDefine, exported);
+    const known = defined.get(this.peer) ?? new Set();
+    known.add(exported.fnId);
+    defined.set(this.peer, known);
+  }
+
+  /** How long a task took of which the answer comes now: from when it was sent, or its predecessor was done. */
+  answered(sentMs: number, nowMs: number): number {
+    const tookMs = nowMs - Math.max(sentMs, this.#lastMs);
+    this.#lastMs = nowMs;
+    return tookMs;
+  }
+
+  /** Why the worker is gone, for the caller of a task that ran there. */
+  async crash(name: string, error: WhiprayError): Promise<WorkerCrashedError> {
+    const { address, pid } = this.lease;
+    const request = { process: address, timeoutMs: CAUSE_WAIT_MS };
+    const { cause } = await this.raylet.invoke(processCause, request).catch(() => ({ cause: undefined }));
+    const tail = cause?.stderrTail?.length ? `\nlast lines of stderr:\n${cause.stderrTail.join("\n")}` : "";
+    const why = cause?.message ?? error.message;
+    return new WorkerCrashedError({
+      message: `Task ${name} was under way when its worker ${address} went away: ${why}${tail}`,
+      details: { process: address, ...(cause && { cause: cause.kind }) },
+      where: {
+        process: address,
+        pid,
+        ...(cause?.nodeId !== undefined && { node: cause.nodeId }),
+        ...(cause?.exitCode !== undefined && { exitCode: cause.exitCode }),
+        ...(cause?.signal !== undefined && { signal: cause.signal }),
+        ...(cause?.stderrTail !== undefined && { stderrTail: cause.stderrTail }),
+        ...(cause?.logPath !== undefined && { logPath: cause.logPath }),
+      },
+      cause: error,
+    });
+  }
+}

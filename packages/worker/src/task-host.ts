@@ -1,0 +1,88 @@
+import { WhiprayError } from "@whipray/core";
+import { type IncomingCall, type Peer, type Revive, TASK_RETURNED, type TaskFunction } from "@whipray/rpc";
+import type { ActorMethod } from "./actor-methods.ts";
+import { CallQueue } from "./call-queue.ts";
+import { CallRunner } from "./call-runner.ts";
+import type { ObjectAccess } from "./object-access.ts";
+import type { TaskWaits } from "./task-waits.ts";
+
+/** Tasks that may wait in a worker; callers send far fewer ahead. */
+const PENDING_TASKS_LIMIT = 10_000;
+
+export interface TaskHostOptions {
+  readonly loadFunction: (exported: TaskFunction) => Promise<ActorMethod>;
+  readonly revive: Revive | undefined;
+  readonly objects: ObjectAccess | undefined;
+  readonly waits: TaskWaits;
+}
+
+/** Runs the tasks of one job in this process: one at a time, in the order in which they came. */
+export class TaskHost {
+  readonly #options: TaskHostOptions;
+  readonly #runner: CallRunner;
+  readonly #queue = new CallQueue(1, PENDING_TASKS_LIMIT);
+  /** Loaded once, whoever asks. */
+  readonly #loaded = new Map<string, Promise<ActorMethod>>();
+  readonly #defined = new WeakMap<Peer, Map<string, ActorMethod>>();
+
+  constructor(options: TaskHostOptions) {
+    this.#options = options;
+    this.#runner = new CallRunner(options.revive, options.objects);
+  }
+
+  /** Makes a function known to one session. @throws WhiprayError as the loader does. */
+  async define(caller: Peer, exported: TaskFunction): Promise<void> {
+    const { module, exportName, codeHash, fnId } = exported;
+    const key = JSON.stringify([module, exportName, codeHash]);
+    const loading = this.#loaded.get(key) ?? this.#options.loadFunction(exported);
+    this.#loaded.set(key, loading);
+    try {
+      const mine = this.#defined.get(caller) ?? new Map<string, ActorMethod>();
+      this.#defined.set(caller, mine);
+      mine.set(fnId, await loading);
+    } catch (error) {
+      this.#loaded.delete(key);
+      throw error;
+    }
+  }
+
+  handle(call: IncomingCall): void {
+    const method = this.#defined.get(call.peer)?.get(call.method);
+    if (!method) {
+      call.fail(
+        new WhiprayError({ code: "METHOD_NOT_FOUND", message: `Function ${call.method.slice(0, 64)} was not defined` }),
+      );
+    } else if (this.#options.waits.blocked) call.fail(returned());
+    else this.#enter(call, method);
+  }
+
+  /** The running task waits: what would wait behind it goes back to its callers, or a task could wait for one behind itself. */
+  handBack(): void {
+    for (const { call } of this.#queue.drain()) call.fail(returned());
+  }
+
+  #enter(call: IncomingCall, method: ActorMethod): void {
+    const { waits } = this.#options;
+    try {
+      this.#queue.enter({
+        call,
+        run: () => {
+          waits.started();
+          const running = this.#runner.run(call, method, undefined);
+          if (!running) waits.ended();
+          return running?.finally(() => waits.ended());
+        },
+      });
+    } catch (error) {
+      call.fail(error);
+    }
+  }
+}
+
+function returned(): WhiprayError {
+  return new WhiprayError({
+    code: TASK_RETURNED,
+    message: "The task did not run: the one before it in this worker waits for others",
+    retryable: true,
+  });
+}
