@@ -95,7 +95,8 @@ class Link:
         if size:
             with self.drained:
                 self.reply_bytes += size
-                self.drained.notify_all()
+                if size < 0:
+                    self.drained.notify_all()
 
     def wait_for_room(self):
         """Holds the main thread while too many bytes of replies wait."""
@@ -284,7 +285,8 @@ class Link:
             route = self.rotation.popleft()
             buffers = route.pull()
             if buffers is not None:
-                self.rotation.append(route)
+                if route.ready:
+                    self.rotation.append(route)
                 for data in buffers:
                     self.outbox.add(data)
 
