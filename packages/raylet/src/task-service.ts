@@ -57,6 +57,7 @@ interface HostedLease {
 }
 
 interface Caller {
+  readonly isDriver: boolean;
   readonly leases: Set<HostedLease>;
   readonly jobs: Set<string>;
 }
@@ -101,6 +102,8 @@ export class TaskService {
     if (head.leaving) {
       throw new WhiprayError({ code: "NODE_LEAVING", message: `${nodeId} is leaving`, retryable: true });
     }
+    // Its end was told already: nothing would end this lease.
+    if (call.peer.closed) throw new WhiprayError({ code: "CANCELLED", message: `${call.peer.address} is gone` });
     if (pgId !== undefined && !ledger.runningBundles().some((bundle) => bundle.pgId === pgId)) throw bundleGone(pgId);
     const hosted: HostedLease = {
       leaseId,
@@ -130,7 +133,7 @@ export class TaskService {
   #caller(peer: Peer): Caller {
     const known = this.#callers.get(peer);
     if (known) return known;
-    const caller: Caller = { leases: new Set(), jobs: new Set() };
+    const caller: Caller = { isDriver: peer.role === "driver", leases: new Set(), jobs: new Set() };
     this.#callers.set(peer, caller);
     peer.onClose(() => this.#gone(peer));
     return caller;
@@ -148,7 +151,7 @@ export class TaskService {
     const cause: DeathCause = { kind: "OWNER_DIED", message: `its caller ${peer.address} is gone` };
     for (const { leaseId } of caller.leases) void this.end(leaseId, cause);
     // A job is over with its driver.
-    if (peer.role === "driver") for (const jobId of caller.jobs) this.#idle.clear(jobId);
+    if (caller.isDriver) for (const jobId of caller.jobs) this.#idle.clear(jobId);
   }
 
   /** Something may be free: grants what can be. */

@@ -119,7 +119,7 @@ export class FakePeer implements Peer {
   async invoke<Request, Reply>(
     method: Method<Request, Reply>,
     request: Request,
-    _options?: CallOptions,
+    options?: CallOptions,
   ): Promise<Reply> {
     const target = this.#target;
     const handler = target?.handlers.get(method.name);
@@ -128,8 +128,12 @@ export class FakePeer implements Peer {
       throw new WhiprayError({ code: "METHOD_NOT_FOUND", message: `${this.address} has no ${method.name}` });
     const theirs = this.other ?? target.accepted(this);
     theirs.abort ??= new AbortController();
-    const { signal } = theirs.abort;
-    const call = { method: method.name, peer: theirs, signal } as unknown as IncomingCall;
+    const ended = theirs.abort.signal;
+    const signal = options?.signal ? AbortSignal.any([ended, options.signal]) : ended;
+    const onAbort = (listener: (reason: unknown) => void): void => {
+      signal.addEventListener("abort", () => listener(signal.reason));
+    };
+    const call = { method: method.name, peer: theirs, signal, onAbort } as unknown as IncomingCall;
     const checked = method.request(structuredClone(request), method.name);
     const answered = Promise.resolve()
       .then(() => handler(checked, call))

@@ -16,6 +16,7 @@ import {
   nodeLeave,
   nodeRegister,
   nodeViewChanged,
+  taskHost,
   workerExit,
   workerReady,
 } from "@whipray/rpc";
@@ -95,6 +96,7 @@ export class FakeWorker {
   readonly endpoint: FakeEndpoint;
   readonly workerId: string;
   readonly hosted: Infer<(typeof actorHost)["request"]>[] = [];
+  readonly tasksOf: Infer<(typeof taskHost)["request"]>[] = [];
   readonly enginesEnded: Infer<(typeof engineEnded)["request"]>[] = [];
   readonly toRaylet: FakePeer;
 
@@ -105,6 +107,10 @@ export class FakeWorker {
     this.endpoint.serve(actorHost, async (request) => {
       this.hosted.push(request);
       await construct(this);
+      return {};
+    });
+    this.endpoint.serve(taskHost, (request) => {
+      this.tasksOf.push(request);
       return {};
     });
     this.endpoint.serve(workerExit, () => {

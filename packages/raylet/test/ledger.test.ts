@@ -39,6 +39,22 @@ function committed(book: Ledger, pgId: string, units: Record<string, number>[], 
 }
 
 describe("single devices (ray.md 4)", () => {
+  test("CPUs of a lease that only waits are lent, and taken back even if that is more than there is", () => {
+    const book = ledger(1, 2);
+    expect(book.acquire(ask("lease_a", { CPU: 2 * WHOLE, GPU: WHOLE })).ok).toBe(true);
+    book.lend("lease_a", true);
+    book.lend("lease_a", true);
+    expect(book.view()).toMatchObject({ free: { CPU: 2 * WHOLE }, devices: {} });
+    expect(book.acquire(ask("lease_b", { CPU: WHOLE })).ok).toBe(true);
+    book.lend("lease_a", false);
+    expect(book.view().free["CPU"]).toBeUndefined();
+    book.release("lease_b");
+    expect(book.acquire(ask("lease_c", { CPU: WHOLE }))).toMatchObject({ ok: false });
+    book.lend("lease_a", true);
+    book.release("lease_a");
+    expect(book.view()).toMatchObject({ free: { CPU: 2 * WHOLE }, devices: { "gpu-0": WHOLE } });
+  });
+
   test("whole devices are taken by lowest index, and only fully free ones", () => {
     const book = ledger(3);
     take(book, "lease_a", 100, { devices: [{ ...device(0), units: 100 }] });

@@ -75,3 +75,12 @@ export async function dieUntil(file: string, deaths: number): Promise<string> {
   }
   return `run ${runs}`;
 }
+
+/** Runs until its caller cancels; the file tells. */
+export async function untilAborted(file: string): Promise<void> {
+  appendFileSync(file, "started");
+  const { signal } = callContext()!;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  appendFileSync(file, " aborted");
+  throw signal.reason;
+}

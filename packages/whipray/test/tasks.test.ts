@@ -138,6 +138,26 @@ describe("tasks", () => {
     expect(existsSync(join(folder, "never"))).toBe(false);
   });
 
+  test("cancelling a task that runs aborts its signal", async () => {
+    const abort = new AbortController();
+    const mark = join(folder, "cancelled");
+    const patient = cluster.task<typeof tasks.untilAborted>(SAMPLE, "untilAborted");
+    const running = expect(patient.options({ signal: abort.signal })(mark)).rejects.toMatchObject({
+      code: "CANCELLED",
+    });
+    await until("it runs", () => existsSync(mark));
+    abort.abort();
+    await running;
+    await until("it was told", () => readFileSync(mark, "utf8") === "started aborted");
+  });
+
+  test("a task with a GPU sees its own, and gives it back with its process", async () => {
+    const place = cluster.task<typeof tasks.place>(SAMPLE, "place").options({ numGpus: 1 });
+    const { pid } = await place();
+    await until("the GPU is free again", async () => (await cluster.availableResources())["GPU"] === 1);
+    expect(processesOf(cluster.id)).not.toContain(pid);
+  });
+
   test("in a bundle of a placement group; removing the group ends it", async () => {
     const group = await cluster.placementGroup([{ CPU: 1 }]);
     await group.ready();

@@ -9,15 +9,16 @@ export class FakeCall implements IncomingCall {
   readonly traceparent = undefined;
   readonly wantsStream: boolean;
   readonly oneway = false;
-  readonly peer = {} as Peer;
+  readonly peer: Peer;
   readonly abort = new AbortController();
   readonly items: unknown[] = [];
   readonly done: Promise<unknown>;
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
 
-  constructor(method: string, args: unknown[] = [], options: { epoch?: number; stream?: boolean } = {}) {
+  constructor(method: string, args: unknown[] = [], options: { epoch?: number; stream?: boolean; peer?: Peer } = {}) {
     this.method = method;
+    this.peer = options.peer ?? ({} as Peer);
     this.parts = encodeValues(args);
     this.epoch = options.epoch;
     this.wantsStream = options.stream ?? false;
