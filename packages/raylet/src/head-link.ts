@@ -47,6 +47,8 @@ export interface HeadLinkOptions {
   readonly view: () => NodeView;
   /** After every registration, before anything else is told to the head. */
   readonly onRegistered: (registered: NodeRegistered) => Promise<void> | void;
+  /** A registration failed, for whatever reason; it is tried again. */
+  readonly onRefused?: ((error: WhiprayError) => void) | undefined;
 }
 
 /**
@@ -128,6 +130,7 @@ export class HeadLink {
         const error = asWhiprayError(thrown);
         logger.warn("not registered", { code: error.code, error: error.message, attempt });
         if (first && this.epoch === 0 && isFinal(error)) throw error;
+        this.#options.onRefused?.(error);
         await delay(clock, backoffMs(REGISTER_BACKOFF, attempt, random));
       }
     }
