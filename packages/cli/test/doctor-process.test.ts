@@ -106,6 +106,35 @@ test.each<{ name: string; total: Record<string, number>; links: string; verdict:
   TEST_MS,
 );
 
+test(
+  "F32: a second raylet that offers the same devices is refused and told who has them; doctor says why it waits; it joins when that one is gone",
+  async () => {
+    const devices = ["--fake-devices", "8xH100", "--node-name", "same"];
+    const head = JSON.parse((await whipray(["start", "--head", "--port", "0", "--json", ...devices])).stdout);
+    const join = ["start", "--address", head.address, "--join-token-file", head.joinTokenFile, "--second-raylet"];
+    const second = await whipray([...join, ...devices, "--wait-seconds", "5"]);
+    expect(second.code).toBe(1);
+    expect(second.stderr).toMatch(/device GPU-\S+ of node node_\w+ is already offered by node .*\[DUPLICATE_DEVICE\]/);
+    expect(second.stderr).toContain(head.nodeId);
+    const waits = await doctor();
+    expect(waits.problems.join("\n")).toMatch(/the raylet \d+ is not ready: device GPU-.*is already offered/);
+    const [first, other] = ["ready", "starting"].map((state) => {
+      return waits.daemons.find((daemon) => daemon.kind === "raylet" && daemon.state === state)!.pid;
+    });
+    process.kill(first!, "SIGTERM");
+    const ready = async () => {
+      const { daemons } = await doctor();
+      return daemons.filter(({ kind, state }) => kind === "raylet" && state === "ready").map(({ pid }) => pid);
+    };
+    await expect.poll(ready, { timeout: 40_000 }).toEqual([other]);
+    await expect
+      .poll(async () => (await doctor()).verdict, { timeout: 20_000 })
+      .toContain("a cluster of 1 node with 8 GPU is up");
+    expect(await whipray(["stop"])).toMatchObject({ code: 0 });
+  },
+  TEST_MS,
+);
+
 test("an imagined machine that there is not is refused with the names", async () => {
   const refused = await whipray(["start", "--head", "--fake-devices", "9xH100"]);
   expect(refused.code).toBe(2);

@@ -127,6 +127,26 @@ describe("any machine", () => {
     );
   });
 
+  test("under STRICT the choice is the best of all sets in one link domain, and none where no domain has enough", () => {
+    fc.assert(
+      fc.property(machines(7), fc.integer({ min: 2, max: 5 }), (machine, count) => {
+        const topology = topologyOf(machine);
+        const all = machine.numa.map((_, index) => index);
+        const domainsOf = (set: readonly number[]) => set.map((one) => topology.device(uuid(one))?.linkDomain);
+        const sets = setsOf(all, count).filter((set) => {
+          const domains = domainsOf(set);
+          return domains[0] !== undefined && domains.every((domain) => domain === domains[0]);
+        });
+        const chosen = indicesOf(chooseWhole(free(all), count, topology, "STRICT"));
+        if (sets.length === 0) expect(chosen).toBeUndefined();
+        else
+          expect(chosen).toEqual(
+            sets.reduce((a, b) => (better(worth(b, all, topology), worth(a, all, topology)) ? b : a)),
+          );
+      }),
+    );
+  });
+
   test("a machine with too many sets to compare gets no worse than the lowest indices", () => {
     fc.assert(
       fc.property(machines(40), fc.integer({ min: 2, max: 20 }), (machine, count) => {

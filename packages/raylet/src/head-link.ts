@@ -49,6 +49,8 @@ export interface HeadLinkOptions {
   readonly onChanged?: (() => void) | undefined;
   /** After every registration, before anything else is told to the head. */
   readonly onRegistered: (registered: NodeRegistered) => Promise<void> | void;
+  /** A registration failed, for whatever reason; it is tried again. */
+  readonly onRefused?: ((error: WhiprayError) => void) | undefined;
 }
 
 /**
@@ -130,6 +132,7 @@ export class HeadLink {
         const error = asWhiprayError(thrown);
         logger.warn("not registered", { code: error.code, error: error.message, attempt });
         if (first && this.epoch === 0 && isFinal(error)) throw error;
+        this.#options.onRefused?.(error);
         await delay(clock, backoffMs(REGISTER_BACKOFF, attempt, random));
       }
     }

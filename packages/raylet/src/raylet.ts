@@ -1,4 +1,4 @@
-import type { Clock, IdSource, Logger, RandomSource } from "@whipray/core";
+import type { Clock, IdSource, Logger, RandomSource, WhiprayError } from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
 import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
 import { ActorService } from "./actor-service.ts";
@@ -82,6 +82,8 @@ export interface RayletOptions {
   readonly python?: string;
   /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
   readonly lookEveryMs?: number;
+  /** A registration failed, for whatever reason; it is tried again. */
+  readonly onRefused?: ((error: WhiprayError) => void) | undefined;
   /** What starts the engine host. Default `-m whipray_engine`. */
   readonly engineHostArgs?: readonly string[];
 }
@@ -120,6 +122,7 @@ export class Raylet {
       view: () => ledger.view(),
       onRegistered: (registered) => this.#registered(registered),
       onChanged: () => this.#tasks?.pump(),
+      onRefused: options.onRefused,
     });
     const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
     const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");

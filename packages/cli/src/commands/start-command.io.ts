@@ -125,6 +125,9 @@ async function joinHead(flags: StartFlags, context: CommandContext): Promise<dae
   return [raylet];
 }
 
+/** The head has answered, and would take the node once whoever is in its way is gone. */
+const REFUSALS: ReadonlySet<string> = new Set(["DUPLICATE_DEVICE", "NODE_ID_IN_USE", "LIMIT"]);
+
 async function startRaylet(
   url: string,
   { clusterId, token }: daemons.JoinString,
@@ -154,9 +157,13 @@ async function startRaylet(
     launchOptions(nodeId, flags, context),
   );
   if (raylet.state?.state === "ready") return raylet;
+  const goesOn = `The raylet (pid ${raylet.child.pid}) keeps trying; its log is ${logFile(nodeId, context)}, and "whipray stop" ends it`;
+  const error = raylet.state?.error;
+  if (error && REFUSALS.has(error.code))
+    throw new WhiprayError({ code: error.code, message: `The head refuses this node: ${error.message}. ${goesOn}` });
   throw new WhiprayError({
     code: "HEAD_SILENT",
-    message: `${withoutPin(url)} has not answered for ${flags.waitSeconds} s. The raylet (pid ${raylet.child.pid}) keeps trying; its log is ${logFile(nodeId, context)}, and "whipray stop" ends it`,
+    message: `${withoutPin(url)} has not answered for ${flags.waitSeconds} s. ${goesOn}`,
   });
 }
 

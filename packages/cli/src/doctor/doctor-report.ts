@@ -45,6 +45,8 @@ export interface DaemonReport {
   pid: number;
   runs: boolean;
   state: string;
+  /** Why it is not ready. */
+  reason?: string | undefined;
   url?: string | undefined;
   /** The imagined machine whose devices it offers. */
   fakeDevices?: string | undefined;
@@ -113,7 +115,8 @@ export function problemsOf(report: Omit<DoctorReport, "problems" | "verdict">): 
     for (const device of devices) problems.push(...notOffered(name, device));
   }
   if (cluster.state === "unreachable") problems.push(`the head ${cluster.address} cannot be reached: ${cluster.error}`);
-  for (const { kind, pid, runs } of daemons) {
+  for (const { kind, pid, runs, reason } of daemons) {
+    if (runs && reason !== undefined) problems.push(`the ${kind} ${pid} is not ready: ${reason}`);
     if (!runs)
       problems.push(`the ${kind} ${pid} that was started here is gone without a goodbye; "whipray stop" clears up`);
   }

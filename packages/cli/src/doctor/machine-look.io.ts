@@ -122,9 +122,9 @@ function ownCgroup(): Record<string, string> {
 /** Daemons that were started by this user. */
 export function daemonsReport(folder: string): DaemonReport[] {
   return daemons.listDaemons(folder).map(({ state }) => {
-    const { kind, pid, url, fakeDevices } = state;
+    const { kind, pid, url, fakeDevices, error } = state;
     const runs = daemons.daemonRuns(state);
-    return { kind, pid, runs, state: state.state, url: url?.replace(/#.*/, ""), fakeDevices };
+    return { kind, pid, runs, state: state.state, reason: error?.message, url: url?.replace(/#.*/, ""), fakeDevices };
   });
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { asWhiprayError, errorToWire, type Logger } from "@whipray/core";
+import { asWhiprayError, errorToWire, type Logger, type WhiprayError } from "@whipray/core";
 import { type DaemonConfig, parseDaemonConfig } from "./daemon-config.ts";
 import { daemonLogger } from "./daemon-logger.io.ts";
 import { type DaemonState, processStartTime, removeFile, writeDaemonState } from "./daemon-state.io.ts";
@@ -18,6 +18,8 @@ export interface DaemonContext {
   logger: Logger;
   /** Aborted when the daemon is to leave, also while it starts. */
   leave: AbortSignal;
+  /** Why it is not ready yet, though it tries on: for its state file. */
+  notYet: (error: WhiprayError) => void;
 }
 
 /** Second signal, or a stop that takes longer than this, ends the process at once. */
@@ -43,7 +45,12 @@ export async function runDaemon<Kind extends DaemonConfig["kind"]>(
   const { leave, left } = leaving(config.tied, logger);
   writeDaemonState(config.stateFile, { ...self, state: "starting" });
   try {
-    const running = await start(config, { logger, leave });
+    let ready = false;
+    const notYet = (error: WhiprayError): void => {
+      if (!ready) writeDaemonState(config.stateFile, { ...self, state: "starting", error: errorToWire(error) });
+    };
+    const running = await start(config, { logger, leave, notYet });
+    ready = true;
     if (!leave.aborted) writeDaemonState(config.stateFile, { ...self, state: "ready", ...running.facts });
     const reason = await left;
     logger.info("leaving", { reason });

@@ -24,6 +24,7 @@ export interface DaemonState {
   insecurePlaintext?: boolean | undefined;
   /** The imagined machine whose devices a raylet offers. */
   fakeDevices?: string | undefined;
+  /** Why it failed, or is not ready yet. */
   error?: ErrorWire | undefined;
 }
 

@@ -6,7 +6,7 @@ import { startRayletNode } from "./raylet-node.io.ts";
 const SAY_EVERY_MS = 5_000;
 
 /** Main file of a raylet's process. */
-await runDaemon("raylet", async (config, { logger, leave }) => {
+await runDaemon("raylet", async (config, { logger, leave, notYet }) => {
   const { clusterId, nodeId, headUrl, listen, insecurePlaintext } = config;
   const env = Object.fromEntries(
     Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
@@ -21,6 +21,7 @@ await runDaemon("raylet", async (config, { logger, leave }) => {
       env,
       logger,
       leave,
+      onRefused: notYet,
     });
     logger.info("raylet is up", { clusterId, nodeId, url: node.url, headUrl });
     describeMachine().then(

@@ -1,7 +1,15 @@
 import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
-import { type Logger, randomIds, sibling, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import {
+  type Logger,
+  randomIds,
+  sibling,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  type WhiprayError,
+} from "@whipray/core";
 import { engineHostPath } from "@whipray/engine";
 import {
   type ChildProcesses,
@@ -68,6 +76,8 @@ export interface RayletNodeOptions {
   /** Interpreter of guards and engines. Default `python3`. */
   python?: string | undefined;
   logger?: Logger | undefined;
+  /** A registration failed, for whatever reason; it is tried again. */
+  onRefused?: ((error: WhiprayError) => void) | undefined;
   /** Aborted when the raylet is to leave, also while it still tries to reach its head. */
   leave?: AbortSignal | undefined;
 }
@@ -193,6 +203,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       ...{
         node: node.node,
         headUrl,
+        onRefused: options.onRefused,
         cacheDirectory: node.cacheDirectory,
         firstWorker: options.firstWorker?.(node.processes),
       },
