@@ -12,6 +12,8 @@ export interface DeviceVisibility {
   overridden(userEnv: Variables, deviceVariables: Variables): string[];
   /** Every name that a plugin may write. */
   reserved(): string[];
+  /** Resources of which a NOSET flag leaves the variables alone: what a process sees of them is the user's affair. */
+  untouched(userEnv: Variables): string[];
 }
 
 export interface EngineEnvironmentAsk {
@@ -82,12 +84,17 @@ export function workerEnvironment(
   return { ...user, ...devices };
 }
 
-/** `GPU=2,NPU=1`: devices that a process may see; one that two fractions share counts once. Empty for none. */
-export function deviceCounts(granted: readonly DeviceGrant[]): string {
-  const counts = Map.groupBy(granted, (device) => device.resource);
-  return [...counts]
-    .map(([resource, devices]) => `${resource}=${new Set(devices.map(({ uuid }) => uuid)).size}`)
-    .join(",");
+/**
+ * `GPU=2,NPU=*`: devices that a process may see; one that two fractions share counts once, and nobody knows of those that are
+ * `untouched`. Empty for none.
+ */
+export function deviceCounts(granted: readonly DeviceGrant[], untouched: readonly string[] = []): string {
+  const known = granted.filter(({ resource }) => !untouched.includes(resource));
+  const counts = Map.groupBy(known, (device) => device.resource);
+  const counted = [...counts].map(
+    ([resource, devices]) => `${resource}=${new Set(devices.map(({ uuid }) => uuid)).size}`,
+  );
+  return [...counted, ...untouched.map((resource) => `${resource}=*`)].join(",");
 }
 
 /** An environment without what is meant for the raylet alone: its tokens and addresses must not reach user code. */

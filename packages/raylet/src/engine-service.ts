@@ -236,7 +236,9 @@ export class EngineService {
         WHIPRAY_EPOCH: String(actor.epoch),
         WHIPRAY_CLUSTER: cluster,
         // What the engine host compares with what it sees.
-        ...(request.isolation === "env" && { WHIPRAY_DEVICES: deviceCounts(granted) }),
+        ...(request.isolation === "env" && {
+          WHIPRAY_DEVICES: deviceCounts(granted, visibility.untouched(request.env)),
+        }),
         WHIPRAY_PROTECTED_ENV: [...new Set([...visibility.reserved(), ...LOADER_VARIABLES])].join(","),
         [NODE_MARK]: nodeId,
         [RAYLET_MARK]: this.#options.endpoint.incarnation,

@@ -3,6 +3,7 @@ import {
   type DevicePlugin,
   deviceVariables,
   type Environment,
+  isNoset,
   overriddenVariables,
   reservedVariables,
 } from "@whipray/devices";
@@ -23,5 +24,9 @@ export function pluginVisibility(
     },
     overridden: (userEnv, variables) => overriddenVariables(plugins, userEnv, nodeEnvironment, variables),
     reserved: () => reservedVariables(plugins),
+    untouched(userEnvironment) {
+      const left = plugins.filter((plugin) => isNoset(plugin, { nodeEnvironment, userEnvironment }));
+      return [...new Set(left.map(({ resource }) => resource))];
+    },
   };
 }

@@ -46,6 +46,15 @@ describe("engines", () => {
     expect(secrets.get("engine_aaaaaa.token")).toBe("secret");
   });
 
+  test("the engine is told what to compare with what it sees, and nothing where a NOSET flag leaves that to the user", async () => {
+    const { launch, guards } = await withActor();
+    await launch();
+    await launch("engine_b", { env: { NOSET: "1" } });
+    await launch("engine_c", { isolation: "none" });
+    const told = guards.engines.map(({ spec }) => spec.env["WHIPRAY_DEVICES"]);
+    expect(told).toEqual(["GPU=1", "GPU=*", undefined]);
+  });
+
   test("its end is told to the worker with exit code, and its token is gone", async () => {
     const { launch, guards, worker, settled, secrets } = await withActor();
     await launch();

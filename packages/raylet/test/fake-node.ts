@@ -189,6 +189,7 @@ export function fakeNode(options: FakeNodeOptions = {}) {
         variables: (granted) => ({ CUDA_VISIBLE_DEVICES: granted.map((device) => device.uuid).join(",") }),
         overridden: (env, own) => Object.keys(own).filter((name) => env[name] !== undefined && env[name] !== own[name]),
         reserved: () => ["CUDA_VISIBLE_DEVICES"],
+        untouched: (env) => (env["NOSET"] === "1" ? ["GPU"] : []),
       },
     },
     {

@@ -20,6 +20,7 @@ export function actorPlace(): ServerPlace {
     actorId: context.actorId,
     pid: process.pid,
     deviceEnv: Object.fromEntries(shown.map((name) => [name, process.env[name] ?? ""])),
+    warn: (text) => void process.stderr.write(`whipray: ${text}\n`),
     launch: (spec) => EngineProcess.launch(launcher, spec),
     leasePorts: (owner, count) => context.raylet.invoke(portsLease, { owner, count, reserve: false }),
     open: (parts) => openParts(parts, context.objects),

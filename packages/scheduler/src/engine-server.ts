@@ -17,6 +17,8 @@ export interface ServerPlace {
   readonly launch: LaunchEngine;
   /** Ports of this node, held under `name` until this actor ends. */
   leasePorts(name: string, count: number): Promise<{ ports: number[]; ip: string }>;
+  /** Says something in the log of this process. */
+  warn?(text: string): void;
   /** Parts of a call, wherever they lie. */
   open?(parts: Parts): Promise<Parts>;
   /** Calls the RPC server of this name, which stands before `engine` (`node/engine`). */
@@ -57,7 +59,7 @@ export class EngineServer {
   constructor(place: ServerPlace, start: ServerStart) {
     this.#place = place;
     this.#start = start;
-    this.#main = new EngineSlot(place.launch, start);
+    this.#main = new EngineSlot(place.launch, start, place.warn);
   }
 
   /** Takes the calls of engines, also with `@role/index` of a forked sibling: they go to the engine undecoded. */
@@ -141,12 +143,16 @@ export class EngineServer {
     if (this.#forks.size >= FORKED_HOSTS_LIMIT) {
       throw new WhiprayError({ code: "LIMIT", message: `A worker forks at most ${FORKED_HOSTS_LIMIT} hosts` });
     }
-    const slot = new EngineSlot(this.#place.launch, {
-      ...this.#start,
-      workerId: key,
-      cmd,
-      env: { ...this.#main.env, ...env },
-    });
+    const slot = new EngineSlot(
+      this.#place.launch,
+      {
+        ...this.#start,
+        workerId: key,
+        cmd,
+        env: { ...this.#main.env, ...env },
+      },
+      this.#place.warn,
+    );
     this.#forks.set(key, slot);
     try {
       return { pid: (await slot.start()).pid };

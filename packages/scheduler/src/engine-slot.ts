@@ -2,6 +2,7 @@ import { asWhiprayError, WhiprayError } from "@whipray/core";
 import { decodeHostValue, type EngineProcess, type EngineSpec, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
 import { type IncomingCall, type Parts, storedOf } from "@whipray/rpc";
 import type { ServerStart, ServerStopped } from "./server-start.ts";
+import type { WorkerHealth } from "./worker-health.ts";
 
 /** An engine host as the RPC server uses it. */
 export type RunningEngine = Pick<
@@ -25,6 +26,9 @@ export interface Configuration {
 export class EngineSlot {
   readonly #launch: LaunchEngine;
   readonly #start: ServerStart;
+  readonly #warn: ((text: string) => void) | undefined;
+  /** Mismatches that were said. */
+  readonly #said = new Set<string>();
   #env: Record<string, string>;
   #configuration: Configuration | undefined;
   #engine: RunningEngine | undefined;
@@ -33,8 +37,9 @@ export class EngineSlot {
   /** The last call that waits for its arguments: later ones go behind it (Ray: they keep their order). */
   #ahead: Promise<void> | undefined;
 
-  constructor(launch: LaunchEngine, start: ServerStart) {
+  constructor(launch: LaunchEngine, start: ServerStart, warn?: (text: string) => void) {
     this.#launch = launch;
+    this.#warn = warn;
     this.#start = start;
     this.#env = { ...start.env };
   }
@@ -111,9 +116,24 @@ export class EngineSlot {
   /** Passes `createEngine` on, after the start of the host. */
   create(call: IncomingCall): void {
     this.start().then(
-      async (engine) => engine.forward(call, HOST_METHODS.createEngine, await lent(engine, call)),
+      async (engine) => {
+        await engine.forward(call, HOST_METHODS.createEngine, await lent(engine, call));
+        await this.#compare(engine);
+      },
       (error: unknown) => call.fail(asWhiprayError(error)),
     );
+  }
+
+  /** The host counts devices when an engine is created: what differs from the grant is said once, here where people look first. */
+  async #compare(engine: RunningEngine): Promise<void> {
+    if (!this.#warn) return;
+    const health = await engine.health().catch(() => undefined);
+    const { deviceMismatches = [] } = (health ?? {}) as Pick<WorkerHealth, "deviceMismatches">;
+    for (const text of deviceMismatches) {
+      if (this.#said.has(text)) continue;
+      this.#said.add(text);
+      this.#warn(`${this.#start.workerId}: ${text}`);
+    }
   }
 
   /** Passes a call on as it is; those that came while the host starts go behind it, in order. */

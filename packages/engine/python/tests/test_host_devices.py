@@ -50,6 +50,12 @@ def test_what_a_vendor_adds_to_torch_is_counted_once_it_was_started(backend, res
     assert look({**env, "TORCH_BACKEND": backend + ":1:idle"})[0]["seen"] == {}
 
 
+def test_a_kind_whose_variable_a_noset_flag_left_alone_is_not_compared():
+    devices, text = look({"WHIPRAY_DEVICES": "GPU=*", "CUDA_VISIBLE_DEVICES": "0,1,2"})
+    assert devices == {"granted": {"GPU": None}, "seen": {}, "mismatches": []}
+    assert "whipray:" not in text
+
+
 def test_with_isolation_none_nobody_says_what_is_granted_and_nothing_is_asked():
     devices, _ = look({"CUDA_VISIBLE_DEVICES": "0,1"})
     assert devices == {"granted": None, "seen": {}, "mismatches": []}

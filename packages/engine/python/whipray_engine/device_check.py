@@ -4,7 +4,10 @@ import sys
 
 
 def granted_devices(text):
-    """`GPU=2,NPU=1` of WHIPRAY_DEVICES as a map; empty: no device at all; None: nobody says what is granted (isolation "none")."""
+    """`GPU=2,NPU=*` of WHIPRAY_DEVICES as a map; empty: no device at all; None: nobody says what is granted (isolation "none").
+
+    `*` becomes None: a NOSET flag left that kind's variable to the user, so what is seen says nothing.
+    """
     if text is None:
         return None
     granted = {}
@@ -12,6 +15,8 @@ def granted_devices(text):
         resource, equals, count = part.partition("=")
         if resource and equals and count.isdecimal():
             granted[resource] = int(count)
+        elif resource and count == "*":
+            granted[resource] = None
     return granted
 
 
@@ -31,7 +36,8 @@ class DeviceCheck:
         if self.granted is None:
             return
         for resource, count in _counters().items():
-            if resource in self.seen:
+            wanted = self.granted.get(resource, 0)
+            if resource in self.seen or wanted is None:
                 continue
             try:
                 seen = count()
@@ -39,7 +45,6 @@ class DeviceCheck:
                 sys.stderr.write("whipray: the %s devices cannot be counted: %s\n" % (resource, error))
                 seen = None
             self.seen[resource] = seen
-            wanted = self.granted.get(resource, 0)
             if seen is not None and seen != wanted:
                 text = "%d %s were granted, but this process sees %d" % (wanted, resource, seen)
                 self.mismatches.append(text)

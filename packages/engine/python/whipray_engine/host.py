@@ -137,12 +137,12 @@ class Host:
         if self.rtensors.kept:
             health["tensors"] = len(self.rtensors.kept)
             health["tensorBytes"] = self.rtensors.bytes
+        if self.devices.mismatches:
+            health["deviceMismatches"] = list(self.devices.mismatches)
         if running:
             call, since = running[0]
             health["method"] = call.shown
             health["sinceMs"] = round((time.monotonic() - since) * 1000)
-        if self.devices.mismatches:
-            health["deviceMismatches"] = list(self.devices.mismatches)
         return health
 
     def _held(self, args):

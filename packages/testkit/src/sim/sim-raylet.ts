@@ -110,7 +110,7 @@ export class SimRaylet {
         beats: this.#beats(clock, new WireEndpoint({ ...services, ...link, address: `${nodeId}/beats` })),
         ports: new Ports({ store: this.#ports, probe: async () => true, random: services.random, raylet: incarnation }),
         secrets: { write: async (name) => `/secret/${name}`, remove: async () => {} },
-        visibility: { variables: () => ({}), overridden: () => [], reserved: () => [] },
+        visibility: { variables: () => ({}), overridden: () => [], reserved: () => [], untouched: () => [] },
       },
       {
         node: {
