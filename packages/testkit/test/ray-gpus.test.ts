@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "vitest";
 import type { ActorOptions, Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
-import type { GpuActor } from "./fixtures/gpu-actor.ts";
+import type { GpuActor, useGpu } from "./fixtures/gpu-actor.ts";
 
 const GPU_ACTOR = new URL("./fixtures/gpu-actor.ts", import.meta.url);
 const TEST_MS = 120_000;
@@ -52,6 +52,21 @@ async function waits(cluster: Cluster, actor: Handle): Promise<string> {
   return waiting ?? "";
 }
 
+/** One use of a device, by an actor or a task. */
+interface Use {
+  readonly place: string;
+  readonly share: number;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+function expectNoneShared(uses: readonly Use[]): void {
+  for (const { place, fromMs } of uses) {
+    const together = uses.filter((other) => other.place === place && other.fromMs <= fromMs && fromMs < other.toMs);
+    expect(together.reduce((sum, { share }) => sum + share, 0)).toBeLessThanOrEqual(1);
+  }
+}
+
 const nodes = (...gpus: number[]): RayletSpec[] =>
   gpus.map((GPU, index) => ({ name: `n${index}`, resources: { CPU: 4, ...(GPU > 0 && { GPU }) } }));
 const each = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name} ${index}`);
@@ -89,7 +104,7 @@ test(
   "ray 8.60: actors that come and go, whole devices and fractions: no two are on one device at the same time beyond what it has",
   async () => {
     const cluster = await started(...nodes(1, 2));
-    const uses: { place: string; share: number; fromMs: number; toMs: number }[] = [];
+    const uses: Use[] = [];
     const turn = async (numGpus: number): Promise<void> => {
       const actor = await create(cluster, { numGpus });
       const [place] = await placesOf(cluster, [actor]);
@@ -100,10 +115,24 @@ test(
     };
     await Promise.all(Array.from({ length: 4 }, () => [turn(1), turn(0.5), turn(0.5)]).flat());
     expect(uses).toHaveLength(12);
-    for (const { place, fromMs } of uses) {
-      const together = uses.filter((other) => other.place === place && other.fromMs <= fromMs && fromMs < other.toMs);
-      expect(together.reduce((sum, { share }) => sum + share, 0)).toBeLessThanOrEqual(1);
-    }
+    expectNoneShared(uses);
+  },
+  TEST_MS,
+);
+
+test(
+  "ray 8.60 with tasks: whole devices and fractions in turns: no two are on one device at the same time beyond what it has",
+  async () => {
+    const cluster = await started(...nodes(2));
+    const use = cluster.task<typeof useGpu>(GPU_ACTOR, "useGpu").options({ numCpus: 0 });
+    const turn = async (numGpus: number): Promise<Use> => {
+      const { nodeId, devices, fromMs, toMs } = await use.options({ numGpus })(100);
+      expect(devices).toHaveLength(1);
+      return { place: `${nodeId} ${devices[0]}`, share: numGpus, fromMs, toMs };
+    };
+    const uses = await Promise.all(Array.from({ length: 4 }, () => [turn(1), turn(0.5), turn(0.5)]).flat());
+    expect(uses).toHaveLength(12);
+    expectNoneShared(uses);
   },
   TEST_MS,
 );
@@ -145,6 +174,11 @@ test(
       [0, 1].map((index) => create(cluster, { numGpus: 1, placement: group.bundle(index) })),
     );
     expect((await placesOf(cluster, actors)).sort()).toEqual(["n0 0", "n1 0"]);
+    await Promise.all(actors.map((actor) => cluster.kill(actor)));
+    const use = cluster.task<typeof useGpu>(GPU_ACTOR, "useGpu").options({ numCpus: 0, numGpus: 1 });
+    const seen = await Promise.all([0, 1].map((index) => use.options({ placement: group.bundle(index) })(0)));
+    expect(seen.map(({ devices }) => devices)).toEqual([[0], [0]]);
+    expect(new Set(seen.map(({ nodeId }) => nodeId)).size).toBe(2);
   },
   TEST_MS,
 );
