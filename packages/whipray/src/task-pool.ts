@@ -2,6 +2,7 @@ import { asWhiprayError, type Clock, type Timer, WhiprayError } from "@whipray/c
 import { taskLease, taskRelease, taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
+import type { TaskNodeWatch } from "./task-node-watch.ts";
 import type { TaskShape } from "./task-options.ts";
 import { type TaskPlace, taskPlace } from "./task-place.ts";
 import { TaskTimes } from "./task-times.ts";
@@ -17,7 +18,14 @@ const LEASE_RETRY_MS = 200;
 /** How long a raylet may take to say why a task waits. */
 const REASON_WAIT_MS = 1_000;
 /** Failures that another try may not meet, beside those that say so. */
-const PASSING = new Set(["WORKER_START_FAILED", "UNREACHABLE", "OUTCOME_UNKNOWN", "NODE_LEAVING", "GOODBYE"]);
+const PASSING = new Set([
+  "WORKER_START_FAILED",
+  "UNREACHABLE",
+  "OUTCOME_UNKNOWN",
+  "NODE_LEAVING",
+  "NODE_DIED",
+  "GOODBYE",
+]);
 
 interface Queued {
   readonly task: PooledTask;
@@ -32,6 +40,7 @@ export class TaskPool {
   readonly #driver: Driver;
   readonly #clock: Clock;
   readonly #shape: TaskShape;
+  readonly #watch: TaskNodeWatch;
   readonly #queue = new Set<Queued>();
   readonly #workers = new Map<TaskWorker, Timer | undefined>();
   readonly #requests = new Map<string, AbortController>();
@@ -40,7 +49,8 @@ export class TaskPool {
   #failures = 0;
   #pausing = false;
 
-  constructor(driver: Driver, shape: TaskShape) {
+  constructor(driver: Driver, shape: TaskShape, watch: TaskNodeWatch) {
+    this.#watch = watch;
     this.#driver = driver;
     this.#clock = driver.connection.clock;
     this.#shape = shape;
@@ -138,6 +148,7 @@ export class TaskPool {
     this.#workers.get(worker)?.cancel();
     const taskMs = this.#times.of(task.fnId);
     worker.running++;
+    this.#watch.busy(worker);
     worker.loadMs += taskMs;
     worker.alone = task.alone;
     const outcome = await task.run(worker, endMs === undefined ? undefined : Math.max(1, Math.ceil(endMs - sentMs)));

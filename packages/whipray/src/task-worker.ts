@@ -32,6 +32,11 @@ export class TaskWorker {
     this.peer = peer;
   }
 
+  get nodeId(): string {
+    const { address } = this.lease;
+    return address.slice(0, address.indexOf("/"));
+  }
+
   /** Whether one more task of this length may be sent: the first always, others ahead when all are short. */
   hasRoom(taskMs: number, alone: boolean): boolean {
     if (this.peer.closed) return false;

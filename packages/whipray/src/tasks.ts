@@ -5,6 +5,7 @@ import type { Driver } from "./driver.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { type RemoteTarget, remoteCall, remoteRef } from "./remote-call.ts";
 import { StreamTask, ValueTask } from "./task.ts";
+import { TaskNodeWatch } from "./task-node-watch.ts";
 import { type CheckedTaskOptions, checkTaskOptions, type TaskOptions } from "./task-options.ts";
 import { TaskPool } from "./task-pool.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
@@ -12,11 +13,13 @@ import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 /** The remote functions of this process, and the workers that run them: one pool for each shape, whatever the function. */
 export class Tasks {
   readonly #driver: Driver;
+  readonly #watch: TaskNodeWatch;
   readonly #pools = new Map<string, TaskPool>();
   #functions = 0;
 
   constructor(driver: Driver) {
     this.#driver = driver;
+    this.#watch = new TaskNodeWatch(driver);
   }
 
   make<F extends AnyFunction>(url: URL, exportName: string): RemoteFunction<F> {
@@ -49,7 +52,7 @@ export class Tasks {
 
   #pool({ shape }: CheckedTaskOptions): TaskPool {
     const key = JSON.stringify(shape);
-    const pool = this.#pools.get(key) ?? new TaskPool(this.#driver, shape);
+    const pool = this.#pools.get(key) ?? new TaskPool(this.#driver, shape, this.#watch);
     this.#pools.set(key, pool);
     return pool;
   }
