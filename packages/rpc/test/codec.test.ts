@@ -52,7 +52,9 @@ describe("plain values", () => {
     fc.assert(
       fc.property(plain, (value) => {
         expect(msgpackr.unpack(encodeControl(value))).toEqual(value);
-        expect(decodeControl(new Uint8Array(msgpackr.pack(value)))).toEqual(value);
+        // Against its own reading: it writes -0 as the whole number 0.
+        const packed = new Uint8Array(msgpackr.pack(value));
+        expect(decodeControl(packed)).toEqual(msgpackr.unpack(packed));
       }),
     );
   });
