@@ -1,34 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ActorDiedError, type Cluster, GetTimeoutError, init, RayTaskError } from "../src/index.ts";
+import { processesOf, until } from "./outside.ts";
 import type { Sample } from "./sample-actor.ts";
 
 const SAMPLE = new URL("./sample-actor.ts", import.meta.url);
-
-/** Waits for a condition that the cluster reaches by itself. */
-async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
-  const end = Date.now() + limitMs;
-  while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-function processesOf(cluster: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`WHIPRAY_CLUSTER=${cluster}`);
-      } catch {
-        return false;
-      }
-    });
-}
 
 describe("an embedded cluster", () => {
   let cluster: Cluster;

@@ -1,33 +1,12 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Cluster, init, RayTaskError, WorkerCrashedError } from "../src/index.ts";
+import { processesOf, until } from "./outside.ts";
 import type * as tasks from "./sample-tasks.ts";
 
 const SAMPLE = new URL("./sample-tasks.ts", import.meta.url);
-
-/** Waits for a condition that the cluster reaches by itself. */
-async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
-  const end = Date.now() + limitMs;
-  while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-function processesOf(cluster: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`WHIPRAY_CLUSTER=${cluster}`);
-      } catch {
-        return false;
-      }
-    });
-}
 
 describe("tasks", () => {
   let cluster: Cluster;
