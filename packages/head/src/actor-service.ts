@@ -11,12 +11,14 @@ import {
   actorStart,
   actorStop,
   actorsList,
+  type DeathCause,
   type IncomingCall,
   type Infer,
 } from "@whipray/rpc";
 import type { ActorEffect, ActorStartEffect, StartOutcome } from "./actor-effects.ts";
 import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, onlyFor, type Progress } from "./context.ts";
+import { actorPending, eventOfActor } from "./event-of.ts";
 import { LIST_ROWS_LIMIT, LOST_START_MS } from "./limits.ts";
 
 /** Ends of a call that leave open whether it ran. */
@@ -70,7 +72,7 @@ export class ActorService {
   }
 
   async #append(actorId: string): Promise<void> {
-    const { actors, journal, clock, reschedule } = this.#ctx;
+    const { actors, journal, events, clock, reschedule } = this.#ctx;
     try {
       await journal.append([{ table: "actors", key: actorId, value: actors.record(actorId) }]);
     } catch (error) {
@@ -79,6 +81,8 @@ export class ActorService {
     } finally {
       this.#creating.delete(actorId);
     }
+    const record = actors.record(actorId);
+    if (record && record.state !== "DEAD") events.add(actorPending(record));
     actors.durable(actorId, clock.now());
     reschedule();
   }
@@ -140,11 +144,18 @@ export class ActorService {
       case "stop":
         return { ...DONE, gone: this.#stop(effect) };
       case "changed":
+        this.#tell(effect.actorId, effect.ended);
         waiters.wake(`actor ${effect.actorId}`);
         return DONE;
       case "gone":
         return this.#endOwned(effect.actorId, effect.reason);
     }
+  }
+
+  #tell(actorId: string, ended: DeathCause | undefined): void {
+    const record = this.#ctx.actors.record(actorId);
+    const event = record && eventOfActor(record, ended);
+    if (event) this.#ctx.events.add(event);
   }
 
   #save(actorId: string): Promise<void> {

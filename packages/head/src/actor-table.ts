@@ -225,7 +225,7 @@ export class ActorTable {
     }
     const gone: ActorEffect[] =
       ran || !again ? [{ kind: "gone", actorId, reason: `its owner ${actorId} ended: ${cause.message}` }] : [];
-    return [{ kind: "save", actorId }, { kind: "changed", actorId }, ...gone, ...this.#forgotten()];
+    return [{ kind: "save", actorId }, { kind: "changed", actorId, ended: cause }, ...gone, ...this.#forgotten()];
   }
 
   /** Ends an actor from outside. With a cause that allows a restart it starts again once the old process is gone. */

@@ -2,6 +2,7 @@ import { type Clock, type IdSource, type Logger, WhiprayError } from "@whipray/c
 import type { Endpoint, IncomingCall, Role } from "@whipray/rpc";
 import type { ActorEffect } from "./actor-effects.ts";
 import type { ActorTable } from "./actor-table.ts";
+import type { EventLog } from "./event-log.ts";
 import type { GroupEffect } from "./group-effects.ts";
 import type { GroupTable } from "./group-table.ts";
 import type { JobTable } from "./job-table.ts";
@@ -30,6 +31,8 @@ export interface HeadContext {
   readonly clusterId: string;
   readonly journal: Journal;
   readonly waiters: Waiters;
+  /** What happened; services add to it. */
+  readonly events: EventLog;
   readonly nodes: NodeTable;
   readonly groups: GroupTable;
   readonly actors: ActorTable;

@@ -19,7 +19,7 @@ export type GroupEffect =
   | { kind: "commit"; pgId: string; epoch: number; nodeId: string; indices: number[] }
   /** Give bundles back; repeated until the node answers or is dead. Without indices: all of the group. */
   | { kind: "release"; pgId: string; epoch: number; nodeId: string; indices?: number[] }
-  /** Waiters and actors look again. */
-  | { kind: "changed"; pgId: string }
+  /** Waiters and actors look again. `lost`: why bundles of it have no place any more. */
+  | { kind: "changed"; pgId: string; lost?: string }
   /** Actors in it end. */
   | { kind: "removed"; pgId: string; reason: string };

@@ -1,6 +1,7 @@
 import { type GroupRecord, missingOf } from "./group-record.ts";
-import { REFUSED_FIRST_MS, REFUSED_MAX_MS, RESERVATIONS_LIMIT } from "./limits.ts";
+import { REFUSED_FIRST_MS, REFUSED_MAX_MS, RESERVATIONS_LIMIT, WAITING_TOLD_AFTER_MS } from "./limits.ts";
 import type { NodeTable } from "./node-table.ts";
+import { explain } from "./placement/explain.ts";
 import { place } from "./placement/place.ts";
 import type { Placement, PlaceRequest } from "./placement/request.ts";
 import { type Reservation, reserve, without } from "./placement/reserve.ts";
@@ -15,6 +16,8 @@ export interface Waiting {
   notBeforeMs: number;
   refusals: number;
   lastRefusal?: string | undefined;
+  /** It was among the `stuck`. */
+  told?: boolean;
   reservation?: Reservation | undefined;
   /** Value of `NodeTable.changes` plus our own when it last found no place. */
   triedAt?: number | undefined;
@@ -90,6 +93,23 @@ export class GroupQueue {
       }
       this.#starve(waiting, request, nodes, nowMs);
     }
+  }
+
+  /** Who has waited for long by now, each once. */
+  stuck(nowMs: number): string[] {
+    return [...this.#waiting.values()].flatMap((waiting) => {
+      if (waiting.told || nowMs - waiting.sinceMs < WAITING_TOLD_AFTER_MS) return [];
+      waiting.told = true;
+      return [waiting.record.pgId];
+    });
+  }
+
+  /** Why a group that has room waits nevertheless. */
+  turnOf({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
+    const held = explain(request, this.rooms(nodes, record.pgId), nodes.totals()).length > 0;
+    if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
+    if (lastRefusal !== undefined) return `a raylet refused, the next try follows; ${lastRefusal}`;
+    return "its turn comes with the next round";
   }
 
   #inOrder(): Waiting[] {

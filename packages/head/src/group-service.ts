@@ -14,6 +14,7 @@ import {
 } from "@whipray/rpc";
 import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, type Progress } from "./context.ts";
+import { eventOfGroup, eventOfWaiting, groupRemoved } from "./event-of.ts";
 import type { GroupEffect } from "./group-effects.ts";
 import { PREPARE_TIMEOUT_MS } from "./limits.ts";
 
@@ -52,7 +53,7 @@ export class GroupService {
   }
 
   async #append(pgId: string): Promise<void> {
-    const { groups, journal, clock, reschedule } = this.#ctx;
+    const { groups, journal, events, clock, reschedule } = this.#ctx;
     try {
       await journal.append([{ table: "groups", key: pgId, value: groups.record(pgId) }]);
     } catch (error) {
@@ -62,6 +63,8 @@ export class GroupService {
       this.#creating.delete(pgId);
     }
     groups.durable(pgId, clock.now());
+    const record = groups.record(pgId);
+    if (record) events.add(eventOfGroup(record, "PENDING"));
     reschedule();
   }
 
@@ -118,15 +121,33 @@ export class GroupService {
         return DONE;
       case "release":
         return { ...DONE, gone: this.#release(effect) };
-      case "changed":
-        ctx.waiters.wake(`pg ${effect.pgId}`);
+      case "changed": {
+        const { groups, events, waiters } = ctx;
+        const record = groups.record(effect.pgId);
+        if (record && effect.lost !== undefined) events.add(eventOfGroup(record, "RESCHEDULING", effect.lost));
+        else if (record?.state === "CREATED") events.add(eventOfGroup(record, "CREATED"));
+        waiters.wake(`pg ${effect.pgId}`);
         return DONE;
+      }
       case "removed": {
-        const { actors, nodes, clock } = ctx;
+        const { actors, groups, nodes, clock, events } = ctx;
+        const row = groups.row(effect.pgId, nodes);
+        const late = groups.removedError(effect.pgId)?.code === "PLACEMENT_TIMEOUT";
+        if (row) events.add(groupRemoved(row, effect.reason, !late));
         const inside = actors.idsWhere((spec) => spec.pgId === effect.pgId);
         const cause = causeOf("GROUP_REMOVED", effect.reason);
         return ctx.runActors(inside.flatMap((actorId) => actors.kill(actorId, cause, true, nodes, clock.now())));
       }
+    }
+  }
+
+  /** Tells of groups that wait, in an event each. */
+  tellStuck(nowMs: number): void {
+    const { groups, nodes, events } = this.#ctx;
+    for (const pgId of groups.stuck(nowMs)) {
+      const record = groups.record(pgId);
+      const reasons = groups.reasons(pgId, nodes);
+      if (record && reasons.length > 0) events.add(eventOfWaiting(record, reasons));
     }
   }
 

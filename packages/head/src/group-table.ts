@@ -222,7 +222,7 @@ export class GroupTable {
     this.#queue.add(record, group.order, nowMs);
     // An attempt that was planned around the lost bundles may break the strategy now.
     const effects = this.#undo(group, reason, nowMs);
-    return [...effects, { kind: "save", pgId: record.pgId }, { kind: "changed", pgId: record.pgId }];
+    return [...effects, { kind: "save", pgId: record.pgId }, { kind: "changed", pgId: record.pgId, lost: reason }];
   }
 
   #giveUp(group: Group, nodeId: string, indices: number[], reason: string, nowMs: number): GroupEffect[] {
@@ -346,13 +346,13 @@ export class GroupTable {
     const request = missingOf(waiting.record);
     const found = explain(request, nodes.rooms(), nodes.totals());
     if (found.length > 0) return found;
-    const held = explain(request, this.#queue.rooms(nodes, pgId), nodes.totals()).length > 0;
-    const text = held
-      ? `held back for ${this.#queue.heldBefore(pgId)[0]?.pgId}, which has waited longer`
-      : waiting.lastRefusal
-        ? `a raylet refused, the next try follows; ${waiting.lastRefusal}`
-        : "its turn comes with the next round";
+    const text = this.#queue.turnOf(waiting, request, nodes);
     return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];
+  }
+
+  /** Groups that have found no place for `WAITING_TOLD_AFTER_MS` since this was asked last; each is told once a wait. */
+  stuck(nowMs: number): string[] {
+    return this.#queue.stuck(nowMs);
   }
 
   /** What actors may use: rooms without what starving groups hold. */

@@ -4,6 +4,9 @@ import type { ActorRecord } from "./actor-record.ts";
 import { ActorService } from "./actor-service.ts";
 import { ActorTable } from "./actor-table.ts";
 import type { HeadContext } from "./context.ts";
+import { EventLog } from "./event-log.ts";
+import { headStarted } from "./event-of.ts";
+import { EVENTS_KEY, EventService } from "./event-service.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { GroupService } from "./group-service.ts";
 import { GroupTable } from "./group-table.ts";
@@ -71,10 +74,28 @@ export class Head {
     const actors = new ActorTable({ ids });
     const jobs = new JobTable({ driverGraceMs: options.driverGraceMs ?? DRIVER_GRACE_MS });
     const kv = new KvTable();
+    const waiters = new Waiters(clock);
+    const added = (): void => waiters.wake(EVENTS_KEY);
+    const events = new EventLog({ clock, floor: term * EPOCHS_PER_TERM, added });
+    events.add(headStarted(clusterId, term));
     let due = false;
     const ctx: HeadContext = {
-      ...{ endpoint, clock, ids, logger, options, clusterId, journal, nodes, groups, actors, jobs, kv },
-      waiters: new Waiters(clock),
+      ...{
+        endpoint,
+        clock,
+        ids,
+        logger,
+        options,
+        clusterId,
+        journal,
+        waiters,
+        events,
+        nodes,
+        groups,
+        actors,
+        jobs,
+        kv,
+      },
       raylets: new Raylets(nodes, clock, this.#parts.random, logger),
       runGroups: (effects) => groupService.run(effects),
       runActors: (effects) => actorService.run(effects),
@@ -102,10 +123,12 @@ export class Head {
         jobService.tick(nowMs);
         kvService.tick(nowMs);
         this.#schedule();
+        groupService.tellStuck(nowMs);
         if (this.#running) this.#running.timer = tick();
       });
     this.#running = { ctx, nodes: nodeService, jobs: jobService, timer: tick() };
-    for (const service of [groupService, actorService, jobService, kvService, nodeService]) service.serve();
+    for (const service of [groupService, actorService, jobService, kvService, nodeService, new EventService(ctx)])
+      service.serve();
     ctx.reschedule();
   }
 

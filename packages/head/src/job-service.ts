@@ -2,6 +2,7 @@ import { delay, WhiprayError } from "@whipray/core";
 import { type IncomingCall, type Infer, jobClose, jobOpen, type Peer } from "@whipray/rpc";
 import { causeOf } from "./actor-record.ts";
 import { allOf, type HeadContext, onlyFor, type Progress } from "./context.ts";
+import { jobFinished, jobStarted } from "./event-of.ts";
 import type { JobRequest } from "./job-table.ts";
 import { CLOSE_WAIT_MS } from "./limits.ts";
 
@@ -33,7 +34,7 @@ export class JobService {
 
   async open(request: JobRequest, call: IncomingCall): Promise<Infer<(typeof jobOpen)["reply"]>> {
     onlyFor(call, "driver");
-    const { jobs, journal, clock, endpoint, clusterId } = this.#ctx;
+    const { jobs, journal, events, clock, endpoint, clusterId } = this.#ctx;
     const { peer } = call;
     const { record, created } = jobs.open(request, peer, clock.wallMs());
     const { jobId, namespace } = record;
@@ -44,6 +45,7 @@ export class JobService {
         jobs.remove(jobId);
         throw error;
       }
+      events.add(jobStarted(record));
     }
     peer.onClose((error) => this.#left(jobId, peer, error));
     this.#jobOf.set(peer.address, jobId);
@@ -81,7 +83,7 @@ export class JobService {
   /** Answers when everything is gone, at the latest after `CLOSE_WAIT_MS`. */
   async #close(jobId: string): Promise<void> {
     const { clock, journal } = this.#ctx;
-    const ended = this.end(jobId, "its driver said goodbye");
+    const ended = this.end(jobId, "its driver said goodbye", true);
     await journal.orFail(ended.saved);
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = clock.after(CLOSE_WAIT_MS, resolve);
@@ -90,9 +92,10 @@ export class JobService {
   }
 
   /** Ends the job and what it owns and is not detached (ray.md 3.1, 2.1). Idempotent. */
-  end(jobId: string, reason: string): Progress {
-    const { jobs, actors, groups, nodes, clock, journal, runActors, runGroups } = this.#ctx;
+  end(jobId: string, reason: string, inOrder = false): Progress {
+    const { jobs, actors, groups, nodes, clock, journal, events, runActors, runGroups } = this.#ctx;
     if (!jobs.remove(jobId)) return allOf([]);
+    events.add(jobFinished(jobId, reason, inOrder));
     const cause = causeOf("OWNER_DIED", `job ${jobId} ended: ${reason}`);
     const mine = actors.idsWhere((spec) => spec.jobId === jobId && !spec.detached && spec.ownerActor === undefined);
     return allOf([

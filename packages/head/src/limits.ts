@@ -60,5 +60,12 @@ export const JOURNAL_RETRY_MS = 1_000;
 export const JOURNAL_BYTES_LIMIT = 4_294_967_296;
 /** The raylet is asked again about a start whose answer was lost after this, or when it registers again. */
 export const LOST_START_MS = 5_000;
-/** Attempts of groups that one head makes at most; a restarted head counts on above them. */
+/** Attempts of groups, and events, that one head makes at most; a restarted head counts on above them. */
 export const EPOCHS_PER_TERM = 1_000_000_000;
+/** Events that the head remembers, and their bytes as JSON; the oldest go first. */
+export const EVENTS_KEPT = 10_000;
+export const EVENTS_BYTES_LIMIT = 8_388_608;
+/** Streams of events that may be open at the same time. */
+export const EVENT_FOLLOWERS_LIMIT = 1_000;
+/** A placement group that found no place for so long says why in an event. */
+export const WAITING_TOLD_AFTER_MS = 1_000;

@@ -13,6 +13,7 @@ import {
 } from "@whipray/rpc";
 import type { ActorService } from "./actor-service.ts";
 import { type HeadContext, onlyFor } from "./context.ts";
+import { eventOfNode } from "./event-of.ts";
 import { BEAT_MS } from "./limits.ts";
 import type { NodeEffect } from "./node-effect.ts";
 
@@ -114,9 +115,11 @@ export class NodeService {
   }
 
   run(effects: readonly NodeEffect[]): void {
-    const { groups, actors, nodes, journal, raylets, clock, logger } = this.#ctx;
+    const { groups, actors, nodes, journal, raylets, events, clock, logger } = this.#ctx;
     for (const effect of effects) {
       const { nodeId } = effect;
+      const event = eventOfNode(effect, nodes.record(nodeId));
+      if (event) events.add(event);
       switch (effect.kind) {
         case "save":
         case "forget":
@@ -138,6 +141,9 @@ export class NodeService {
           if (nodes.state(nodeId) === "DEAD") raylets.disconnect(nodeId);
           this.#ctx.runGroups(groups.nodeDead(nodeId, effect.reason, clock.now()));
           this.#ctx.runActors(actors.nodeDead(nodeId, effect.reason, nodes, clock.now()));
+          break;
+        case "device":
+          logger.info("a device changed", { nodeId, device: effect.device, withheld: effect.withheld });
           break;
       }
     }

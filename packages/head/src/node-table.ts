@@ -15,6 +15,7 @@ import type { NodeEffect, ProbeAnswer } from "./node-effect.ts";
 import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
 import { falseView } from "./view-check.ts";
+import { withheldNews } from "./withheld-news.ts";
 
 interface Node {
   record: NodeRecord;
@@ -91,6 +92,7 @@ export class NodeTable {
     if (same) node.claims = known.claims;
     if (same) node.seen = known.seen;
     node.view = same && known.view && known.view.version > request.view.version ? known.view : request.view;
+    this.#untold.push(...withheldNews(nodeId, known?.view, node.view));
     effects.push({ kind: "save", nodeId });
     effects.push(...this.#forgetOld());
     return { epoch, effects };
@@ -162,6 +164,7 @@ export class NodeTable {
       node.why = untrue.message;
       return untrue;
     }
+    this.#untold.push(...withheldNews(nodeId, node.view, view));
     node.view = view;
     for (const [id, claim] of node.claims) if (claim.settles && shows(view, claim)) node.claims.delete(id);
     this.#changed(node);
@@ -200,7 +203,7 @@ export class NodeTable {
 
   /** The node leaves on purpose. @throws WhiprayError `STALE_EPOCH`. */
   leave(nodeId: string, epoch: number, reason: string): NodeEffect[] {
-    return this.#die(this.#current(nodeId, epoch), `left: ${reason}`);
+    return this.#die(this.#current(nodeId, epoch), `left: ${reason}`, true);
   }
 
   /** Its control connection broke; ends with `linkBack` or the next registration. */
@@ -361,7 +364,7 @@ export class NodeTable {
     return [{ kind: "alive", nodeId: node.record.nodeId }];
   }
 
-  #die(node: Node, reason: string): NodeEffect[] {
+  #die(node: Node, reason: string, left = false): NodeEffect[] {
     const { nodeId, epoch } = node.record;
     node.state = "DEAD";
     node.returning = false;
@@ -371,7 +374,7 @@ export class NodeTable {
     this.#changed(node);
     return [
       { kind: "save", nodeId },
-      { kind: "dead", nodeId, epoch, reason },
+      { kind: "dead", nodeId, epoch, reason, left },
     ];
   }
 

@@ -196,9 +196,13 @@ export class FakeRaylet {
     this.#tellView();
   }
 
+  /** Devices that it does not offer, as it would tell them. */
+  withheld: NonNullable<NodeView["withheld"]> = {};
+
   view(): NodeView {
     const shares = [...this.#shares].filter(([, share]) => share > 0);
-    return { version: ++this.#version, free: { ...this.#free }, devices: Object.fromEntries(shares) };
+    const withheld = Object.keys(this.withheld).length > 0 ? { withheld: this.withheld } : {};
+    return { version: ++this.#version, free: { ...this.#free }, devices: Object.fromEntries(shares), ...withheld };
   }
 
   #tellView(): void {

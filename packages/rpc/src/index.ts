@@ -28,6 +28,7 @@ export * from "./limits.ts";
 export type { Hello, LinkIdentity } from "./link/handshake.ts";
 export { type MemoryFaults, MemoryNetwork, seededFaults } from "./memory-transport.ts";
 export * from "./messages/actor.ts";
+export * from "./messages/event.ts";
 export * from "./messages/group.ts";
 export * from "./messages/job.ts";
 export * from "./messages/node.ts";
