@@ -1,4 +1,5 @@
 import { toUnits, WhiprayError } from "@whipray/core";
+import { EVENTS_LIST_LIMIT } from "@whipray/rpc";
 
 /** Parsers of flags: text in, value out. @throws WhiprayError `USAGE` naming flag, value and form (reliability B36). */
 
@@ -20,6 +21,15 @@ export function secondsOf(flag: string) {
 
 export function linesOf(flag: string) {
   return (text: string): number => wholeBetween(flag, text, 1, 100_000);
+}
+
+/** Ray: at most 10 000 rows. */
+export function eventsOf(flag: string) {
+  return (text: string): number => wholeBetween(flag, text, 0, EVENTS_LIST_LIMIT);
+}
+
+export function seqOf(flag: string) {
+  return (text: string): number => wholeBetween(flag, text, 0, Number.MAX_SAFE_INTEGER);
 }
 
 /** `{"license":1}`. */
@@ -77,7 +87,7 @@ export function hostOf(flag: string) {
 }
 
 function wholeBetween(flag: string, text: string, least: number, most: number): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= least && value <= most)) throw usage(flag, text, `a whole number from ${least} to ${most}`);
   return value;
 }

@@ -6,6 +6,8 @@ export interface HeadClient extends AsyncDisposable {
   ask<Request, Reply>(method: Method<Request, Reply>, request: Request): Promise<Reply>;
   /** Asks a raylet, through the head. */
   askRaylet<Request, Reply>(nodeId: string, method: Method<Request, Reply>, request: Request): Promise<Reply>;
+  /** For streams. */
+  readonly head: Peer;
   /** A raylet, through the head: for streams, and calls in their order. */
   raylet(nodeId: string): Peer;
 }
@@ -33,6 +35,9 @@ export async function connectHead({ url, token, pid, timeoutMs }: HeadClientOpti
   return {
     ask: (method, request) => peer("head/head", "control").invoke(method, request, { timeoutMs }),
     askRaylet: (nodeId, method, request) => peer(`${nodeId}/raylet`, "data").invoke(method, request, { timeoutMs }),
+    get head() {
+      return peer("head/head", "data");
+    },
     raylet: (nodeId) => peer(`${nodeId}/raylet`, "data"),
     [Symbol.asyncDispose]: () => endpoint.close(),
   };

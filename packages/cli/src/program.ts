@@ -1,16 +1,29 @@
 import { fakeMachineNames } from "@whipray/devices";
+import { EVENT_SEVERITIES, EVENT_TYPES } from "@whipray/rpc";
 import { Argument, Command, Option } from "commander";
 import { daemons } from "whipray";
 import { type AttachFlags, attachCommand } from "./commands/attach-command.ts";
 import type { AskFlags, CommandContext } from "./commands/command-context.ts";
 import { type DoctorFlags, doctorCommand } from "./commands/doctor-command.io.ts";
-import { LISTED, type Listed, listCommand } from "./commands/list-command.ts";
+import { type EventsFlags, eventsCommand } from "./commands/events-command.ts";
+import { LISTED, LISTED_EVENTS, type Listed, listCommand } from "./commands/list-command.ts";
 import { type LogsFlags, logsCommand } from "./commands/logs-command.ts";
 import { startCommand } from "./commands/start-command.io.ts";
 import type { StartFlags } from "./commands/start-flags.ts";
 import { statusCommand } from "./commands/status-command.ts";
 import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
-import { amountOf, hostOf, labelsOf, linesOf, nameOf, portOf, resourcesOf, secondsOf } from "./flag-values.ts";
+import {
+  amountOf,
+  eventsOf,
+  hostOf,
+  labelsOf,
+  linesOf,
+  nameOf,
+  portOf,
+  resourcesOf,
+  secondsOf,
+  seqOf,
+} from "./flag-values.ts";
 
 /** A flag; its environment form is `WHIPRAY_` and its name: `--num-cpus` is WHIPRAY_NUM_CPUS. The flag wins. */
 function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: string) => T): Option {
@@ -91,6 +104,15 @@ export function makeProgram(context: CommandContext): Command {
     .argument("<process|actor>", "id of a worker or an engine, or id or name of an actor")
     .addOption(flag("--lines <n>", "how many", linesOf).default(100))
     .action((subject: string, flags: LogsFlags) => logsCommand(subject, flags, context));
+  asking(program.command("events"))
+    .description("what happened in the cluster: nodes, placement groups, actors, jobs, devices")
+    .addOption(flag("--follow", "and what happens from now on, until Ctrl-C; with --json one object a line"))
+    .addOption(flag("--limit <n>", "how many of the latest", eventsOf).default(LISTED_EVENTS))
+    .addOption(flag("--type <type...>", "only these types").choices(EVENT_TYPES))
+    .addOption(flag("--severity <severity>", "only this and above").choices(EVENT_SEVERITIES))
+    .addOption(flag("--id <id>", "only about this node, group, actor, job or device"))
+    .addOption(flag("--since <seq>", "only after this one", seqOf))
+    .action((flags: EventsFlags) => eventsCommand(flags, context));
   reaching(program.command("attach"))
     .description("the terminal of a running rank; its log where it has none. ctrl-] detaches")
     .argument("<rank|actor|process>", "actor/0 of a scheduler, id or name of an actor, id of an engine")

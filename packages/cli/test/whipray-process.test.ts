@@ -1,7 +1,8 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -83,6 +84,42 @@ test(
     expect(logs.stdout).toContain("hello from the actor");
     expect((await whipray("list", "actors")).stdout).toContain("talker");
     expect(await whipray("logs", "nobody")).toMatchObject({ code: 3, stdout: "" });
+  },
+  TEST_MS,
+);
+
+test(
+  "events: what happened here, by type and limit, also under Ray's name; --follow shows what happens next; bad input exits 2",
+  async () => {
+    const past = JSON.parse((await whipray("events", "--json", "--type", "NODE_ALIVE", "HEAD_STARTED")).stdout);
+    expect(past).toMatchObject({ total: 2, lost: 0, events: [{ type: "HEAD_STARTED" }, { type: "NODE_ALIVE" }] });
+    const newest: number = past.events[1].seq;
+    const one = await whipray("events", "--type", "NODE_ALIVE", "--id", started.nodeId);
+    expect(one.stdout).toMatch(/^\d{4}-\S+Z INFO {4}NODE_ALIVE node_\w+: node /);
+    expect((await whipray("list", "cluster-events")).stdout).toContain("HEAD_STARTED");
+    expect(await whipray("events", "--since", String(newest + 1_000_000))).toMatchObject({ code: 2, stdout: "" });
+
+    const follower = spawn(
+      process.execPath,
+      [MAIN, "events", "--follow", "--json", "--type", "JOB_STARTED", "--limit", "0"],
+      {
+        env: { PATH: process.env["PATH"]!, HOME: home, WHIPRAY_RUNTIME_DIR: run },
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    try {
+      const lines = createInterface({ input: follower.stdout })[Symbol.asyncIterator]();
+      const line = lines.next();
+      // It follows when it has asked: each driver that comes is a job, until it has heard of one.
+      let heard = false;
+      void line.then(() => {
+        heard = true;
+      });
+      while (!heard) expect(await node([DRIVER, started.address])).toMatchObject({ code: expect.any(Number) });
+      expect(JSON.parse((await line).value as string)).toMatchObject({ type: "JOB_STARTED", severity: "INFO" });
+    } finally {
+      follower.kill("SIGKILL");
+    }
   },
   TEST_MS,
 );

@@ -1,3 +1,4 @@
+export { type AbortOptions, abortable } from "./abortable.ts";
 export { type BackoffPolicy, backoffMs } from "./backoff.ts";
 export { type Clock, delay, LONGEST_TIMER_MS, systemClock, type Timer } from "./clock.ts";
 export { chooseFraction, chooseWhole, type FreeDevice, type LinkRule } from "./device-choice.ts";

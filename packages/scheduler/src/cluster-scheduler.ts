@@ -1,4 +1,4 @@
-import { asWhiprayError } from "@whipray/core";
+import { abortable, asWhiprayError } from "@whipray/core";
 import type { SchedulerCluster, SchedulerGroup } from "./cluster.ts";
 import { colocationOf, type TargetRole } from "./colocation.ts";
 import {
@@ -79,10 +79,15 @@ export class ClusterScheduler extends Scheduler {
     const cluster = await this.#open();
     const deadlineAtMs = clock.now() + totalMs;
     const limits = { totalMs, signal: options.signal };
-    return Promise.all(members.map((member) => readyWorker(cluster, role, member, deadlineAtMs - clock.now(), limits)));
+    const ready = (member: Member) => readyWorker(cluster, role, member, deadlineAtMs - clock.now(), limits);
+    return abortable(options.signal, () => Promise.all(members.map(ready)));
   }
 
-  async deleteWorkers(role?: string, options: { reverseOrder?: boolean } = {}): Promise<TeardownReport> {
+  deleteWorkers(role?: string, options: { reverseOrder?: boolean } & WaitOptions = {}): Promise<TeardownReport> {
+    return abortable(options.signal, () => this.#delete(role, options.reverseOrder ?? false));
+  }
+
+  async #delete(role: string | undefined, reverseOrder: boolean): Promise<TeardownReport> {
     const { destroyTimeoutMs, clock, logger } = this.#settings;
     if (role === undefined || this.#roles.isPending(role)) await this.#roles.giveUp(deleted(), role);
     if (role !== undefined && !this.#roles.get(role)) {
@@ -91,7 +96,7 @@ export class ClusterScheduler extends Scheduler {
     }
     const reports: RoleTeardown[] = [];
     for (const one of this.#roles.dependents(role)) {
-      const teardown = { reverseOrder: options.reverseOrder ?? false, destroyTimeoutMs };
+      const teardown = { reverseOrder, destroyTimeoutMs };
       reports.push(await tearDown(one, teardown, { clock, logger }));
       this.#roles.remove(one.name);
     }
@@ -117,7 +122,15 @@ export class ClusterScheduler extends Scheduler {
     await createEngineOn(this.#member(workerId), engine, options);
   }
 
-  async setWorkerEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }> {
+  setWorkerEnv(
+    workerId: string,
+    env: Readonly<Record<string, string>>,
+    { signal }: WaitOptions = {},
+  ): Promise<{ appliedLate: boolean }> {
+    return abortable(signal, () => this.#setEnv(workerId, env));
+  }
+
+  async #setEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }> {
     checkEnv(env);
     const member = this.#member(workerId);
     if (Object.keys(env).length === 0) return { appliedLate: false };
@@ -159,15 +172,29 @@ export class ClusterScheduler extends Scheduler {
    * One more engine host in a worker's own lease, with its devices and environment (AReaL: a guard's /fork): called by the option
    * `host`, ended by `killForkedHost` or with the worker. @throws WhiprayError `ENGINE_EXISTS`, `LIMIT` above 64.
    */
-  async forkHost(workerId: string, fork: ForkedHost): Promise<{ pid: number }> {
+  async forkHost(workerId: string, fork: ForkedHost, { signal }: WaitOptions = {}): Promise<{ pid: number }> {
     const member = this.#member(workerId);
+    const { logger } = this.#settings;
     member.hasEngine = true;
-    return (await askServer(member.server, "fork", [fork], FORK_TIMEOUT_MS)) as { pid: number };
+    const ask = () => askServer(member.server, "fork", [fork], FORK_TIMEOUT_MS) as Promise<{ pid: number }>;
+    return abortable(signal, ask, (forked) => {
+      forked
+        .then(() => this.killForkedHost(workerId, fork))
+        .catch((error: unknown) =>
+          logger.debug("an aborted fork left nothing to end", { workerId, error: String(error) }),
+        );
+    });
   }
 
   /** Ends such a host and what it started. @throws WhiprayError `NOT_FOUND`, also the second time (areal 6.11). */
-  async killForkedHost(workerId: string, host: Pick<ForkedHost, "role" | "index">): Promise<void> {
-    await askServer(this.#member(workerId).server, "killForked", [host], FORK_TIMEOUT_MS);
+  async killForkedHost(
+    workerId: string,
+    host: Pick<ForkedHost, "role" | "index">,
+    { signal }: WaitOptions = {},
+  ): Promise<void> {
+    const { server } = this.#member(workerId);
+    const { role, index } = host;
+    await abortable(signal, () => askServer(server, "killForked", [{ role, index }], FORK_TIMEOUT_MS));
   }
 
   /**
@@ -182,35 +209,41 @@ export class ClusterScheduler extends Scheduler {
    * Frees tensors that stayed on engines: those in `value`, or all of this scheduler's (AReaL: clear_batches, at the end of a step).
    * An engine that is gone has none; any other failure is told.
    */
-  async clearTensors(value?: unknown): Promise<ClearedTensors> {
-    return clearTensors(this.#roles.members(), value);
+  async clearTensors(value?: unknown, { signal }: WaitOptions = {}): Promise<ClearedTensors> {
+    return abortable(signal, () => clearTensors(this.#roles.members(), value));
   }
 
   /** What each worker of a role does now, also while calls run: who is blocked. One that is gone is part of the answer. */
-  async health(role: string, timeoutMs?: number): Promise<WorkerHealth[]> {
-    return Promise.all(this.#members(role).map((member) => workerHealth(member, timeoutMs)));
+  async health(role: string, timeoutMs?: number, { signal }: WaitOptions = {}): Promise<WorkerHealth[]> {
+    const members = this.#members(role);
+    return abortable(signal, () => Promise.all(members.map((member) => workerHealth(member, timeoutMs))));
   }
 
   /** Python stacks of a worker's engine host, also while a call runs: where it is blocked. Empty before its first engine. */
-  async stacks(workerId: string): Promise<string> {
-    return (await askServer(this.#member(workerId).server, "stacks", [], HEALTH_TIMEOUT_MS)) as string;
+  async stacks(workerId: string, { signal }: WaitOptions = {}): Promise<string> {
+    const { server } = this.#member(workerId);
+    return (await abortable(signal, () => askServer(server, "stacks", [], HEALTH_TIMEOUT_MS))) as string;
   }
 
   /**
    * Seeds and configures every worker of a role (AReaL: /configure); before the first engine it takes effect at its host's
    * start. @throws WorkerConfigurationError: no error is lost (areal.md 1.3).
    */
-  async configureWorkers(role: string, config: Readonly<Record<string, unknown>>): Promise<void> {
-    await Promise.all(
-      this.#members(role).map(async (member, rank) => {
-        try {
-          await askServer(member.server, "configure", [{ config, role, rank }], CONFIGURE_TIMEOUT_MS);
-        } catch (error) {
-          const failure = asWhiprayError(error);
-          throw new WorkerConfigurationError(member.id, failure.message, { cause: failure, where: failure.where });
-        }
-      }),
-    );
+  async configureWorkers(
+    role: string,
+    config: Readonly<Record<string, unknown>>,
+    { signal }: WaitOptions = {},
+  ): Promise<void> {
+    const configure = async (member: Member, rank: number): Promise<void> => {
+      try {
+        await askServer(member.server, "configure", [{ config, role, rank }], CONFIGURE_TIMEOUT_MS);
+      } catch (error) {
+        const failure = asWhiprayError(error);
+        throw new WorkerConfigurationError(member.id, failure.message, { cause: failure, where: failure.where });
+      }
+    };
+    const members = this.#members(role);
+    await abortable(signal, () => Promise.all(members.map(configure)));
   }
 
   /** The placement groups of a role; those of its target when it shares. */
@@ -225,8 +258,12 @@ export class ClusterScheduler extends Scheduler {
    * `get_placement_group_master_ip_and_port`). Without an index: the bundle of the group's first rank, which for a group that is
    * not of this scheduler is 0.
    */
-  async getPlacementGroupMasterIpAndPort(group: SchedulerGroup, bundleIndex?: number): Promise<MasterAddress> {
-    return this.#masters.lease(await this.#open(), this.#roles, group, bundleIndex);
+  async getPlacementGroupMasterIpAndPort(
+    group: SchedulerGroup,
+    bundleIndex?: number,
+    { signal }: WaitOptions = {},
+  ): Promise<MasterAddress> {
+    return abortable(signal, async () => this.#masters.lease(await this.#open(), this.#roles, group, bundleIndex));
   }
 
   /**

@@ -4,7 +4,7 @@ import type { RoleTeardown } from "./teardown.ts";
 import type { Worker } from "./worker.ts";
 
 export interface WaitOptions {
-  /** Aborting gives the wait up; a role that is being created is undone. */
+  /** An abort ends the wait with its reason. A role that is being created is undone; what ends or sets something goes on to its end. */
   signal?: AbortSignal;
 }
 
@@ -25,13 +25,17 @@ export abstract class Scheduler implements AsyncDisposable {
   /** The workers of a role when all are ready. @throws WorkerNotFoundError, WorkerFailedError, WorkerTimeoutError. */
   abstract getWorkers(role: string, timeoutMs?: number, options?: WaitOptions): Promise<Worker[]>;
   /** Ends a role and those that share with it, or all; what is being created is given up. An unknown role is no error. */
-  abstract deleteWorkers(role?: string, options?: { reverseOrder?: boolean }): Promise<TeardownReport>;
+  abstract deleteWorkers(role?: string, options?: { reverseOrder?: boolean } & WaitOptions): Promise<TeardownReport>;
   /** One more process beside each worker of the target, without devices of its own. */
   abstract forkWorkers(role: string, targetRole: string, command?: string, options?: WaitOptions): Promise<string[]>;
   /** @throws EngineImportError, EngineCreationError, WorkerFailedError, RPCConnectionError, WorkerNotFoundError. */
   abstract createEngine(workerId: string, engine: string, options?: CreateEngineOptions): Promise<void>;
   /** Environment of the worker's engine; `appliedLate` when its interpreter runs already. */
-  abstract setWorkerEnv(workerId: string, env: Readonly<Record<string, string>>): Promise<{ appliedLate: boolean }>;
+  abstract setWorkerEnv(
+    workerId: string,
+    env: Readonly<Record<string, string>>,
+    options?: WaitOptions,
+  ): Promise<{ appliedLate: boolean }>;
   /** Calls a method, at most once. `T` is what the caller knows of its result. @throws EngineCallError, WorkerFailedError, WorkerNotFoundError. */
   abstract asyncCallEngine<T = unknown>(workerId: string, method: string, options?: CallEngineOptions): Promise<T>;
   /** AReaL's second name of the same call. */

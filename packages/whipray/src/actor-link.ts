@@ -1,4 +1,5 @@
 import {
+  type AbortOptions,
   ActorDiedError,
   ActorUnavailableError,
   asWhiprayError,
@@ -129,8 +130,8 @@ export class ActorLink {
   }
 
   /** The actor as the head knows it, at once. */
-  async row(): Promise<ActorRow> {
-    return (await this.#driver.ask(actorResolve, { actorId: this.actorId, wait: false })).actor;
+  async row(options?: AbortOptions): Promise<ActorRow> {
+    return (await this.#driver.ask(actorResolve, { actorId: this.actorId, wait: false }, options)).actor;
   }
 
   /** Waits until the constructor is done. @throws ActorDiedError with its error. */

@@ -1,4 +1,5 @@
 import {
+  type AbortOptions,
   addUnits,
   isEmpty,
   type LinkRule,
@@ -11,7 +12,7 @@ import type { ActorSpec } from "@whipray/rpc";
 import type { BundlePlacement } from "./placement-group.ts";
 
 /** How an actor is to be made (Ray: `.options()` of an actor class). */
-export interface ActorOptions {
+export interface ActorOptions extends AbortOptions {
   /** Unique in its namespace; `cluster.getActor(name)` finds it. */
   name?: string;
   namespace?: string;
@@ -83,6 +84,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "labels",
   "nodeAffinity",
   "graceMs",
+  "signal",
 ]);
 const NAME_PATTERN = /^[A-Za-z0-9._-]{1,128}$/;
 

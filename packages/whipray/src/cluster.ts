@@ -1,4 +1,4 @@
-import { type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
+import { type AbortOptions, abortable, type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
 import {
   type ActorRow,
   type ActorSpec,
@@ -6,6 +6,7 @@ import {
   actorCreate,
   actorKill,
   actorsList,
+  type ClusterEvent,
   encodeValues,
   type GroupRow,
   groupTable,
@@ -17,6 +18,7 @@ import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
+import { clusterEvents, type EventOptions } from "./cluster-events.ts";
 import { codeHash } from "./code-hash.io.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
@@ -31,7 +33,7 @@ export interface ActorBuilder<T> {
   options(options: ActorOptions): ActorBuilder<T>;
   /**
    * Makes the actor with these constructor arguments; settles when the cluster has it on record, not when it runs: errors of
-   * the constructor come with the first call, or with `cluster.ready(handle)`.
+   * the constructor come with the first call, or with `cluster.ready(handle)`. When the option `signal` aborts before, the actor is ended.
    */
   // biome-ignore lint/suspicious/noExplicitAny: constructor arguments of a class that is known by its interface alone
   create(...args: any[]): Promise<ActorHandle<T>>;
@@ -85,6 +87,8 @@ export class Cluster implements AsyncDisposable {
   async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
     const driver = this.#driver;
     const actorId = driver.connection.ids.next("actor");
+    const { signal } = options;
+    const values = await abortable(signal, () => this.#values(args));
     const spec = {
       ...specOptions(capturedOptions(options, this.#inside), driver.namespace),
       actorId,
@@ -94,9 +98,14 @@ export class Cluster implements AsyncDisposable {
       module: url.href,
       exportName,
       codeHash: await codeHash(url),
-      args: encodeValues(await this.#values(args), "args"),
+      args: encodeValues(values, "args"),
     };
-    const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
+    const created = await abortable(
+      signal,
+      () => driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false }),
+      // Its own id: one that had the name already lives on.
+      (made) => driver.undoLater(made, () => driver.ask(actorKill, { actorId, noRestart: true })),
+    );
     return makeHandle<T>(driver, new ActorLink(driver, created.actorId), exportName);
   }
 
@@ -112,27 +121,25 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
-  async getActor<T>(name: string, namespace?: string): Promise<ActorHandle<T>> {
-    const { actor } = await this.#driver.ask(actorByName, { name, namespace: namespace ?? this.namespace });
+  async getActor<T>(name: string, namespace = this.namespace, options?: AbortOptions): Promise<ActorHandle<T>> {
+    const { actor } = await this.#driver.ask(actorByName, { name, namespace }, options);
     return makeHandle<T>(this.#driver, new ActorLink(this.#driver, actor.actorId), actor.className);
   }
 
   /** Waits until the actor's constructor is done. @throws ActorDiedError, DEADLINE_EXCEEDED. */
-  async ready(handle: unknown, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
-    await handleTarget(handle).link.ready(options);
+  async ready(handle: unknown, options: { timeoutMs?: number } & AbortOptions = {}): Promise<void> {
+    await abortable(options.signal, () => handleTarget(handle).link.ready(options));
   }
 
   /** Where an actor is and what it holds. */
-  actorRow(handle: unknown): Promise<ActorRow> {
-    return handleTarget(handle).link.row();
+  actorRow(handle: unknown, options?: AbortOptions): Promise<ActorRow> {
+    return handleTarget(handle).link.row(options);
   }
 
-  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. */
-  async kill(handle: unknown, options: { noRestart?: boolean } = {}): Promise<void> {
-    await this.#driver.ask(actorKill, {
-      actorId: handleTarget(handle).link.actorId,
-      noRestart: options.noRestart ?? true,
-    });
+  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. An abort ends the wait, not the kill. */
+  async kill(handle: unknown, options: { noRestart?: boolean } & AbortOptions = {}): Promise<void> {
+    const { noRestart = true, signal } = options;
+    await this.#driver.ask(actorKill, { actorId: handleTarget(handle).link.actorId, noRestart }, { signal });
   }
 
   /** Reserves resources; settles when the cluster has it on record. `await group.ready()` waits for the place. */
@@ -140,24 +147,26 @@ export class Cluster implements AsyncDisposable {
     return PlacementGroup.create(this.#driver, bundles, options, this.#inside?.actorId);
   }
 
-  getPlacementGroup(name: string, namespace?: string): Promise<PlacementGroup> {
-    return PlacementGroup.byName(this.#driver, name, namespace);
+  getPlacementGroup(name: string, namespace?: string, options?: AbortOptions): Promise<PlacementGroup> {
+    return PlacementGroup.byName(this.#driver, name, namespace, options);
   }
 
-  removePlacementGroup(group: PlacementGroup): Promise<void> {
-    return group.remove();
+  removePlacementGroup(group: PlacementGroup, options?: AbortOptions): Promise<void> {
+    return group.remove(options);
   }
 
-  async placementGroupTable(): Promise<GroupRow[]> {
-    return (await this.#driver.ask(groupTable, {})).groups;
+  async placementGroupTable(options?: AbortOptions): Promise<GroupRow[]> {
+    return (await this.#driver.ask(groupTable, {}, options)).groups;
   }
 
   /**
    * Puts a value: a ref that can be passed on. Arrays in values above 100 KiB are copied once, into shared memory: they must not change
-   * before this settles, which is when the store has room for them. @throws ObjectStoreFullError, OutOfDiskError.
+   * before this settles, which is when the store has room for them; after an abort, not before the store has done with them either.
+   * @throws ObjectStoreFullError, OutOfDiskError.
    */
-  put<T>(value: T): Promise<ObjectRef<T>> {
-    return this.#driver.objects.put(value);
+  put<T>(value: T, options: AbortOptions = {}): Promise<ObjectRef<T>> {
+    const dispose = (put: Promise<ObjectRef<T>>): void => void put.then((ref) => ref.dispose()).catch(() => {}); // nobody waits
+    return abortable(options.signal, () => this.#driver.objects.put(value), dispose);
   }
 
   get<T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
@@ -180,26 +189,37 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** What lies in the object stores of the nodes: who owns it, who holds it, what was spilled. */
-  listObjects(): Promise<NodeObjects[]> {
-    return listObjects(this.#driver);
+  listObjects(options: AbortOptions = {}): Promise<NodeObjects[]> {
+    return abortable(options.signal, () => listObjects(this.#driver));
   }
 
-  async nodes(): Promise<NodeRow[]> {
-    return (await this.#driver.ask(nodesList, {})).nodes;
+  async nodes(options?: AbortOptions): Promise<NodeRow[]> {
+    return (await this.#driver.ask(nodesList, {}, options)).nodes;
   }
 
-  async listActors(): Promise<ActorRow[]> {
-    return (await this.#driver.ask(actorsList, {})).actors;
+  async listActors(options?: AbortOptions): Promise<ActorRow[]> {
+    return (await this.#driver.ask(actorsList, {}, options)).actors;
+  }
+
+  /**
+   * What happened in the cluster, and what happens from now on: nodes, placement groups, actors, jobs, devices (Ray: `ray list
+   * cluster-events`). The head keeps the last 10 000, in its memory. Who reads too slowly, or asks for what is gone, gets an `EVENTS_LOST` in
+   * their place. Goes on over a restart of the head, whose first event is `HEAD_STARTED`.
+   * @throws WhiprayError `INVALID_ARGUMENT` for an unknown type, a `limit` above 10 000, a `since` that has not happened; the signal's reason.
+   */
+  events(options?: EventOptions): AsyncGenerator<ClusterEvent, void> {
+    return clusterEvents(this.#driver, options);
   }
 
   /** Sum of all living nodes, as people write it: `{ CPU: 8, GPU: 2, memory: … }`. */
-  async clusterResources(): Promise<Record<string, number>> {
-    return sum((await this.nodes()).filter((node) => node.state !== "DEAD").map((node) => toAmounts(node.total)));
+  async clusterResources(options?: AbortOptions): Promise<Record<string, number>> {
+    const nodes = await this.nodes(options);
+    return sum(nodes.filter((node) => node.state !== "DEAD").map((node) => toAmounts(node.total)));
   }
 
   /** What is free of it now. A resource with nothing free is absent (Ray). */
-  async availableResources(): Promise<Record<string, number>> {
-    const alive = (await this.nodes()).filter((node) => node.state !== "DEAD");
+  async availableResources(options?: AbortOptions): Promise<Record<string, number>> {
+    const alive = (await this.nodes(options)).filter((node) => node.state !== "DEAD");
     return sum(
       alive.map((node) => {
         const free = { ...node.view.free };

@@ -1,4 +1,5 @@
 import {
+  type AbortOptions,
   type Clock,
   type IdSource,
   type Logger,
@@ -114,11 +115,11 @@ export function currentCluster(): Cluster | undefined {
 }
 
 /** The placement group that this actor is in (Ray: `get_current_placement_group`). Undefined in a driver, and in an actor without one. */
-export async function currentPlacementGroup(): Promise<PlacementGroup | undefined> {
+export async function currentPlacementGroup(options?: AbortOptions): Promise<PlacementGroup | undefined> {
   const spec = actorContext()?.spec;
   const membership = workerMembership();
   if (!membership || spec?.pgId === undefined) return undefined;
-  return PlacementGroup.byId(membership.driver, spec.pgId, spec.isolation);
+  return PlacementGroup.byId(membership.driver, spec.pgId, spec.isolation, options);
 }
 
 function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {

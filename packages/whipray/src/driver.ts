@@ -1,5 +1,13 @@
 import { hostname } from "node:os";
-import { type Clock, type IdSource, type Logger, type RandomSource, WhiprayError } from "@whipray/core";
+import {
+  type AbortOptions,
+  abortable,
+  type Clock,
+  type IdSource,
+  type Logger,
+  type RandomSource,
+  WhiprayError,
+} from "@whipray/core";
 import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, ownPidNamespace, type Peer } from "@whipray/rpc";
 import type { TaskWaits } from "@whipray/worker";
 import type { ObjectStore } from "./object-store.ts";
@@ -19,6 +27,10 @@ export interface Connection {
 
 /** Where a process can be reached. */
 export type Whereabouts = Pick<ActorRow, "address" | "socket" | "nodeId" | "url">;
+
+interface AskOptions extends AbortOptions {
+  timeoutMs?: number | undefined;
+}
 
 /** Time that a raylet has to be dialled before its traffic goes through the head. */
 const DIRECT_DIAL_MS = 2_000;
@@ -104,19 +116,19 @@ export class Driver {
 
   /**
    * A control call to the head, sent again when a head restart left its outcome open: every request that changes something is
-   * idempotent by an id that this side made.
+   * idempotent by an id that this side made. An abort cancels it on the wire, and waits for nobody.
    */
-  async ask<Request, Reply>(
-    method: Method<Request, Reply>,
-    request: Request,
-    options: { signal?: AbortSignal | undefined; timeoutMs?: number | undefined } = {},
-  ): Promise<Reply> {
+  ask<Request, Reply>(method: Method<Request, Reply>, request: Request, options: AskOptions = {}): Promise<Reply> {
+    return abortable(options.signal, () => this.#ask(method, request, options));
+  }
+
+  async #ask<Request, Reply>(method: Method<Request, Reply>, request: Request, options: AskOptions): Promise<Reply> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.head.invoke(method, request, options);
       } catch (error) {
         const open = error instanceof WhiprayError && error.code === "OUTCOME_UNKNOWN";
-        if (!open || this.head.closed || attempt >= HEAD_CALL_TRIES) throw error;
+        if (!open || this.head.closed || options.signal?.aborted || attempt >= HEAD_CALL_TRIES) throw error;
       }
     }
   }
@@ -152,6 +164,13 @@ export class Driver {
       });
       return false;
     }
+  }
+
+  /** Takes back what somebody does not wait for any more, once its outcome is known: `made` may not overtake `undo`. */
+  undoLater(made: Promise<unknown>, undo: () => Promise<unknown>): void {
+    made.then(undo, undo).catch((error: unknown) => {
+      this.connection.logger.warn("what was aborted could not be undone", { error: String(error) });
+    });
   }
 
   /** Says goodbye: what the job owns ends. */

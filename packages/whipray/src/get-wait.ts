@@ -1,10 +1,9 @@
-import { type Clock, GetTimeoutError, WhiprayError } from "@whipray/core";
+import { type AbortOptions, type Clock, GetTimeoutError, WhiprayError } from "@whipray/core";
 import { ObjectRef } from "./object-ref.ts";
 
-export interface GetOptions {
+export interface GetOptions extends AbortOptions {
   /** Longest wait; none by default. Ends with GetTimeoutError, the work goes on. */
   timeoutMs?: number | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 export interface WaitOptions extends GetOptions {

@@ -1,9 +1,10 @@
 export * from "@whipray/core";
-export { Tensor } from "@whipray/rpc";
+export { type ClusterEvent, type EventSeverity, type EventType, Tensor } from "@whipray/rpc";
 export { callRaw, streamRaw } from "./actor-handle.ts";
 export type { ActorOptions } from "./actor-options.ts";
 export type { ActorHandle, MethodOptions, RemoteArguments, RemoteMethod, RemoteResult } from "./actor-types.ts";
 export { type ActorBuilder, Cluster } from "./cluster.ts";
+export type { EventOptions } from "./cluster-events.ts";
 export { currentCluster, currentPlacementGroup } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";
 export { type InitOptions, init } from "./init.ts";

@@ -1,4 +1,13 @@
-import { GetTimeoutError, type LinkRule, type ResourceAmounts, toAmounts, toUnits, WhiprayError } from "@whipray/core";
+import {
+  type AbortOptions,
+  abortable,
+  GetTimeoutError,
+  type LinkRule,
+  type ResourceAmounts,
+  toAmounts,
+  toUnits,
+  WhiprayError,
+} from "@whipray/core";
 import {
   type GroupRow,
   groupCreate,
@@ -11,7 +20,7 @@ import {
 import { checkName, oneOf } from "./actor-options.ts";
 import type { Driver } from "./driver.ts";
 
-export interface PlacementGroupOptions {
+export interface PlacementGroupOptions extends AbortOptions {
   /** Default PACK (Ray). */
   strategy?: Strategy;
   name?: string;
@@ -28,7 +37,6 @@ export interface PlacementGroupOptions {
   links?: LinkRule | readonly LinkRule[];
   /** Of actors in the group that say nothing themselves; `none`: device variables are the caller's business. Default `env`. */
   isolation?: "env" | "none";
-  signal?: AbortSignal;
 }
 
 /** A bundle as a place for actors; index −1 is any bundle that fits. */
@@ -87,29 +95,35 @@ export class PlacementGroup {
       if (Object.keys(bundle).length === 0)
         throw badBundles(`bundle ${index} asks for nothing; give it at least one resource above 0`);
     const pgId = driver.connection.ids.next("pg");
-    await driver.ask(
-      groupCreate,
-      {
-        pgId,
-        jobId: driver.jobId,
-        ...(name !== undefined && { name: checkName("a placement group's name", name) }),
-        namespace: driver.namespace,
-        bundles: units.map((bundle) => ({ ...bundle })),
-        strategy,
-        detached: lifetime === "detached",
-        ...(creatorActor !== undefined && { creatorActor }),
-        ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
-        ...(rules && { links: [...rules] }),
-        ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }),
-      },
-      { signal },
+    const request = {
+      pgId,
+      jobId: driver.jobId,
+      ...(name !== undefined && { name: checkName("a placement group's name", name) }),
+      namespace: driver.namespace,
+      bundles: units.map((bundle) => ({ ...bundle })),
+      strategy,
+      detached: lifetime === "detached",
+      ...(creatorActor !== undefined && { creatorActor }),
+      ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
+      ...(rules && { links: [...rules] }),
+      ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }),
+    };
+    await abortable(
+      signal,
+      () => driver.ask(groupCreate, request),
+      (made) => driver.undoLater(made, () => driver.ask(groupRemove, { pgId })),
     );
     return new PlacementGroup(driver, { pgId, strategy, name }, bundles, isolation);
   }
 
   /** A group by its name. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
-  static async byName(driver: Driver, name: string, namespace = driver.namespace): Promise<PlacementGroup> {
-    const { groups } = await driver.ask(groupTable, { name, namespace });
+  static async byName(
+    driver: Driver,
+    name: string,
+    namespace = driver.namespace,
+    options?: AbortOptions,
+  ): Promise<PlacementGroup> {
+    const { groups } = await driver.ask(groupTable, { name, namespace }, options);
     const row = groups.find((group) => group.state !== "REMOVED");
     if (!row)
       throw new WhiprayError({ code: "NOT_FOUND", message: `No placement group ${name} in namespace ${namespace}` });
@@ -117,8 +131,13 @@ export class PlacementGroup {
   }
 
   /** The group in which an actor lives, with the isolation that it has there. @throws WhiprayError `NOT_FOUND`. */
-  static async byId(driver: Driver, pgId: string, isolation: "env" | "none"): Promise<PlacementGroup> {
-    return PlacementGroup.#ofRow(driver, await rowOf(driver, pgId), isolation);
+  static async byId(
+    driver: Driver,
+    pgId: string,
+    isolation: "env" | "none",
+    options?: AbortOptions,
+  ): Promise<PlacementGroup> {
+    return PlacementGroup.#ofRow(driver, await rowOf(driver, pgId, options), isolation);
   }
 
   static #ofRow(driver: Driver, row: GroupRow, isolation?: "env" | "none"): PlacementGroup {
@@ -145,17 +164,11 @@ export class PlacementGroup {
   }
 
   /** As `ready`, but false instead of the timeout error (Ray: `pg.wait`). */
-  async wait(timeoutMs = 30_000): Promise<boolean> {
-    return (await this.#wait({ timeoutMs })).ready;
+  async wait(timeoutMs = 30_000, options: AbortOptions = {}): Promise<boolean> {
+    return (await this.#wait({ timeoutMs, ...options })).ready;
   }
 
-  #wait({
-    timeoutMs,
-    signal,
-  }: {
-    timeoutMs?: number;
-    signal?: AbortSignal;
-  }): Promise<{ ready: boolean; group: GroupRow }> {
+  #wait({ timeoutMs, signal }: { timeoutMs?: number } & AbortOptions): Promise<{ ready: boolean; group: GroupRow }> {
     return this.#driver.ask(
       groupWait,
       { pgId: this.id, ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }) },
@@ -175,18 +188,18 @@ export class PlacementGroup {
   }
 
   /** State, nodes, devices and reasons, as the head has them now. */
-  table(): Promise<GroupRow> {
-    return rowOf(this.#driver, this.id);
+  table(options?: AbortOptions): Promise<GroupRow> {
+    return rowOf(this.#driver, this.id, options);
   }
 
-  /** Gives everything back and ends what runs inside; again is fine. */
-  async remove(): Promise<void> {
-    await this.#driver.ask(groupRemove, { pgId: this.id });
+  /** Gives everything back and ends what runs inside; again is fine. An abort ends the wait, not the removal. */
+  async remove(options?: AbortOptions): Promise<void> {
+    await this.#driver.ask(groupRemove, { pgId: this.id }, options);
   }
 }
 
-async function rowOf(driver: Driver, pgId: string): Promise<GroupRow> {
-  const { groups } = await driver.ask(groupTable, { pgId });
+async function rowOf(driver: Driver, pgId: string, options?: AbortOptions): Promise<GroupRow> {
+  const { groups } = await driver.ask(groupTable, { pgId }, options);
   const row = groups[0];
   if (!row) throw new WhiprayError({ code: "NOT_FOUND", message: `Placement group ${pgId} is not known (any more)` });
   return row;

@@ -3,12 +3,16 @@ import { actorStatus, groupStatus, nodeStatus } from "../cluster-status.ts";
 import { table } from "../table.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
+import { eventsCommand } from "./events-command.ts";
 
-export const LISTED = ["actors", "nodes", "placement-groups"] as const;
+export const LISTED = ["actors", "nodes", "placement-groups", "cluster-events"] as const;
+/** Ray: limit of `ray list`. */
+export const LISTED_EVENTS = 100;
 export type Listed = (typeof LISTED)[number];
 
-/** `whipray list …`: every row that the head has, ended ones too. */
+/** `whipray list …`: every row that the head has, ended ones too; of events the latest (Ray: `ray list`). */
 export async function listCommand(what: Listed, flags: AskFlags, context: CommandContext): Promise<void> {
+  if (what === "cluster-events") return eventsCommand({ ...flags, limit: LISTED_EVENTS }, context);
   await using head = await askHead(flags, context);
   const { output } = context;
   if (what === "nodes") {

@@ -1,0 +1,30 @@
+/** What everything that waits takes. */
+export interface AbortOptions {
+  /** An abort ends the wait at once with the signal's reason. What was asked for by then is withdrawn, or undone, where that can be. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * What `start` gives, or the signal's reason as soon as it aborts; with an aborted signal nothing starts. `late` gets the work that
+ * nobody waits for any more, to undo it.
+ */
+export async function abortable<T>(
+  signal: AbortSignal | undefined,
+  start: () => Promise<T>,
+  late: (work: Promise<T>) => void = () => {},
+): Promise<T> {
+  signal?.throwIfAborted();
+  const work = start();
+  if (!signal) return work;
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => {
+    aborted.reject(signal.reason);
+    late(work);
+  };
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
