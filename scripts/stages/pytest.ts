@@ -37,7 +37,17 @@ export function countPytest(report: string | undefined, code: number | undefined
   const [failures, skipped] = [total("failures") + total("errors"), total("skipped")];
   const passed = Math.max(0, total("tests") - failures - skipped);
   const failed = failures === 0 && code !== 0 ? 1 : failures;
-  return { passed, failed, ...(skipped > 0 ? { note: `${skipped} skipped` } : {}) };
+  if (skipped === 0) return { passed, failed };
+  const reasons = [...(report ?? "").matchAll(/<skipped\b[^>]*\bmessage="([^"]*)"/g)].map(([, message = ""]) =>
+    plain(message),
+  );
+  return { passed, failed, note: [`${skipped} skipped`, ...new Set(reasons)].join("; ") };
+}
+
+/** An attribute's text. */
+function plain(text: string): string {
+  const named: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return text.replaceAll(/&(lt|gt|quot|apos|amp);/g, (_, name: string) => named[name]!);
 }
 
 /** Adds up; only what failed is shown. */

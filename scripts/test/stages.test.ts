@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { DEMO_SECONDS, judgeDemo } from "../stages/demo.ts";
 import { findExamples } from "../stages/examples.ts";
 import { countPytest } from "../stages/pytest.ts";
 import { runTool } from "../stages/tool.io.ts";
@@ -39,6 +40,23 @@ test("pytest's report: errors are failures, no report and no tests too", () => {
   expect(countPytest(suite, 1)).toEqual({ passed: 4, failed: 3, note: "3 skipped" });
   expect(countPytest(undefined, 1)).toEqual({ passed: 0, failed: 1 });
   expect(countPytest('<testsuite errors="0" failures="0" skipped="0" tests="0">', 5)).toEqual({ passed: 0, failed: 1 });
+});
+
+test("pytest's report: why tests were skipped is said once", () => {
+  const skip =
+    '<testcase name="t"><skipped type="pytest.skip" message="no Python 3.9 &amp; no pyenv">…</skipped></testcase>';
+  const suite = `<testsuite errors="0" failures="0" skipped="2" tests="3">${skip}${skip}</testsuite>`;
+  expect(countPytest(suite, 0)).toEqual({ passed: 1, failed: 0, note: "2 skipped; no Python 3.9 & no pyenv" });
+});
+
+test("the demo: one that takes longer than promised, or does not say how long it took, has failed", () => {
+  const said = (seconds: number): string => `step 1\n{"accuracyAfter":0.9,"seconds":${seconds},"leftovers":0}\n`;
+  const end = (output: string, code = 0) => judgeDemo({ code, output, overdue: false });
+  expect(end(said(31.4))).toMatchObject({ passed: 1, failed: 0, note: "31 s of 90" });
+  expect(end(said(DEMO_SECONDS + 0.1))).toMatchObject({ passed: 0, failed: 1 });
+  expect(end(said(DEMO_SECONDS + 0.1)).output).toContain("it took 90.1 s; promised are 90 s on 2 cores");
+  expect(end(said(1), 1)).toMatchObject({ passed: 0, failed: 1 });
+  expect(end("no figures\n")).toMatchObject({ passed: 0, failed: 1 });
 });
 
 test("examples with a ci script are found in order, with their deadlines", () => {

@@ -170,3 +170,11 @@ test("areal 6.26: the experiment's configuration wins over options; names are ch
   expect(() => settingsOf({ nGpusPerNode: 0 })).toThrow("nGpusPerNode");
   expect(() => settingsOf({ startupTimeoutMs: Number.NaN })).toThrow("startupTimeoutMs");
 });
+
+test("areal 6.26: without names there is no prefix and no error (AReaL: ValueError); an empty name is refused", () => {
+  expect(settingsOf({}).namePrefix).toBe("");
+  expect(settingsOf({ config: {} }).namePrefix).toBe("");
+  expect(settingsOf({ trialName: "t1" }).namePrefix).toBe("t1.");
+  expect(() => settingsOf({ experimentName: "" })).toThrow("1 to 40 letters");
+  expect(() => settingsOf({ config: { trialName: "" } })).toThrow("1 to 40 letters");
+});

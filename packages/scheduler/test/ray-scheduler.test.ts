@@ -44,6 +44,19 @@ test("two experiments share a cluster under the same role names; the cluster out
   expect((await cluster.placementGroupTable()).filter((group) => group.state !== "REMOVED")).toEqual([]);
 });
 
+test("areal 6.26: schedulers without names work; the second one of a namespace is told to take a name, and leaves nothing", async () => {
+  {
+    await using first = new RayScheduler({ cluster });
+    await using second = new RayScheduler({ cluster });
+    const job = { role: "actor", replicas: 1, tasks: [SPEC] };
+    expect(await first.createWorkers(job)).toEqual(["actor/0"]);
+    await expect(second.createWorkers(job)).rejects.toThrow("give each an experimentName");
+    await first.getWorkers("actor");
+    expect(await freeGpus()).toBe(2);
+  }
+  await until(async () => (await freeGpus()) === 3);
+});
+
 test("SIGKILL of an RPC server takes its engine along; callers hear of the signal", async () => {
   await using scheduler = new RayScheduler({ cluster });
   await scheduler.createWorkers({ role: "actor", replicas: 1, tasks: [SPEC] });

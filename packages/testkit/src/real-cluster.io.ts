@@ -92,7 +92,8 @@ const INHERITED = ["PATH", "LANG", "LC_ALL", "WHIPRAY_TEST_RUN", "WHIPRAY_LOG_LE
 /**
  * Starts a head and raylets as real daemons on free ports, each with its own HOME, runtime directory, working directory and
  * address. They end with this process, however it ends. `await using` stops them.
- * @throws WhiprayError what a daemon failed with; what was started by then is stopped.
+ * @throws WhiprayError what a daemon failed with or, at once, that one ended while it started, with its exit and last lines; what was started
+ * by then is stopped.
  */
 export async function startCluster(options: RealClusterOptions): Promise<RealCluster> {
   checkNetworks(options.raylets);
@@ -112,6 +113,9 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   const before = snapshot(scope);
   const started: RealDaemon[] = [];
   const died = Promise.withResolvers<WhiprayError>();
+  /** Ends all starts with the first that failed, or whose head is gone. */
+  const starting = new AbortController();
+  let up = false;
   /** Runtime directories whose raylet was killed by somebody else. */
   const orphaned = new Set<string>();
   const own = options.raylets.findIndex((spec) => spec.network === "own");
@@ -120,13 +124,23 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   const logFiles = [join(base, "head.log"), ...places.map(({ root }) => `${root}.log`)];
 
   const start = async (config: () => daemons.DaemonConfig, launch: daemons.LaunchOptions): Promise<RealDaemon> => {
-    const daemon = await RealDaemon.start(config, launch, (error) => {
+    const orphan = (): void => {
       const known = config();
       if (known.kind === "raylet" && known.runtimeRoot !== undefined) orphaned.add(known.runtimeRoot);
-      died.resolve(error);
-    });
-    started.push(daemon);
-    return daemon;
+    };
+    try {
+      const daemon = await RealDaemon.start(config, { ...launch, signal: starting.signal }, (error) => {
+        orphan();
+        if (!up) starting.abort(error);
+        died.resolve(error);
+      });
+      started.push(daemon);
+      return daemon;
+    } catch (error) {
+      orphan();
+      starting.abort(error);
+      throw error;
+    }
   };
   const environment = (home: string): Record<string, string> => {
     mkdirSync(home, { recursive: true, mode: 0o700 });
@@ -163,7 +177,7 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
     );
     const { protocol, port: headPort, hash: pin } = new URL(head.state.url!);
     const address = options.tls === true ? `${protocol}//127.0.0.1:${headPort}${pin}` : `127.0.0.1:${headPort}`;
-    const raylets = await Promise.all(
+    const launched = await Promise.allSettled(
       places.map(async ({ spec, index, root }): Promise<RealRaylet> => {
         const { name = `n${index}`, foreign = false, resources = { CPU: 2 }, labels = {}, port = true } = spec;
         const nodeId = ids.next("node");
@@ -216,6 +230,9 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
         };
       }),
     );
+    starting.signal.throwIfAborted();
+    up = true;
+    const raylets = launched.flatMap((launch) => (launch.status === "fulfilled" ? [launch.value] : []));
     let stopping: Promise<Leak[]> | undefined;
     const stop = (): Promise<Leak[]> => {
       stopping ??= end();

@@ -1,12 +1,9 @@
-import { readFileSync } from "node:fs";
 import { systemClock, WhiprayError } from "@whipray/core";
 import { daemons } from "whipray";
 import { childOf } from "./namespaces.io.ts";
 
 const STOP_MS = 20_000;
 const START_MS = 60_000;
-/** Of the log of one that died, for the message. */
-const LAST_LINES = 10;
 
 /** A head or a raylet of a test's cluster, as a process. */
 export class RealDaemon {
@@ -101,7 +98,7 @@ export class RealDaemon {
       this.#onDeath(
         new WhiprayError({
           code: "DAEMON_DIED",
-          message: `The ${who} (pid ${pid}) ${ended}, and nobody had asked it to; its log ended with\n${lastLines(logFile)}`,
+          message: `The ${who} (pid ${pid}) ${ended}, and nobody had asked it to; its log ended with\n${daemons.lastLines(logFile)}`,
           details: { kind: config.kind, pid, code, signal, logFile },
         }),
       );
@@ -120,11 +117,6 @@ async function launch(
     code: "TIMEOUT",
     message: `The ${config().kind} was not up within ${START_MS} ms; its log is ${options.logFile}`,
   });
-}
-
-function lastLines(logFile: string | undefined): string {
-  if (logFile === undefined) return "";
-  return readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-LAST_LINES).join("\n");
 }
 
 function outsidePid(launched: daemons.LaunchedDaemon, options: daemons.LaunchOptions): number {

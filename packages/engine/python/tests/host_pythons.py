@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 
 def _oldest():
     for path in (os.environ.get("WHIPRAY_TEST_PYTHON39"), os.path.expanduser("~/.pyenv/versions/3.9.18/bin/python"), shutil.which("python3.9")):
@@ -16,6 +18,6 @@ def _oldest():
 FULL = [sys.executable]
 BARE = [sys.executable, "-S"]
 OLDEST = [_oldest(), "-S"]
-PYTHONS = {"full": FULL, "bare": BARE}
-if OLDEST[0]:
-    PYTHONS["py39-bare"] = OLDEST
+# Where it is missing its lane is skipped in sight; test_oldest_python.py looks at the sources all the same.
+NO_OLDEST = "no Python 3.9 here for the oldest lane (WHIPRAY_TEST_PYTHON39)"
+PYTHONS = {"full": FULL, "bare": BARE, "py39-bare": OLDEST if OLDEST[0] else pytest.param(OLDEST, marks=pytest.mark.skip(reason=NO_OLDEST))}

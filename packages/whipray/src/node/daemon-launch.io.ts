@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { delay, errorFromWire, sibling, systemClock, WhiprayError } from "@whipray/core";
@@ -8,6 +8,8 @@ import { DAEMON_LOG_VARIABLE } from "./daemon-log.io.ts";
 import { type DaemonState, readDaemonState, removeFile, writeFileAtomic } from "./daemon-state.io.ts";
 
 const POLL_MS = 25;
+/** Of the log of one that ended, for the message. */
+const LAST_LINES = 10;
 
 export interface LaunchOptions {
   env: Readonly<Record<string, string | undefined>>;
@@ -18,6 +20,8 @@ export interface LaunchOptions {
   timeoutMs?: number | undefined;
   /** Command that execs or forks the daemon, such as `["unshare", "--pid", "--fork"]`. */
   wrapper?: readonly string[] | undefined;
+  /** Ends the wait for a daemon that nobody needs any more, and with it the daemon. */
+  signal?: AbortSignal | undefined;
 }
 
 /** A daemon that was started. */
@@ -32,10 +36,11 @@ export interface LaunchedDaemon {
 /**
  * Starts a head or raylet as a process of its own session, and waits until it says that it is up. A tied one ends with this
  * process; another one stays, and does not hold this process' event loop.
- * @throws WhiprayError what the daemon failed with, or `DAEMON_ENDED` with its exit.
+ * @throws WhiprayError what the daemon failed with, or, at once, `DAEMON_ENDED` with its exit and the last lines of its log; the signal's reason.
  */
 export async function launchDaemon(config: DaemonConfig, options: LaunchOptions): Promise<LaunchedDaemon> {
-  const { env, cwd, logFile, timeoutMs = 30_000, wrapper = [] } = options;
+  const { env, cwd, logFile, timeoutMs = 30_000, wrapper = [], signal } = options;
+  signal?.throwIfAborted();
   const configFile = `${config.stateFile}.config`;
   removeFile(config.stateFile);
   writeFileAtomic(configFile, JSON.stringify(config));
@@ -77,6 +82,12 @@ export async function launchDaemon(config: DaemonConfig, options: LaunchOptions)
       removeFile(configFile);
       throw endedError(config, ended, logFile);
     }
+    if (signal?.aborted) {
+      child.kill("SIGKILL");
+      await exited;
+      removeFile(configFile);
+      throw signal.reason;
+    }
     await delay(systemClock, POLL_MS);
   }
 }
@@ -86,13 +97,19 @@ function openLog(path: string): number {
   return openSync(path, "a", 0o600);
 }
 
+/** What a daemon said last; nothing without a log. */
+export function lastLines(logFile: string | undefined): string {
+  if (logFile === undefined) return "";
+  return readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-LAST_LINES).join("\n");
+}
+
 function endedError(
   { kind }: DaemonConfig,
   exit: { code: number | null; signal: NodeJS.Signals | null } | undefined,
   logFile: string | undefined,
 ): WhiprayError {
   const how = exit?.signal ?? `exit code ${exit?.code}`;
-  const see = logFile === undefined ? "" : `; its log is ${logFile}`;
+  const see = logFile === undefined ? "" : `; its log ${logFile} ended with\n${lastLines(logFile)}`;
   return new WhiprayError({
     code: "DAEMON_ENDED",
     message: `The ${kind} ended with ${how} while it started${see}`,

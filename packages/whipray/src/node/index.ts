@@ -5,7 +5,7 @@ export { type ClusterTokens, clusterTokens } from "./access.ts";
 export { addressPath, driverUrl } from "./address-file.io.ts";
 export { type ClusterFile, openClusterDirectory, readClusterFile } from "./cluster-file.io.ts";
 export type { DaemonConfig, HeadDaemonConfig, RayletDaemonConfig } from "./daemon-config.ts";
-export { type LaunchedDaemon, type LaunchOptions, launchDaemon } from "./daemon-launch.io.ts";
+export { type LaunchedDaemon, type LaunchOptions, lastLines, launchDaemon } from "./daemon-launch.io.ts";
 export {
   type DaemonState,
   daemonRuns,
