@@ -1,11 +1,11 @@
-import { type Logger, type ResourceAmounts, WhiprayError } from "@whipray/core";
+import { type AbortOptions, abortable, type Logger, type ResourceAmounts, WhiprayError } from "@whipray/core";
 import type { Cluster } from "./cluster.ts";
 import { clusterOf, connectDriver } from "./connect.ts";
 import { driverUrl } from "./node/address-file.io.ts";
 import { startEmbedded } from "./node/embedded.io.ts";
 import { readToken } from "./node/token-file.io.ts";
 
-export interface InitOptions {
+export interface InitOptions extends AbortOptions {
   /**
    * `host:port` of a head on this machine; the URL of one elsewhere: `wss://host:port#pin=…`, as `whipray start` prints it, or `ws:` for
    * plain text. Without it a cluster starts inside this program.
@@ -45,10 +45,19 @@ const EMBEDDED_ONLY = [
 ] as const;
 
 /**
- * Starts a cluster in this program (in a thread of its own), or connects to one (Ray: `ray.init`). `await using` ends it.
+ * Starts a cluster in this program (in a thread of its own), or connects to one (Ray: `ray.init`). `await using` ends it. What was started
+ * when the signal aborts is ended again.
  * @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `INVALID_ADDRESS`, `INSECURE_ADDRESS`, `INVALID_ARGUMENT`, `TLS_REQUIRED`, `TLS_PIN_MISMATCH`.
  */
-export async function init(options: InitOptions = {}): Promise<Cluster> {
+export function init(options: InitOptions = {}): Promise<Cluster> {
+  return abortable(
+    options.signal,
+    () => start(options),
+    (started) => void started.then((cluster) => cluster.close()).catch(() => {}), // what did not start needs no end
+  );
+}
+
+async function start(options: InitOptions): Promise<Cluster> {
   const { address, namespace, logger, timeoutMs = 30_000 } = options;
   const common = { namespace, logger, timeoutMs };
   if (address === undefined) {

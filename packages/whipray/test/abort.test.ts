@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Cluster, init } from "../src/index.ts";
-import { processesOf, until } from "./outside.ts";
+import { clustersOfChildren, processesOf, until } from "./outside.ts";
 import type { Sample } from "./sample-actor.ts";
 
 const SAMPLE = new URL("./sample-actor.ts", import.meta.url);
@@ -96,6 +96,19 @@ test("a group whose creation was aborted is removed", async () => {
   const group = await cluster.placementGroup([{ CPU: 2 }]);
   await group.ready({ timeoutMs: 20_000 });
   await group.remove();
+});
+
+test("an init that was aborted leaves no cluster behind", async () => {
+  await expect(init({ signal: AbortSignal.abort(REASON) })).rejects.toBe(REASON);
+  const marked = (): string[] => clustersOfChildren().filter((id) => id !== cluster.id);
+  expect(await abortedSoon((signal) => init({ numCpus: 1, signal }))).toBe(REASON);
+  const abort = new AbortController();
+  const starting = init({ numCpus: 1, signal: abort.signal }).catch((error: unknown) => error);
+  await until("its first worker is there", () => marked().length > 0);
+  abort.abort(REASON);
+  const outcome = await starting;
+  if (outcome !== REASON) await (outcome as Cluster).close(); // it was quicker
+  await until("nothing of it is left", () => marked().length === 0);
 });
 
 test("waits for what does not come end with the reason at once", async () => {

@@ -9,6 +9,22 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/** Ids of the clusters to which processes that this one started belong. */
+export function clustersOfChildren(): string[] {
+  const found = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((pid) => {
+      try {
+        const parent = / (\d+) /.exec(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) \S/s, ""))?.[1];
+        const cluster = /WHIPRAY_CLUSTER=([^\0]+)/.exec(readFileSync(`/proc/${pid}/environ`, "utf8"))?.[1];
+        return Number(parent) === process.pid && cluster !== undefined ? [cluster] : [];
+      } catch {
+        return [];
+      }
+    });
+  return [...new Set(found)];
+}
+
 /** Processes that carry the cluster's mark, this one aside: the cluster is not asked. */
 export function processesOf(cluster: string): number[] {
   return readdirSync("/proc")
