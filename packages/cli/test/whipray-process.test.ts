@@ -95,7 +95,7 @@ test(
     expect(past).toMatchObject({ total: 2, lost: 0, events: [{ type: "HEAD_STARTED" }, { type: "NODE_ALIVE" }] });
     const newest: number = past.events[1].seq;
     const one = await whipray("events", "--type", "NODE_ALIVE", "--id", started.nodeId);
-    expect(one.stdout).toMatch(/^\d{4}-\S+Z INFO {4}NODE_ALIVE node_\w+: node /);
+    expect(one.stdout).toMatch(/^\d{4}-\S+Z INFO {4}NODE_ALIVE node \S+ \(node_\w+\) is alive\n$/);
     expect((await whipray("list", "cluster-events")).stdout).toContain("HEAD_STARTED");
     expect(await whipray("events", "--since", String(newest + 1_000_000))).toMatchObject({ code: 2, stdout: "" });
 

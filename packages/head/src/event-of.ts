@@ -16,7 +16,7 @@ const WANTED: ReadonlySet<DeathCause["kind"]> = new Set([
 ]);
 
 export function headStarted(clusterId: string, term: number): NewEvent {
-  const message = `the head of ${clusterId} started, for the ${term}. time: events before this are not known`;
+  const message = `head of ${clusterId} started (start ${term}); events before this are not known`;
   return { type: "HEAD_STARTED", severity: "INFO", ids: {}, message, details: { term } };
 }
 
@@ -24,24 +24,24 @@ export function headStarted(clusterId: string, term: number): NewEvent {
 export function eventOfNode(effect: NodeEffect, record: NodeRecord | undefined): NewEvent | undefined {
   const { nodeId } = effect;
   const ids = { nodeId };
-  const name = record?.name ?? nodeId;
+  const node = named("node", nodeId, record?.name);
   const details = { name: record?.name, ip: record?.ip, pid: record?.pid };
   switch (effect.kind) {
     case "alive":
-      return { type: "NODE_ALIVE", severity: "INFO", ids, message: `node ${name} is alive`, details };
+      return { type: "NODE_ALIVE", severity: "INFO", ids, message: `${node} is alive`, details };
     case "suspect": {
-      const message = `node ${name} is suspect: ${effect.reason}`;
+      const message = `${node} is suspect: ${effect.reason}`;
       return { type: "NODE_SUSPECT", severity: "WARNING", ids, message, details: { reason: effect.reason } };
     }
     case "dead": {
       const { reason, left } = effect;
-      if (left) return { type: "NODE_LEFT", severity: "INFO", ids, message: `node ${name} ${reason}`, details };
-      const message = `node ${name} is dead: ${reason}`;
+      if (left) return { type: "NODE_LEFT", severity: "INFO", ids, message: `${node} ${reason}`, details };
+      const message = `${node} is dead: ${reason}`;
       return { type: "NODE_DEAD", severity: "ERROR", ids, message, details: { ...details, reason } };
     }
     case "device": {
       const { device, withheld } = effect;
-      const what = `device ${device} of node ${name}`;
+      const what = `device ${device} of ${node}`;
       const about = { ...ids, device };
       if (!withheld)
         return { type: "DEVICE_OFFERED", severity: "INFO", ids: about, message: `${what} is offered again` };
@@ -60,7 +60,7 @@ type GroupFacts = Pick<GroupRecord, "pgId" | "jobId" | "name" | "strategy"> & { 
 /** `why`: what was lost. */
 export function eventOfGroup(group: GroupFacts, state: "PENDING" | "CREATED" | "RESCHEDULING", why?: string): NewEvent {
   const { pgId, jobId, name, strategy, bundles } = group;
-  const what = `placement group ${name ?? pgId} (${strategy} of ${bundles.length})`;
+  const what = `${named("placement group", pgId, name)}, ${strategy} of ${bundles.length},`;
   return {
     type: `PLACEMENT_GROUP_${state}`,
     severity: state === "RESCHEDULING" ? "WARNING" : "INFO",
@@ -85,7 +85,7 @@ export function groupRemoved({ pgId, jobId, name }: GroupFacts, reason: string, 
 export function eventOfWaiting({ pgId, jobId, name }: GroupRecord, reasons: readonly WaitReason[]): NewEvent {
   const why = reasons.map(({ bundle, kind, text }) => `bundle ${bundle} ${kind}: ${text}`).join("; ");
   const kind = reasons.some((reason) => reason.kind === "infeasible") ? "infeasible" : reasons[0]?.kind;
-  const message = `placement group ${name ?? pgId} waits for a place: ${why}`;
+  const message = `${named("placement group", pgId, name)} waits for a place: ${why}`;
   return {
     type: "PLACEMENT_GROUP_WAITING",
     severity: "WARNING",
@@ -99,7 +99,7 @@ export function eventOfWaiting({ pgId, jobId, name }: GroupRecord, reasons: read
 export function eventOfActor(record: ActorRecord, ended: DeathCause | undefined): NewEvent | undefined {
   const { spec, state, epoch, restarts, place, process } = record;
   const ids = idsOf(record, ended?.nodeId ?? place?.nodeId);
-  const what = `actor ${spec.name ?? spec.className} (${spec.actorId})`;
+  const what = named("actor", spec.actorId, spec.name ?? spec.className);
   const details = { className: spec.className, name: spec.name, epoch, restarts };
   if (!ended) {
     if (state !== "ALIVE") return undefined;
@@ -118,7 +118,7 @@ export function eventOfActor(record: ActorRecord, ended: DeathCause | undefined)
 
 export function actorPending(record: ActorRecord): NewEvent {
   const { spec } = record;
-  const message = `actor ${spec.name ?? spec.className} (${spec.actorId}) is to be created`;
+  const message = `${named("actor", spec.actorId, spec.name ?? spec.className)} is to be created`;
   const details = { className: spec.className, name: spec.name };
   return { type: "ACTOR_PENDING_CREATION", severity: "INFO", ids: idsOf(record, undefined), message, details };
 }
@@ -144,4 +144,8 @@ export function jobFinished(jobId: string, reason: string, inOrder: boolean): Ne
     message: `job ${jobId} ended: ${reason}`,
     details: { reason },
   };
+}
+
+function named(what: string, id: string, name: string | undefined): string {
+  return name === undefined ? `${what} ${id}` : `${what} ${name} (${id})`;
 }

@@ -48,9 +48,8 @@ async function* following(head: HeadClient, request: Parameters<typeof eventsFol
     yield eventItem(decodeControl(parts[0] ?? new Uint8Array(0)), "item");
 }
 
-/** `2026-11-29T12:33:47.120Z WARNING NODE_SUSPECT node_x: node a is suspect: …` */
-export function eventLine({ timeMs, severity, type, ids, message }: ClusterEvent): string {
-  const about = ids.actorId ?? ids.pgId ?? ids.device ?? ids.nodeId ?? ids.jobId;
+/** One line each, whatever an error said: `2026-11-29T12:33:47.120Z WARNING NODE_SUSPECT node a (node_x) is suspect: …` */
+function eventLine({ timeMs, severity, type, message }: ClusterEvent): string {
   const when = new Date(timeMs).toISOString();
-  return `${when} ${severity.padEnd(7)} ${type}${about === undefined ? "" : ` ${about}`}: ${message}`;
+  return `${when} ${severity.padEnd(7)} ${type} ${message.replaceAll(/\s*\n\s*/g, " / ")}`;
 }
