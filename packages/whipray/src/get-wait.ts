@@ -55,7 +55,7 @@ export async function waitRefs<T extends ObjectRef>(
   const arrived = new Set<RefSource>();
   const isReady = ({ source }: ObjectRef): boolean => arrived.has(source) || source.isReady(fetchLocal);
   if (countUpTo(numReturns, refs, isReady) < numReturns) await arrival(clock, refs, options, numReturns, arrived);
-  return split(refs, numReturns, isReady);
+  return split<T>(refs, numReturns, isReady);
 }
 
 const watch = new SettleWatch();
