@@ -1,6 +1,7 @@
 """What the processes of this Ray cost while nothing runs. They carry this run's RAY_TMPDIR in their environment or command line."""
 
 import os
+import sysconfig
 import time
 
 
@@ -51,3 +52,14 @@ def cpu_percent(seconds):
     before = ticks()
     time.sleep(seconds)
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds * 100
+
+
+def installed_mb():
+    """Of site-packages, without what every virtual environment has."""
+    folder = sysconfig.get_paths()["purelib"]
+    size = 0
+    for path, folders, names in os.walk(folder):
+        if path == folder:
+            folders[:] = [name for name in folders if not name.startswith(("pip", "setuptools", "pkg_resources"))]
+        size += sum(os.lstat(os.path.join(path, name)).st_size for name in names)
+    return size / 1024 / 1024

@@ -147,6 +147,11 @@ def _(scale):
     yield {"value": once}
 
 
+@row("installed-size")
+def _(scale):
+    yield {"value": ray_memory.installed_mb}
+
+
 @row("idle-memory")
 def _(scale):
     yield {"value": ray_memory.uss_mb}

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Column, compare } from "../src/vs-ray/compare.ts";
 import { judge, type RowResult } from "../src/vs-ray/measured.ts";
+import { openLoop } from "../src/vs-ray/open-loop.ts";
 import type { RowSpec } from "../src/vs-ray/rows.ts";
 import { Side } from "../src/vs-ray/side.ts";
 import { losersFirst, tableOf } from "../src/vs-ray/table.ts";
@@ -33,6 +34,18 @@ async function run(columns: Column[], rows: readonly RowSpec[] = [ROW]): Promise
   for await (const result of compare(rows, columns, { rate: async () => 10_000 }, asked)) results.push(result);
   return results;
 }
+
+it("an open loop counts from when a call was due, not from when it was sent", async () => {
+  const started = performance.now();
+  const blocked = (): Promise<void> => {
+    while (performance.now() - started < 30);
+    return Promise.resolve();
+  };
+  const took = await openLoop(blocked, 1_000, 0.02);
+  expect(took).toHaveLength(20);
+  // The first call held all up: the ones that were due meanwhile waited for it.
+  expect(Math.min(...took)).toBeGreaterThan(0.009);
+});
 
 describe("sides in turns", () => {
   it("a fake slow target shows as slow, a fast one as fast", async () => {

@@ -87,7 +87,7 @@ function columnOf(name: string, near: Side, far: Side | undefined): Column {
   const sideOf = (row: RowSpec): Side | undefined => (row.remote ? far : near);
   return {
     name,
-    has: (row) => sideOf(row) !== undefined,
+    has: (row) => sideOf(row) !== undefined && !(row.far && name === "whipray embedded"),
     ask: async (row, request) => (await sideOf(row)?.ask(request)) ?? { error: "this column has no such side" },
   };
 }

@@ -1,6 +1,7 @@
 import { type ColumnResult, keepSteps, type RowResult, rateOf } from "./measured.ts";
 import { type LimitId, loopOf, QUICK_SCALE, type RowSpec } from "./rows.ts";
 import type { SideReply, SideRequest } from "./side-protocol.ts";
+import { quantile } from "./statistics.ts";
 
 export interface Asked {
   rounds: number;
@@ -37,7 +38,8 @@ export async function* compare(
     const taking = columns.filter(({ has }) => has(row));
     const results = new Map<string, ColumnResult>(taking.map(({ name }) => [name, { rounds: [], stepsMs: [] }]));
     const limit: number[] = [];
-    for (let round = 0; round <= rounds; round++) {
+    const last = row.once ? 1 : rounds;
+    for (let round = row.once ? 1 : 0; round <= last; round++) {
       for (let turn = 0; turn < taking.length; turn++) {
         const column = taking[(turn + round) % taking.length]!;
         const result = results.get(column.name)!;
@@ -54,7 +56,7 @@ export async function* compare(
 
 function note(result: ColumnResult, reply: SideReply, row: RowSpec, scale: number, rounds: number): void {
   if ("took" in reply) {
-    result.rounds.push(rateOf(reply.took, (row.per ?? 1) * scale));
+    result.rounds.push(row.openLoop ? quantile(reply.took, 0.99) * 1_000 : rateOf(reply.took, (row.per ?? 1) * scale));
     keepSteps(result.stepsMs, reply.took, rounds);
   } else if ("value" in reply) result.rounds.push(reply.value);
   else result.error = "error" in reply ? reply.error : "an answer that is none";

@@ -1,10 +1,13 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { ussMb } from "../measure.ts";
 import type { Start } from "./steps.ts";
 
 /** Daemons have this variable, with a value of this run and column, in their environment; their workers name the cluster. */
 export const MARK = "WHIPRAY_BENCH_MARK";
+const NODE_MODULES = fileURLToPath(new URL("../../node_modules", import.meta.url));
 const CPU_SECONDS = 3;
 /** USER_HZ of Linux: what /proc counts processor time in. */
 const TICKS_PER_SECOND = 100;
@@ -13,6 +16,7 @@ const TICKS_PER_SECOND = 100;
 export const FAMILY_STEPS: Readonly<Record<string, Start>> = {
   "idle-memory": ({ id }) => ({ figure: async () => ussMb(family(id)) }),
   "idle-processes": ({ id }) => ({ figure: async () => family(id).length }),
+  "installed-size": () => ({ figure: async () => bytesBelow(NODE_MODULES) / 1_048_576 }),
   "idle-cpu": ({ id }) => ({
     figure: async () => {
       const before = ticks(id);
@@ -53,4 +57,10 @@ function read(path: string): string {
     // It ended while we looked, or is not ours.
     return "";
   }
+}
+
+function bytesBelow(folder: string): number {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => lstatSync(join(folder, name)))
+    .reduce((sum, stat) => sum + (stat.isFile() ? stat.size : 0), 0);
 }

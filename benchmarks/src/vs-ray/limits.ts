@@ -1,10 +1,12 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { BATCH, openRawLimits } from "../limits/raw.ts";
+import { openTcpCopy } from "../limits/tcp.ts";
 import type { LimitId } from "./rows.ts";
 
 const run = promisify(execFile);
 const MEMCPY_BYTES = 64 * 1_048_576;
+const TCP_BYTES = 64 * 1_048_576;
 
 /** What this machine can do at best, in the units of the rows beside it. */
 export interface Limits {
@@ -13,7 +15,7 @@ export interface Limits {
 }
 
 export async function openLimits(): Promise<Limits> {
-  const raw = await openRawLimits();
+  const [raw, tcp] = await Promise.all([openRawLimits(), openTcpCopy(TCP_BYTES)]);
   let memory: { from: Uint8Array; to: Uint8Array } | undefined;
   const steps: Record<LimitId, { per: number; step: () => unknown }> = {
     ping: { per: 1, step: () => raw.ping() },
@@ -27,6 +29,7 @@ export async function openLimits(): Promise<Limits> {
         memory.to.set(memory.from);
       },
     },
+    tcp: { per: TCP_BYTES / 1e9, step: () => tcp.copy() },
     "node-start": { per: 1, step: () => run(process.execPath, ["-e", "0"]) },
   };
   return {
@@ -41,6 +44,9 @@ export async function openLimits(): Promise<Limits> {
       } while (performance.now() - startedAt < seconds * 1_000);
       return (count * per * 1_000) / (performance.now() - startedAt);
     },
-    close: () => raw.close(),
+    close() {
+      raw.close();
+      tcp.close();
+    },
   };
 }

@@ -1,5 +1,5 @@
 /** What a row is measured beside, in the same round. */
-export type LimitId = "ping" | "frames" | "two-hop" | "memcpy" | "node-start";
+export type LimitId = "ping" | "frames" | "two-hop" | "memcpy" | "node-start" | "tcp";
 
 export interface RowSpec {
   id: string;
@@ -12,12 +12,18 @@ export interface RowSpec {
   limit?: LimitId;
   /** What issue 5 asks: so many times better than Ray, or such a part of the limit; one of them is enough. */
   floor?: { times?: number; ofLimit?: number };
+  /** Of latencies in an open loop, each step counted from when it was due: the value is their p99. */
+  openLoop?: number;
   /** `per` is for the full length of the loop; `--quick` takes a tenth on both sides. */
   scaled?: boolean;
+  /** The same each time: measured in one round. */
+  once?: boolean;
   /** Left out by `--quick`. */
   slow?: boolean;
   /** Drivers that reach their cluster as from another machine: Ray's `ray://`, Whipray without its raylet's socket. */
   remote?: boolean;
+  /** Needs a second node, which the loop starts: not in an embedded cluster. */
+  far?: boolean;
   /** What both promise, where it is not the same. */
   guarantees?: string;
 }
@@ -51,6 +57,12 @@ export const ROWS: readonly RowSpec[] = [
   figure("idle-processes", "idle processes", "processes"),
   figure("idle-cpu", "CPU used while idle, of one core", "%", {
     guarantees: "over 3 s; both beat: Ray's raylet reports twice a second and more, Whipray's once",
+  }),
+  figure("installed-size", "installed size with all dependencies", "MB", {
+    floor: { times: 8 },
+    once: true,
+    guarantees:
+      "Ray: site-packages without pip and setuptools, numpy among them. Whipray: node_modules of all packages",
   }),
   figure("init-first", "import + init → first actor result", "ms", {
     floor: { times: 20 },
@@ -137,7 +149,23 @@ export const ROWS: readonly RowSpec[] = [
     guarantees: "both: one copy in shared memory, four processes read its first and last byte",
   }),
   rate("named-lookup", "named-actor lookup", 1),
+  ...[25, 50, 75].map((percent) =>
+    figure(`open-loop-${percent}`, `actor call latency p99, open loop at ${percent} % of the own maximum rate`, "ms", {
+      openLoop: percent / 100,
+      guarantees:
+        "calls are sent when they are due, whether the one before has come back or not; the histogram has p50 and p99.9, too",
+    }),
+  ),
   figure("kill-noticed", "kill -9 of an actor → its caller has the error", "ms"),
+  rate("cross-sync", "actor call to another node, sync", 1, { far: true, limit: "ping", floor: { times: 5 } }),
+  copied("cross-64-mib", "64 MiB to an actor on another node", 0.067_108_864, {
+    far: true,
+    limit: "tcp",
+    floor: { times: 5, ofLimit: 0.7 },
+    guarantees:
+      "both: a raylet of its own on this host, so values cross by TCP; Whipray's has a home, sockets and memory of its own, too",
+  }),
+  figure("node-killed", "kill -9 of a node's raylet → the caller of its actor has the error", "ms", { far: true }),
   rate("client-get", "client: get calls", 1, { remote: true }),
   rate("client-put", "client: put calls", 1, { remote: true }),
   copied("client-put-gigabytes", "client: put gigabytes", 0.8, { remote: true, slow: true }),

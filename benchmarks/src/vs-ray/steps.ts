@@ -25,6 +25,8 @@ const HALF = Math.max(1, availableParallelism() >> 1);
 export interface Running {
   step?: () => unknown;
   figure?: () => Promise<number>;
+  /** Seconds that single steps of an open loop took. */
+  latencies?: (seconds: number) => Promise<number[]>;
   end?: () => unknown;
 }
 

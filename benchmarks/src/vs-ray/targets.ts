@@ -35,6 +35,9 @@ export class AsyncActor {
   async smallValueArg(_: unknown): Promise<Uint8Array> {
     return OK;
   }
+  firstAndLast(array: Uint8Array): number {
+    return array[0]! + array.at(-1)!;
+  }
   async sleep(): Promise<void> {
     await new Promise(() => setTimeout(() => {}, 3_600_000));
   }

@@ -3,11 +3,22 @@ import { createInterface } from "node:readline";
 import { type Cluster, init } from "whipray";
 import { ENGINE_STEPS } from "./engine-steps.ts";
 import { FAMILY_STEPS } from "./family.ts";
+import { FAR_STEPS } from "./far-steps.ts";
+import { OPEN_LOOP_STEPS } from "./open-loop.ts";
 import type { SideReply, SideRequest } from "./side-protocol.ts";
 import { type Running, STEPS, type Start } from "./steps.ts";
 
 // Whipray's side: `node whipray-side.ts embedded`, or `connected` with WHIPRAY_ADDRESS and WHIPRAY_TOKEN in its environment.
-const ALL: Readonly<Record<string, Start>> = { ...STEPS, ...ENGINE_STEPS, ...FAMILY_STEPS };
+const ALL: Readonly<Record<string, Start>> = {
+  ...STEPS,
+  ...ENGINE_STEPS,
+  ...FAMILY_STEPS,
+  ...OPEN_LOOP_STEPS,
+  ...FAR_STEPS,
+};
+
+/** Also in the round that warms up. */
+const LEAST_OPEN_LOOP_SECONDS = 0.2;
 
 const address = process.env["WHIPRAY_ADDRESS"];
 const cluster: Cluster =
@@ -33,8 +44,9 @@ async function handle(request: SideRequest): Promise<SideReply> {
     if (!start) throw new Error(`no loop ${row}`);
     running.set(row, await start(cluster, scale));
   }
-  const { figure, step } = running.get(row)!;
+  const { figure, latencies, step } = running.get(row)!;
   if (figure) return { value: await figure() };
+  if (latencies) return { took: await latencies(Math.max(seconds, LEAST_OPEN_LOOP_SECONDS)) };
   return { took: await measure(step!, seconds) };
 }
 
