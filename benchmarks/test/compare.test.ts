@@ -68,7 +68,7 @@ describe("sides in turns", () => {
       name,
       has: () => true,
       ask: async (_, request) => {
-        if ("row" in request) asked.push(`${name}${request.seconds === 0 ? "-warm" : ""}`);
+        if ("row" in request) asked.push(`${name}${request.seconds === 0.5 ? "-warm" : ""}`);
         return { took: [1] };
       },
     });

@@ -16,6 +16,8 @@ export interface Column {
   ask(row: RowSpec, request: SideRequest): Promise<SideReply>;
 }
 
+/** The round that is not counted takes this part of the others. */
+const WARM_UP_PART = 0.5;
 /** Longest measurement of a limit within a round. */
 const LIMIT_SECONDS = 0.5;
 
@@ -44,7 +46,7 @@ export async function* compare(
         const column = taking[(turn + round) % taking.length]!;
         const result = results.get(column.name)!;
         if (result.error !== undefined) continue;
-        const reply = await column.ask(row, { row: loopOf(row), seconds: round === 0 ? 0 : seconds, scale });
+        const reply = await column.ask(row, { row: loopOf(row), seconds: round === 0 ? seconds * WARM_UP_PART : seconds, scale });
         if (round > 0 || "error" in reply) note(result, reply, row, scale, rounds);
       }
       if (row.limit && round > 0) limit.push(await limits.rate(row.limit, Math.min(seconds, LIMIT_SECONDS)));
