@@ -40,7 +40,7 @@ if (!stampMatches(stamp, hash)) {
     deadlineMs: INSTALL_DEADLINE_MS,
   });
 }
-for (const folder of ["src", "engines"]) {
+for (const folder of ["src", "engines", "ray"]) {
   rmSync(join(app, folder), { recursive: true, force: true });
   cpSync(join(root, "benchmarks", folder), join(app, folder), { recursive: true });
 }

@@ -1,23 +1,58 @@
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { holds, missed, type Row } from "./measure.ts";
 import { quick } from "./quick.ts";
+import { vsRay } from "./vs-ray/vs-ray.ts";
 
-// npm run bench -- quick [--json] [--strict]
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { json: { type: "boolean", default: false }, strict: { type: "boolean", default: false } },
-});
-if (positionals.length !== 1 || positionals[0] !== "quick") {
-  console.error("usage: npm run bench -- quick [--json] [--strict]");
-  process.exit(2);
+const USAGE = `usage: npm run bench -- quick [--json] [--strict]
+       npm run bench -- --vs-ray [--quick] [--rows a,b] [--seconds N] [--rounds N] [--against FILE] [--json]`;
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof TypeError && "code" in error)) throw error;
+  // An option that parseArgs does not know.
+  console.error(`${error.message}\n${USAGE}`);
+  process.exitCode = 2;
 }
-const rows = await quick();
-const below = missed(rows);
-if (values.json) console.log(JSON.stringify({ node: process.version, rows, missed: below }));
-else for (const row of rows) console.log(show(row));
-if (values.strict && below.length > 0) {
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      strict: { type: "boolean", default: false },
+      "vs-ray": { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      rows: { type: "string", default: "" },
+      seconds: { type: "string" },
+      rounds: { type: "string", default: "5" },
+      against: { type: "string" },
+    },
+  });
+  const { json, against } = values;
+  if (values["vs-ray"] && positionals.length === 0) {
+    const seconds = Number(values.seconds ?? (values.quick ? 0.5 : 2));
+    const rounds = Number(values.rounds);
+    if (!(seconds > 0 && seconds <= 600) || !Number.isInteger(rounds) || rounds < 1 || rounds > 1_000) {
+      console.error(`--seconds is more than 0 and at most 600, --rounds a whole number from 1 to 1000\n${USAGE}`);
+      return 2;
+    }
+    const rows = values.rows.split(",").filter(Boolean);
+    const out = fileURLToPath(new URL("../../..", import.meta.url)); // out/ of the working tree: this file runs in out/bench/app/src
+    return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, out });
+  }
+  if (values["vs-ray"] || positionals.length !== 1 || positionals[0] !== "quick") {
+    console.error(USAGE);
+    return 2;
+  }
+  const rows = await quick();
+  const below = missed(rows);
+  if (json) console.log(JSON.stringify({ node: process.version, rows, missed: below }));
+  else for (const row of rows) console.log(show(row));
+  if (!values.strict || below.length === 0) return 0;
   console.error(`missed: ${below.join("; ")}`);
-  process.exitCode = 1;
+  return 1;
 }
 
 function show({ name, value, unit, against }: Row): string {

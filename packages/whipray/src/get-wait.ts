@@ -1,5 +1,6 @@
 import { type AbortOptions, type Clock, GetTimeoutError, WhiprayError } from "@whipray/core";
-import { ObjectRef } from "./object-ref.ts";
+import { ObjectRef, type RefSource } from "./object-ref.ts";
+import { SettleWatch } from "./settle-watch.ts";
 
 export interface GetOptions extends AbortOptions {
   /** Longest wait; none by default. Ends with GetTimeoutError, the work goes on. */
@@ -41,29 +42,66 @@ export async function waitRefs<T extends ObjectRef>(
 ): Promise<[T[], T[]]> {
   const { numReturns = 1, timeoutMs, fetchLocal = true } = options;
   if (!Array.isArray(refs)) throw invalid("wait takes a list of refs");
-  for (const ref of refs) requireRef(ref, "wait");
-  if (new Set(refs.map((ref) => ref.id)).size !== refs.length) throw invalid("wait takes each ref once");
+  if (uniqueLists.get(refs) !== refs.length) {
+    for (const ref of refs) requireRef(ref, "wait");
+    if (new Set(refs.map((ref) => ref.id)).size !== refs.length) throw invalid("wait takes each ref once");
+  }
   if (timeoutMs !== undefined && !(timeoutMs >= 0)) throw invalid(`timeoutMs must be 0 or more; got ${timeoutMs}`);
   if (refs.length === 0) return [[], []];
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
     throw invalid(`numReturns must be a whole number from 1 to ${refs.length}, the number of refs; got ${numReturns}`);
   }
-  const arrived = new Set<ObjectRef>(refs.filter((ref) => ref.source.isReady(fetchLocal)));
+  const arrived = new Set<RefSource>();
+  const isReady = ({ source }: ObjectRef): boolean => arrived.has(source) || source.isReady(fetchLocal);
+  if (countUpTo(numReturns, refs, isReady) < numReturns) await arrival(clock, refs, options, numReturns, arrived);
+  return split<T>(refs, numReturns, isReady);
+}
+
+const watch = new SettleWatch();
+/** Lists that `wait` gave, with their lengths: a loop that waits for what is pending, one by one, need not be checked each time. */
+const uniqueLists = new WeakMap<readonly ObjectRef[], number>();
+
+/** Until enough have arrived, or the time is over; those that did are in `arrived` afterwards. */
+async function arrival(
+  clock: Clock,
+  refs: readonly ObjectRef[],
+  options: WaitOptions,
+  numReturns: number,
+  arrived: Set<RefSource>,
+): Promise<void> {
+  const { fetchLocal = true } = options;
   let enough: () => void = () => {};
   const done = new Promise<void>((resolve) => {
     enough = resolve;
   });
-  for (const ref of arrived.size >= numReturns ? [] : refs) {
-    if (arrived.has(ref)) continue;
-    void ref.source.settled(fetchLocal).then(() => {
-      arrived.add(ref);
-      if (arrived.size >= numReturns) enough();
-    });
+  for (const { source } of refs) if (source.isReady(fetchLocal)) arrived.add(source);
+  const pending = refs.flatMap(({ source }) => (arrived.has(source) ? [] : [source]));
+  const unwatch = watch.watch(pending, fetchLocal, (source) => {
+    arrived.add(source);
+    if (arrived.size >= numReturns) enough();
+  });
+  try {
+    await bounded(clock, done, options, () => {});
+  } finally {
+    unwatch();
   }
-  if (arrived.size < numReturns) await bounded(clock, done, options, () => {});
-  const ready = refs.filter((ref) => arrived.has(ref)).slice(0, numReturns);
-  const chosen = new Set(ready);
-  return [ready, refs.filter((ref) => !chosen.has(ref))];
+}
+
+function countUpTo(most: number, refs: readonly ObjectRef[], isReady: (ref: ObjectRef) => boolean): number {
+  let count = 0;
+  for (let i = 0; i < refs.length && count < most; i++) if (isReady(refs[i]!)) count++;
+  return count;
+}
+
+/** The first `numReturns` ready ones, and all others. */
+function split<T extends ObjectRef>(refs: readonly T[], numReturns: number, isReady: (ref: T) => boolean): [T[], T[]] {
+  const ready: T[] = [];
+  const pending: T[] = [];
+  let i = 0;
+  for (; i < refs.length && ready.length < numReturns; i++) (isReady(refs[i]!) ? ready : pending).push(refs[i]!);
+  const others = pending.length === 0 ? refs.slice(i) : pending.concat(refs.slice(i));
+  uniqueLists.set(others, others.length);
+  return [ready, others];
 }
 
 async function bounded<T>(

@@ -101,4 +101,30 @@ describe("ray 8.54: wait", () => {
     abort.abort(new Error("enough"));
     await expect(waiting).rejects.toThrow("enough");
   });
+
+  test("1 000 refs, one after another: each source is asked once, duplicates are found also in a list that wait gave", async () => {
+    const clock = new SimulatedClock();
+    const opened = Array.from({ length: 1_000 }, (_, i) => open(String(i)));
+    let asked = 0;
+    for (const { ref } of opened) {
+      const settled = ref.source.settled.bind(ref.source);
+      ref.source.settled = (fetchLocal) => {
+        asked++;
+        return settled(fetchLocal);
+      };
+    }
+    let pending: ObjectRef<number>[] = opened.map(({ ref }) => ref);
+    for (let i = 0; i < opened.length; i++) {
+      const waiting = waitRefs(clock, pending);
+      opened[opened.length - 1 - i]!.resolve(i);
+      const [ready, others] = await waiting;
+      expect(ready).toEqual([opened[opened.length - 1 - i]!.ref]);
+      pending = others;
+    }
+    expect(pending).toEqual([]);
+    expect(asked).toBe(1_000);
+    const [, others] = await waitRefs(clock, [opened[0]!.ref, opened[1]!.ref]);
+    others.push(opened[1]!.ref);
+    await expect(waitRefs(clock, others)).rejects.toThrow("each ref once");
+  });
 });

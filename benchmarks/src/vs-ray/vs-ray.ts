@@ -1,0 +1,103 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { regressions, regressionText } from "./against.ts";
+import { ratioBars } from "./chart.ts";
+import { COLUMNS, openColumns, pythonVersion } from "./columns.ts";
+import { compare } from "./compare.ts";
+import { factsOf } from "./facts.ts";
+import { openLimits } from "./limits.ts";
+import type { RowResult } from "./measured.ts";
+import { rayPython } from "./ray-venv.ts";
+import { type Run, reportOf } from "./report.ts";
+import { ROWS, type RowSpec } from "./rows.ts";
+import { losersFirst, tableOf } from "./table.ts";
+
+export interface VsRayOptions {
+  /** Parts of ids or names; none: all. */
+  rows: readonly string[];
+  seconds: number;
+  rounds: number;
+  quick: boolean;
+  json: boolean;
+  /** JSON of an earlier run. */
+  against?: string | undefined;
+  /** Where the virtual environment and the results go. */
+  out: string;
+}
+
+/** `npm run bench -- --vs-ray`: Ray and Whipray in turns, in one run. Gives the exit code. */
+export async function vsRay(options: VsRayOptions): Promise<number> {
+  const tell = (line: string): void => console.error(line);
+  const rows = chosen(options);
+  if (rows.length === 0) {
+    tell(`no row matches ${options.rows.join(", ")}; there are ${ROWS.map(({ id }) => id).join(", ")}`);
+    return 2;
+  }
+  const before = options.against === undefined ? undefined : (JSON.parse(readFileSync(options.against, "utf8")) as Run);
+  const python = await rayPython(join(options.out, "ray-venv"), tell);
+  const names = options.quick ? COLUMNS.slice(0, 2) : COLUMNS;
+  const folder = join(tmpdir(), `wr${process.pid}`);
+  tell(`starting ${names.join(", ")} …`);
+  const opened = await openColumns(
+    names,
+    python,
+    folder,
+    rows.some(({ remote }) => remote),
+  );
+  const limits = await openLimits();
+  const results: RowResult[] = [];
+  const startedAt = performance.now();
+  try {
+    const facts = factsOf(pythonVersion(python), String(opened.facts["ray"]), "workspace");
+    for await (const result of compare(rows, opened.columns, limits, options)) {
+      results.push(result);
+      const perRow = (performance.now() - startedAt) / results.length;
+      tell(
+        `[${results.length}/${rows.length}, ${minutes(perRow * (rows.length - results.length))} left] ${result.row.name}`,
+      );
+    }
+    const { rounds, seconds, quick } = options;
+    const run: Run = { format: 1, facts, columns: [...names], rounds, seconds, quick, results };
+    const written = write(join(options.out, "vs-ray"), run);
+    console.log(options.json ? JSON.stringify({ ...run, written }) : tableOf(results, names));
+    tell(written.join("\n"));
+    return before ? gate(before, results, tell) : 0;
+  } finally {
+    limits.close();
+    const left = await opened.close();
+    if (left.length > 0) tell(`killed what was left: ${left.join(", ")}`);
+  }
+}
+
+function chosen({ rows, quick }: VsRayOptions): RowSpec[] {
+  const wanted = (row: RowSpec): boolean =>
+    rows.length === 0 || rows.some((part) => row.id.includes(part) || row.name.includes(part));
+  return ROWS.filter((row) => wanted(row) && !(quick && row.slow && rows.length === 0));
+}
+
+function write(out: string, run: Run): string[] {
+  mkdirSync(out, { recursive: true });
+  const stamp = run.facts.date.replace(/[-:]|\..*/g, "");
+  const files: [string, string][] = [
+    [`vs-ray-${stamp}.json`, JSON.stringify(run)],
+    ["report.html", reportOf(run)],
+    ["vs-ray.svg", ratioBars(losersFirst(run.results))],
+  ];
+  return files.map(([name, text]) => {
+    const path = join(out, name);
+    writeFileSync(path, text);
+    return path;
+  });
+}
+
+function gate(before: Run, results: readonly RowResult[], tell: (line: string) => void): number {
+  const fell = regressions(before.results, results);
+  for (const each of fell) tell(`regression: ${regressionText(each)}`);
+  return fell.length > 0 ? 1 : 0;
+}
+
+function minutes(ms: number): string {
+  const seconds = Math.round(ms / 1_000);
+  return seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}

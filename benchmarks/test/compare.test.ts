@@ -1,0 +1,132 @@
+import { fileURLToPath } from "node:url";
+import { afterEach, describe, expect, it } from "vitest";
+import { type Column, compare } from "../src/vs-ray/compare.ts";
+import { judge, type RowResult } from "../src/vs-ray/measured.ts";
+import { openLoop } from "../src/vs-ray/open-loop.ts";
+import type { RowSpec } from "../src/vs-ray/rows.ts";
+import { Side } from "../src/vs-ray/side.ts";
+import { losersFirst, tableOf } from "../src/vs-ray/table.ts";
+
+const FAKE = fileURLToPath(new URL("./fake-side.ts", import.meta.url));
+const ROW: RowSpec = {
+  id: "calls",
+  name: "calls",
+  per: 10,
+  unit: "/s",
+  better: "more",
+  limit: "ping",
+  floor: { times: 2 },
+};
+const open: Side[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((side) => side.close()));
+});
+
+async function column(name: string, what: string): Promise<Column> {
+  const side = await Side.start({ file: process.execPath, args: [FAKE, what] });
+  open.push(side);
+  return { name, has: () => true, ask: (_, request) => side.ask(request) };
+}
+
+async function run(columns: Column[], rows: readonly RowSpec[] = [ROW]): Promise<RowResult[]> {
+  const results: RowResult[] = [];
+  const asked = { rounds: 5, seconds: 0.01, quick: false };
+  for await (const result of compare(rows, columns, { rate: async () => 10_000 }, asked)) results.push(result);
+  return results;
+}
+
+it("an open loop counts from when a call was due, not from when it was sent", async () => {
+  const started = performance.now();
+  const blocked = (): Promise<void> => {
+    while (performance.now() - started < 30);
+    return Promise.resolve();
+  };
+  const took = await openLoop(blocked, 1_000, 0.02);
+  expect(took).toHaveLength(20);
+  // The first call held all up: the ones that were due meanwhile waited for it.
+  expect(Math.min(...took)).toBeGreaterThan(0.009);
+});
+
+describe("sides in turns", () => {
+  it("a fake slow target shows as slow, a fast one as fast", async () => {
+    const [slow] = await run([await column("ray", "2"), await column("whipray", "20")]);
+    expect(slow!.columns["whipray"]!.rounds).toEqual([500, 500, 500, 500, 500]);
+    expect(judge(slow!, "whipray")).toMatchObject({ verdict: "slower", reached: false, ofLimit: 0.05 });
+    expect(judge(slow!, "whipray")!.ratio.median).toBeCloseTo(0.1);
+    const [fast] = await run([await column("ray", "20"), await column("whipray", "2")]);
+    expect(judge(fast!, "whipray")).toMatchObject({ verdict: "faster", reached: true });
+  });
+
+  it("equal sides differ in nothing", async () => {
+    const [same] = await run([await column("ray", "2"), await column("whipray", "2")]);
+    expect(judge(same!, "whipray")!.verdict).toBe("no difference");
+  });
+
+  it("each column is the first of a round in its turn, and round 0 is not counted", async () => {
+    const asked: string[] = [];
+    const fake = (name: string): Column => ({
+      name,
+      has: () => true,
+      ask: async (_, request) => {
+        if ("row" in request) asked.push(`${name}${request.seconds === 0.5 ? "-warm" : ""}`);
+        return { took: [1] };
+      },
+    });
+    const results: RowResult[] = [];
+    const rounds = { rounds: 2, seconds: 1, quick: false };
+    for await (const one of compare([ROW], [fake("a"), fake("b")], { rate: async () => 1 }, rounds)) results.push(one);
+    expect(asked).toEqual(["a-warm", "b-warm", "b", "a", "a", "b"]);
+    expect(results[0]!.columns["a"]!.rounds).toHaveLength(2);
+  });
+
+  it("`--quick` runs a tenth of a long loop and counts a tenth", async () => {
+    const scales: number[] = [];
+    const fake: Column = {
+      name: "ray",
+      has: () => true,
+      ask: async (_, request) => {
+        if ("scale" in request) scales.push(request.scale);
+        return { took: [1] };
+      },
+    };
+    const rows = [{ ...ROW, scaled: true }];
+    for await (const { columns } of compare(
+      rows,
+      [fake],
+      { rate: async () => 1 },
+      { rounds: 1, seconds: 1, quick: true },
+    ))
+      expect(columns["ray"]!.rounds).toEqual([1]);
+    expect(scales).toEqual([0.1, 0.1]);
+  });
+
+  it("a column that fails says why, and the other goes on", async () => {
+    for (const [what, why] of [
+      ["refuse", "no loop"],
+      ["die", "ended with 4"],
+      ["garbage", "unreadable answer"],
+    ] as const) {
+      const [result] = await run([await column("ray", "2"), await column("whipray", what)]);
+      expect(result!.columns["whipray"]!.error).toContain(why);
+      expect(result!.columns["ray"]!.rounds).toHaveLength(5);
+      expect(judge(result!, "whipray")).toBeUndefined();
+      expect(tableOf([result!], ["ray", "whipray"])).toContain(why);
+    }
+  });
+
+  it("a side that does not start is an error with its last words", async () => {
+    await expect(Side.start({ file: process.execPath, args: [FAKE, "die-at-start"] })).rejects.toThrow(
+      /ended with 3[\s\S]*no such library/,
+    );
+    await expect(Side.start({ file: "/no/such/program", args: [] })).rejects.toThrow(/could not start/);
+  });
+
+  it("rows that Whipray loses are printed first", async () => {
+    const won = await run([await column("ray", "20"), await column("whipray", "2")], [{ ...ROW, name: "won" }]);
+    const lost = await run([await column("ray", "2"), await column("whipray", "20")], [{ ...ROW, name: "lost" }]);
+    expect(losersFirst([...won, ...lost]).map(({ row }) => row.name)).toEqual(["lost", "won"]);
+    const lines = tableOf([...won, ...lost], ["ray", "whipray"]).split("\n");
+    expect(lines[1]).toMatch(/^lost .*▼.*NO \(2×\)/);
+    expect(lines[2]).toMatch(/^won .*▲.*yes/);
+  });
+});

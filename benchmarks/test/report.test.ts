@@ -1,0 +1,73 @@
+import { describe, expect, it } from "vitest";
+import { NOISE_PART, regressions, regressionText } from "../src/vs-ray/against.ts";
+import type { RowResult } from "../src/vs-ray/measured.ts";
+import { type Run, reportOf } from "../src/vs-ray/report.ts";
+
+function result(name: string, ray: number, whipray: number, limit = 1_000): RowResult {
+  const five = (value: number): number[] => [0.98, 0.99, 1, 1.01, 1.02].map((part) => part * value);
+  const column = (value: number) => ({ rounds: five(value), stepsMs: five(1_000 / value) });
+  return {
+    row: { id: name, name, per: 1, unit: "/s", better: "more", limit: "ping", floor: { times: 10 } },
+    columns: { ray: column(ray), whipray: column(whipray) },
+    limit: new Array(5).fill(limit),
+  };
+}
+
+const RUN: Run = {
+  format: 1,
+  facts: {
+    date: "2026-11-29T12:00:00.000Z",
+    cores: 2,
+    cpu: "a <processor> & more",
+    memoryGiB: 24,
+    kernel: "6",
+    node: "v26",
+    python: "3.11",
+    ray: "2.58.0",
+    whipray: "1",
+    load: 0.1,
+  },
+  columns: ["ray", "whipray"],
+  rounds: 5,
+  seconds: 1,
+  quick: false,
+  results: [result("won", 10, 500), result("lost", 500, 10)],
+};
+
+describe("the report", () => {
+  const page = reportOf(RUN);
+
+  it("needs nothing from elsewhere", () => {
+    expect(page).not.toMatch(/<script|<link|src=|url\(|@import/);
+    expect([...page.matchAll(/https?:\/\/[^"' ]+/g)].map(([url]) => url)).toEqual(
+      expect.not.arrayContaining([expect.not.stringContaining("www.w3.org")]),
+    );
+  });
+
+  it("shows rows that Whipray loses first, floors, bars and histograms", () => {
+    expect(page.indexOf(">lost<")).toBeLessThan(page.indexOf(">won<"));
+    expect(page).toContain('class="slower missed"');
+    expect(page).toContain("yes (10×)");
+    expect(page.match(/<svg/g)!.length).toBe(3);
+    expect(page).toContain("p99 ");
+  });
+
+  it("texts of the machine are text", () => {
+    expect(page).not.toContain("<processor>");
+    expect(page).toContain("a &#60;processor&#62; &#38; more");
+  });
+});
+
+describe("--against an earlier run", () => {
+  it("fails on a fall beyond noise of the ratio to the limit, and on nothing else", () => {
+    const before = [result("row", 10, 500)];
+    expect(regressions(before, [result("row", 10, 490)])).toEqual([]);
+    expect(regressions(before, [result("row", 10, 500 * (1 - NOISE_PART) * 0.9)])).toHaveLength(1);
+    // Half as fast on a machine that is half as fast.
+    expect(regressions(before, [result("row", 10, 250, 500)])).toEqual([]);
+    expect(regressions(before, [result("another", 10, 1)])).toEqual([]);
+    expect(regressionText(regressions(before, [result("row", 10, 100)])[0]!)).toBe(
+      "row: 0.10 of the limit, before 0.50",
+    );
+  });
+});
