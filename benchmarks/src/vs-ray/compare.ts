@@ -46,7 +46,11 @@ export async function* compare(
         const column = taking[(turn + round) % taking.length]!;
         const result = results.get(column.name)!;
         if (result.error !== undefined) continue;
-        const reply = await column.ask(row, { row: loopOf(row), seconds: round === 0 ? seconds * WARM_UP_PART : seconds, scale });
+        const reply = await column.ask(row, {
+          row: loopOf(row),
+          seconds: round === 0 ? seconds * WARM_UP_PART : seconds,
+          scale,
+        });
         if (round > 0 || "error" in reply) note(result, reply, row, scale, rounds);
       }
       if (row.limit && round > 0) limit.push(await limits.rate(row.limit, Math.min(seconds, LIMIT_SECONDS)));
