@@ -17,7 +17,7 @@ import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
-import { codeHash } from "./code-hash.io.ts";
+import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
 import { listObjects, type NodeObjects } from "./object-list.ts";
@@ -93,7 +93,7 @@ export class Cluster implements AsyncDisposable {
       className: exportName,
       module: url.href,
       exportName,
-      codeHash: await codeHash(url),
+      ...codeOf(url),
       args: encodeValues(await this.#values(args), "args"),
     };
     const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
