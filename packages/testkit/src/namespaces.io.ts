@@ -23,7 +23,7 @@ export type ForeignWrapper = { wrapper: string[]; note?: undefined } | { wrapper
 
 /** Hides folders of other machines from a command that otherwise runs as one of this machine: a path that leaks opens nothing. */
 export function nativeWrapper(hidden: readonly string[]): ForeignWrapper {
-  const own = ["unshare", "--mount", "--fork", "--kill-child=KILL"];
+  const own = ["unshare", "--mount"];
   const note = refusal([...own, "true"]);
   if (note !== undefined) return { wrapper: [], note: `no mount namespace: ${note}` };
   return { wrapper: [...own, "sh", "-ec", HIDE, "sh", ...hidden, "--"] };
