@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
+import { RUN_VARIABLE } from "./leftovers.ts";
 import { type Outcome, type Stage, showEnd, type Workbench } from "./stage.ts";
 
 /** All downloads, and the demo's own 90 s; a loaded machine gets much more. */
@@ -71,8 +72,8 @@ function inside(bench: Workbench, own: Record<string, string>, cwd: string) {
     ([name, value]) => `${name}=${value}`,
   );
   // What the run is known by reaches `env` and must pass it.
-  const script =
-    'exec env -i TMPDIR="$TMPDIR" XDG_RUNTIME_DIR="$XDG_RUNTIME_DIR" WHIPRAY_TEST_RUN="$WHIPRAY_TEST_RUN" "$@"';
+  const marks = ["TMPDIR", "XDG_RUNTIME_DIR", RUN_VARIABLE].map((name) => `${name}="$${name}"`);
+  const script = `exec env -i ${marks.join(" ")} "$@"`;
   const args = ["-c", script, "sh", ...variables, "npm", "run", "demo", "--", "--json"];
   return bench.tool({ file: "sh", args, cwd, deadlineMs: DEADLINE_MS });
 }
