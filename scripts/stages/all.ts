@@ -3,6 +3,7 @@ import { examples } from "./examples.ts";
 import { packed } from "./packed.ts";
 import { pytest } from "./pytest.ts";
 import { type Stage, toolStage } from "./stage.ts";
+import { stranger } from "./stranger.ts";
 import { vitest } from "./vitest.ts";
 
 const MINUTE_MS = 60_000;
@@ -20,4 +21,5 @@ export const STAGES: Stage[] = [
   examples,
   demo,
   packed,
+  stranger,
 ];

@@ -55,6 +55,25 @@ test("a dependency that package.json does not declare is found; a test may use t
   expect(places(findings(arrows, { ...files, ...own }))).toEqual(["packages/core/src/x.ts:1"]);
 });
 
+test("Python modules keep to the arrows too; a package's own and the standard library are free", () => {
+  const files = {
+    ...core,
+    "packages/core/package.json": JSON.stringify(manifest("core", [])),
+    "packages/head/python/head_engine/__init__.py": "import os, head_guard\nfrom . import x",
+    "packages/head/python/head_guard.py": "",
+    "packages/core/python/core_tool.py":
+      "import os\n\ndef f():\n    from head_engine.x import y\n    import head_guard",
+    "packages/head/python/tests/torch.py": "",
+    "packages/core/test/torch_user.py": "import torch\nimport head_guard as g",
+    "packages/head/python/head_tool.py": "import core_tool",
+  };
+  expect(places(findings(arrows, files))).toEqual([
+    "packages/core/python/core_tool.py:4",
+    "packages/core/python/core_tool.py:5",
+    "packages/core/test/torch_user.py:2",
+  ]);
+});
+
 test("a package in no layer is found", () => {
   expect(findings(arrows, { "packages/new/src/index.ts": "" })).toEqual([
     { file: "tidy.json", message: "layers: packages/new is in no layer" },

@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import { importsOf, packageNameOf } from "./imports.ts";
+import { pythonImports, pythonModules } from "./python-imports.ts";
 import type { Finding, Rule } from "./rule.ts";
 import { isExcepted } from "./rules-file.ts";
 import type { Manifest, Tree } from "./tree.ts";
@@ -33,7 +34,17 @@ export const arrows: Rule = (tree, rules) => {
     }
   }
 
-  for (const file of tree.paths(".ts", ".mts", ".mjs", ".js")) {
+  const pythonHomes = pythonModules(tree);
+  for (const file of tree.paths(".py")) {
+    const from = packageOf(file)?.slice("packages/".length);
+    for (const { module, line } of pythonImports(tree.text(file))) {
+      const to = pythonHomes.get(module);
+      const why = from === undefined || to === undefined || from === to ? undefined : against(from, to, false);
+      if (why !== undefined) findings.push({ file, line, message: `${module}: ${why}` });
+    }
+  }
+
+  for (const file of tree.paths(".ts", ".mts", ".mjs", ".cjs", ".js")) {
     const home = homeOf(file);
     if (home === undefined) continue;
     const isTest = !file.startsWith(`${home}/src/`);

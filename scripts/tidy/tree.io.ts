@@ -12,7 +12,8 @@ const SKIPPED_FOLDERS = new Set([
   "__pycache__",
   ".pytest_cache",
 ]);
-const TEXT = /\.(ts|mts|mjs|js|py|json|jsonc|md|yaml|yml|toml|sh|txt|html|css)$|^(run|LICENSE|\.gitignore|\.oxlintrc)$/;
+const TEXT =
+  /\.(ts|mts|mjs|cjs|js|py|json|jsonc|md|yaml|yml|toml|sh|txt|html|css)$|^(run|LICENSE|\.gitignore|\.oxlintrc)$/;
 
 /** Reads every text file of a working tree that is source: nothing installed, built or generated. */
 export function readTree(root: string): Tree {

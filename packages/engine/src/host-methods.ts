@@ -2,7 +2,7 @@ import { decodeValues, encodeValues, type Parts, type Revive } from "@whipray/rp
 
 /**
  * Methods of the engine host (python/README.md) and what their requests hold: `health` {}, `stacks` {}, `configure` {config, role, rank},
- * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs}, `call` {engineName, method, args, kwargs, rpcMeta, remote?,
+ * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs, code?}, `call` {engineName, method, args, kwargs, rpcMeta, remote?,
  * local?}, `destroy` {engineName?}, `fetch_tensors` {ids}, `clear_tensors` {ids?}.
  */
 export const HOST_METHODS = {

@@ -38,6 +38,30 @@ describe("calls over a session", () => {
     expect(order).toEqual(Array.from({ length: 20 }, (_, i) => i));
   });
 
+  test("P10: calls that are lost do not stall the rest: those that are cancelled amid their chunks, and those that nobody answers", async () => {
+    const { clock, endpoint } = net({ delayMs: () => 1 });
+    const order: number[] = [];
+    endpoint("node_b/worker_b", "worker").onCall((call) => {
+      order.push(Number(call.method));
+      if (Number(call.method) % 5 !== 1) call.reply([]);
+    });
+    const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
+    const stop = new AbortController();
+    const calls = Array.from({ length: 40 }, (_, i) => {
+      if (i % 5 === 0) return peer.call(String(i), [new Uint8Array(3_000_000)], { signal: stop.signal });
+      return peer.call(String(i), text("s"), i % 5 === 1 ? { timeoutMs: 2_000 } : {});
+    });
+    const outcomes = Promise.allSettled(calls);
+    await clock.run(8);
+    expect(order).toEqual([]); // the first one's chunks are under way
+    stop.abort();
+    const ended = (await run(clock, outcomes)).map(({ status }) => status === "fulfilled");
+    // One that is cancelled under way may still run: its callee has the last word.
+    for (const [i, well] of ended.entries()) if (i % 5 > 0) expect(well, `call ${i}`).toBe(i % 5 > 1);
+    expect(order).toEqual(order.toSorted((a, b) => a - b));
+    expect(order.filter((i) => i % 5 > 1)).toHaveLength(24);
+  });
+
   test("errors keep code, message and details", async () => {
     const { clock, endpoint } = net();
     endpoint("node_b/worker_b", "worker").onCall((call) => {

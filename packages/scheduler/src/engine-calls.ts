@@ -1,6 +1,7 @@
 import { type Clock, TaskCancelledError, WhiprayError } from "@whipray/core";
 import { decodeHostValue, encodeHostRequest } from "@whipray/engine";
 import type { Parts, Revive } from "@whipray/rpc";
+import { engineCode } from "./engine-code.io.ts";
 import { EngineCallError, EngineCreationError, invalid } from "./errors.ts";
 import { callFailure, creationFailure } from "./failures.ts";
 import { withRTensors } from "./r-tensor.ts";
@@ -51,7 +52,7 @@ export interface CreateEngineOptions {
   signal?: AbortSignal;
 }
 
-/** Creates an engine on a worker (areal 6.15). */
+/** Creates an engine on a worker (areal 6.15). Its module must be the same there, where this process has it too (design.md, mechanism 14). */
 export async function createEngineOn(member: Member, engine: unknown, options: CreateEngineOptions): Promise<void> {
   const { id, server } = member;
   if (typeof engine !== "string" || engine === "") {
@@ -68,10 +69,9 @@ export async function createEngineOn(member: Member, engine: unknown, options: C
   member.hasEngine = true;
   member.engines.set(engineName, engine);
   try {
-    await server.call(onHost("createEngine", host), encodeHostRequest({ engine, engineName, args, kwargs }), {
-      timeoutMs,
-      signal,
-    });
+    const code = engineCode(engine, { pythonPath: member.env["PYTHONPATH"], cwd: member.spec.cwd });
+    const request = encodeHostRequest({ engine, engineName, args, kwargs, code });
+    await server.call(onHost("createEngine", host), request, { timeoutMs, signal });
   } catch (error) {
     throw creationFailure(id, engine, member.slot.nodeId, error);
   }

@@ -103,7 +103,7 @@ export class EngineCreationError extends SchedulerError {
   }
 }
 
-/** The engine's class could not be imported. Code `ENGINE_IMPORT`. */
+/** The engine's class could not be imported: code `ENGINE_IMPORT`; or its module is not there what it is here: `CODE_MISMATCH`. */
 export class EngineImportError extends SchedulerError {
   static override readonly className: string = "EngineImportError";
   readonly importPath: string;

@@ -70,12 +70,14 @@ export function creationFailure(
 ): SchedulerError | TaskCancelledError {
   if (error instanceof TaskCancelledError) return error;
   const failure = asWhiprayError(error);
+  const { code, details } = failure;
   const extra = { cause: failure, where: failure.where };
   const died = deathOf(workerId, failure);
   if (died) return died;
-  if (failure.code === "ENGINE_IMPORT") return new EngineImportError(importPath, failure.message, extra);
+  if (code === "ENGINE_IMPORT") return new EngineImportError(importPath, failure.message, extra);
+  if (code === "CODE_MISMATCH") return new EngineImportError(importPath, failure.message, { ...extra, code, details });
   const unreached = unreachedOf(workerId, host, failure);
   if (unreached) return unreached;
-  const status = failure.code === "ENGINE_CREATION" ? 500 : BAD_REQUEST.has(failure.code) ? 400 : undefined;
+  const status = code === "ENGINE_CREATION" ? 500 : BAD_REQUEST.has(code) ? 400 : undefined;
   return new EngineCreationError(workerId, failure.message, status, extra);
 }

@@ -6,6 +6,9 @@ import { CABLE_PREFIX_BITS, type CablePlan, cablePlans, TRIAL_NETWORK } from "./
 /** Mount, IPC, pid and host-name namespaces of their own; what runs inside ends with `unshare`. */
 const UNSHARE = ["unshare", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
 
+/** Arguments: folders that become empty, `--`, the command. */
+const HIDE = 'while [ "$1" != "--" ]; do mount -t tmpfs -o mode=700 tmpfs "$1"; shift; done; shift; exec "$@"';
+
 /** What a foreign machine has. */
 export interface ForeignMachine {
   hostName: string;
@@ -17,6 +20,14 @@ export interface ForeignMachine {
 
 /** A command that runs another one as if on a machine of its own, or why this machine does not allow that. */
 export type ForeignWrapper = { wrapper: string[]; note?: undefined } | { wrapper: []; note: string };
+
+/** Hides folders of other machines from a command that otherwise runs as one of this machine: a path that leaks opens nothing. */
+export function nativeWrapper(hidden: readonly string[]): ForeignWrapper {
+  const own = ["unshare", "--mount"];
+  const note = refusal([...own, "true"]);
+  if (note !== undefined) return { wrapper: [], note: `no mount namespace: ${note}` };
+  return { wrapper: [...own, "sh", "-ec", HIDE, "sh", ...hidden, "--"] };
+}
 
 /** Wraps a command so that it has its own processes, host name, /dev/shm, and, with cables, its own network. */
 export function foreignWrapper(machine: ForeignMachine): ForeignWrapper {
@@ -50,13 +61,7 @@ function wrapped({ hostName, hidden, cables }: ForeignMachine): string[] {
     `ip link set ${nodeLink} up`,
   ];
   const network = cables === undefined ? [] : ["ip link set lo up", ...cables.flatMap(plug), "exec 9<&-"];
-  const script = [
-    'name=$1 && shift && hostname "$name"',
-    ...network,
-    "mount -t tmpfs tmpfs /dev/shm",
-    'while [ "$1" != "--" ]; do mount -t tmpfs -o mode=700 tmpfs "$1"; shift; done; shift',
-    'exec "$@"',
-  ].join("\n");
+  const script = ['name=$1 && shift && hostname "$name"', ...network, "mount -t tmpfs tmpfs /dev/shm", HIDE].join("\n");
   return [...own, "sh", "-ec", script, "sh", hostName, ...hidden, "--"];
 }
 

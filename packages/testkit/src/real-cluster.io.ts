@@ -5,7 +5,7 @@ import { randomIds, WhiprayError } from "@whipray/core";
 import { type Cluster, daemons, type InitOptions, init } from "whipray";
 import { snapshot, waitUntilClean } from "./leak-check.io.ts";
 import type { Leak } from "./leak-check.ts";
-import { foreignWrapper, networkRefusal } from "./namespaces.io.ts";
+import { foreignWrapper, nativeWrapper, networkRefusal } from "./namespaces.io.ts";
 import { linkPrefix } from "./network-plan.ts";
 import { NodeNetwork } from "./node-network.io.ts";
 import { RealDaemon } from "./real-daemon.io.ts";
@@ -184,11 +184,15 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
         const { ip, listenHost, headHost } = addressesOf(spec, network);
         const cwd = join(root, "work");
         mkdirSync(cwd, { recursive: true, mode: 0o700 });
-        const hidden = [directory, ...places.map((place) => place.root).filter((other) => other !== root)];
+        // What is on another machine cannot be opened here: neither by a foreign node, nor by one of this machine.
+        const elsewhere = places.filter((place) => place.root !== root && (foreign || place.spec.foreign === true));
+        const hidden = [...(foreign ? [directory] : []), ...elsewhere.map((place) => place.root)];
         for (const folder of hidden) mkdirSync(folder, { recursive: true, mode: 0o700 });
         const { wrapper, note } = foreign
           ? foreignWrapper({ hostName: name, hidden, cables: index === own ? network?.cables : undefined })
-          : { wrapper: [], note: undefined };
+          : hidden.length > 0
+            ? nativeWrapper(hidden)
+            : { wrapper: [], note: undefined };
         if (note !== undefined) notes.push(note);
         const config = (): daemons.DaemonConfig => ({
           kind: "raylet",

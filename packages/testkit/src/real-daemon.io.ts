@@ -88,12 +88,11 @@ export class RealDaemon {
     void this.#launched.exited.then(({ code, signal }) => {
       if (this.#asked) return;
       const config = this.#config();
-      const { logFile, wrapper = [] } = this.#options;
+      const { logFile, wrapper } = this.#options;
       const who = config.kind === "raylet" ? `raylet ${config.name ?? config.nodeId}` : config.kind;
       const how = signal ?? `exit code ${code}`;
       // A wrapper need not end as what it wraps did: unshare of Debian 12 exits 1 after a SIGKILL.
-      const ended =
-        wrapper[0] === undefined ? `ended with ${how}` : `is gone, ${wrapper[0]} around it ended with ${how}`;
+      const ended = forks(wrapper) ? `is gone, ${wrapper[0]} around it ended with ${how}` : `ended with ${how}`;
       const pid = this.#pid;
       this.#onDeath(
         new WhiprayError({
@@ -121,5 +120,10 @@ async function launch(
 
 function outsidePid(launched: daemons.LaunchedDaemon, options: daemons.LaunchOptions): number {
   const pid = launched.child.pid!;
-  return (options.wrapper?.length ?? 0) > 0 ? (childOf(pid) ?? pid) : pid;
+  return forks(options.wrapper) ? (childOf(pid) ?? pid) : pid;
+}
+
+/** The daemon is a child of its wrapper; else the wrapper has become the daemon. */
+function forks(wrapper: readonly string[] | undefined): wrapper is readonly string[] {
+  return wrapper?.includes("--fork") === true;
 }

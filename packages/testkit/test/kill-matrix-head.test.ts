@@ -1,22 +1,22 @@
 import { RayScheduler } from "@whipray/scheduler";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
 import { runs, until } from "./outside.ts";
 import { PATIENCE_MS, Rank, type Stage, startStage } from "./stage.ts";
 
-// F6, P7, P8: the head is killed, and nobody else notices.
+// F6, P7, P8: the head is killed, and nobody else notices. Those whose only road is the head: tunnel-kills.test.ts.
 const TEST_MS = 90_000;
 let real: RealCluster;
 let cluster: Cluster;
 let stage: Stage;
 
-async function start(port: boolean): Promise<void> {
-  real = await startStage({ port });
+beforeEach(async () => {
+  real = await startStage();
   cluster = await real.connect({ namespace: "test" });
   stage = { real, cluster, scheduler: new RayScheduler({ cluster, destroyTimeoutMs: 2_000 }) };
-}
+}, TEST_MS);
 
 afterEach(async (context) => {
   if (context.task.result?.state === "fail") console.error(real.logs());
@@ -28,7 +28,6 @@ for (const when of ["idle", "busy"] as const) {
   test(
     `SIGKILL of the head (${when}): all others keep their pids, calls go on; a restarted head finds all again and the scheduler goes on`,
     async () => {
-      await start(true);
       const ranks = [await Rank.start(stage, "near", "near"), await Rank.start(stage, "far", "far")];
       const pids = [
         ...real.raylets.map(({ pid }) => pid),
@@ -69,23 +68,3 @@ for (const when of ["idle", "busy"] as const) {
     TEST_MS,
   );
 }
-
-test(
-  "SIGKILL of the head that all calls go through: those that ran, waited or came meanwhile return after its restart, each ran once",
-  async () => {
-    await start(false);
-    const ranks = [await Rank.start(stage, "near", "near"), await Rank.start(stage, "far", "far")];
-    const running = await Promise.all(ranks.map((rank) => rank.running(1, "running")));
-    const record = (when: string): Promise<unknown>[] =>
-      ranks.flatMap((rank) => Array.from({ length: 20 }, (_, index) => rank.call("record", [`${when}-${index}`])));
-    const before = record("before");
-    await real.head.kill();
-    const during = record("during");
-    await real.head.restart();
-    expect(await Promise.all(running.map(({ outcome }) => outcome))).toEqual(["running", "running"]);
-    await Promise.all([...before, ...during]);
-    const tokens = ["before", "during"].flatMap((when) => Array.from({ length: 20 }, (_, index) => `${when}-${index}`));
-    for (const rank of ranks) expect(await rank.call("tokens")).toEqual(["running", ...tokens]);
-  },
-  TEST_MS,
-);

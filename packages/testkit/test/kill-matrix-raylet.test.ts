@@ -4,17 +4,14 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
+import { CRASHED_MS, nodeState, rayletKilled, SILENT_NODE_MS } from "./kills.ts";
 import { anyRuns, until } from "./outside.ts";
-import { DEATH_MS, GUARD_MS, PATIENCE_MS, type Place, Rank, rayletAt, type Stage, startStage } from "./stage.ts";
+import { DEATH_MS, PATIENCE_MS, Rank, rayletAt, type Stage, startStage } from "./stage.ts";
 
 // The raylet is killed, or stopped: what was its own must be gone although nobody is left who would tell it to go.
 const TEST_MS = 90_000;
 /** F2: a guard whose raylet is silent has ended its tree by then; and what a busy machine adds. */
 const SILENT_MS = 8_000 + 500;
-/** P1: a crashed node is dead for the head; and what a busy machine adds. */
-const CRASHED_MS = 3_000 + 1_000;
-/** P2: a hung node is dead for the head; and what a busy machine adds. */
-const HUNG_MS = 10_000 + 1_500;
 let real: RealCluster;
 let cluster: Cluster;
 let stage: Stage;
@@ -38,31 +35,7 @@ for (const { place, when } of [
 ] as const) {
   test(
     `F1: SIGKILL of the ${place} raylet (${when}): all of it is gone in 10 s, the caller hears of the node, the other node works on`,
-    async () => {
-      const lost = await Rank.start(stage, "lost", place);
-      const kept = await Rank.start(stage, "kept", other(place));
-      const planted = await lost.plant();
-      const { outcome } = when === "busy" ? await lost.running(600) : { outcome: undefined };
-      const raylet = rayletAt(real, place);
-      await raylet.kill();
-      const killedAt = systemClock.now();
-      await until("its engine is gone", GUARD_MS, () => !anyRuns([lost.engine]));
-      const knownMs = killedAt + CRASHED_MS - systemClock.now();
-      await until("the head knows", knownMs, async () => (await stateOf(raylet.nodeId)) === "DEAD");
-      const failed = await (outcome ?? lost.call("pid").catch((error: unknown) => error));
-      expect(failed).toBeInstanceOf(WorkerFailedError);
-      expect(String(failed)).toContain(raylet.nodeId);
-      await until(
-        "worker, guard and planted grandchild are gone",
-        DEATH_MS,
-        () => !anyRuns([lost.engine, lost.guard, lost.worker, planted]),
-      );
-      expect(await kept.call("echo", ["works"])).toBe("works");
-      await stage.scheduler.deleteWorkers("lost");
-      await raylet.restart();
-      await until("it is back", PATIENCE_MS, async () => (await stateOf(raylet.nodeId)) === "ALIVE");
-      expect(await (await Rank.start(stage, "lost", place)).call("echo", ["again"])).toBe("again");
-    },
+    () => rayletKilled(stage, place, when, CRASHED_MS),
     TEST_MS,
   );
 }
@@ -112,12 +85,16 @@ test(
     const left = (deadlineMs: number): number => stoppedAt + deadlineMs - systemClock.now();
     await raylet.kill("SIGSTOP");
     await until("engine and planted grandchild are gone", left(SILENT_MS), () => !anyRuns([lost.engine, planted]));
-    expect(await stateOf(raylet.nodeId)).not.toBe("DEAD");
-    await until("the node is dead", left(HUNG_MS), async () => (await stateOf(raylet.nodeId)) === "DEAD");
+    expect(await nodeState(cluster, raylet.nodeId)).not.toBe("DEAD");
+    await until(
+      "the node is dead",
+      left(SILENT_NODE_MS),
+      async () => (await nodeState(cluster, raylet.nodeId)) === "DEAD",
+    );
     expect(await outcome).toBeInstanceOf(WorkerFailedError);
     await until("12 s are over", PATIENCE_MS, () => left(12_000) <= 0);
     await raylet.kill("SIGCONT");
-    await until("it has rejoined", PATIENCE_MS, async () => (await stateOf(raylet.nodeId)) === "ALIVE");
+    await until("it has rejoined", PATIENCE_MS, async () => (await nodeState(cluster, raylet.nodeId)) === "ALIVE");
     await until("its old worker is gone", DEATH_MS, () => !anyRuns([lost.worker, lost.guard]));
     await stage.scheduler.deleteWorkers("lost");
     await until("it is empty", DEATH_MS, async () => (await cluster.availableResources())["near"] === 4);
@@ -125,11 +102,3 @@ test(
   },
   TEST_MS,
 );
-
-function other(place: Place): Place {
-  return place === "near" ? "far" : "near";
-}
-
-async function stateOf(nodeId: string): Promise<string | undefined> {
-  return (await cluster.nodes()).find((node) => node.nodeId === nodeId)?.state;
-}

@@ -1,40 +1,34 @@
 import { delay, systemClock } from "@whipray/core";
-import { RayScheduler } from "@whipray/scheduler";
+import { ownPidNamespace } from "@whipray/rpc";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
+import type { nodeOf } from "./fixtures/long-task.ts";
 import { until } from "./outside.ts";
-import { connectTo, PATIENCE_MS, Rank, type Stage, startStage } from "./stage.ts";
+import { needNamespaces, PATIENCE_MS, Rank, startTunnelStage } from "./stage.ts";
 import { stalledReceiver } from "./stalled-receiver.ts";
-import { Tunnel } from "./tunnel.ts";
+import { type TunnelStage, throughTunnel } from "./tunnel.ts";
 
-// A driver that reaches the cluster through one tunnel to the head's port; raylets have no port at all.
+// A driver that reaches the cluster through one tunnel to the head's port: raylets have no port at all, and none shares its machine.
 const TEST_MS = 60_000;
 const CUT_MS = 3_000;
 const MIB = 2 ** 20;
 /** Less than what goes into an object store: it crosses the tunnel. */
 const PIECE = { bytes: 65_536, count: 64 };
 let real: RealCluster;
-let tunnel: Tunnel;
-let cluster: Cluster;
-let stage: Stage;
+let stage: TunnelStage;
 
 beforeAll(async () => {
-  real = await startStage({ port: false });
+  real = await startTunnelStage();
 }, TEST_MS);
 
 beforeEach(async () => {
-  tunnel = await Tunnel.to(real.address);
-  cluster = await connectTo(real, tunnel.address);
-  stage = { real, cluster, scheduler: new RayScheduler({ cluster, destroyTimeoutMs: 2_000 }) };
+  stage = await throughTunnel(real);
 }, TEST_MS);
 
 afterEach(async (context) => {
   if (context.task.result?.state === "fail") console.error(real.logs());
-  await stage.scheduler[Symbol.asyncDispose]();
-  await cluster.close();
-  await tunnel[Symbol.asyncDispose]();
+  await stage[Symbol.asyncDispose]();
 }, TEST_MS);
 
 afterAll(async () => {
@@ -42,16 +36,28 @@ afterAll(async () => {
 }, TEST_MS);
 
 test(
-  "through one tunnel to the head: workers on both nodes, calls, 64 MiB, a stream",
-  async () => {
-    expect((await cluster.nodes()).map(({ url }) => url)).toEqual([undefined, undefined]);
+  "through one tunnel to the head: workers on both nodes, calls, a stream, tasks, 64 MiB there and back",
+  async (context) => {
+    needNamespaces(context, real);
+    const { cluster, tunnel } = stage;
+    const nodes = await cluster.nodes();
+    expect(nodes.map(({ url }) => url)).toEqual([undefined, undefined]);
+    expect(nodes.filter(({ pidNamespace }) => pidNamespace === ownPidNamespace())).toEqual([]);
     const ranks = [await Rank.start(stage, "near", "near"), await Rank.start(stage, "far", "far")];
     expect(await Promise.all(ranks.map((rank) => rank.call("echo", [rank.id])))).toEqual(["near/0", "far/0"]);
-    expect(await ranks[1]!.call("size", [new Uint8Array(64 * MIB)])).toBe(64 * MIB);
+    for (const rank of ranks) {
+      const sent = new Uint8Array(64 * MIB).fill(7);
+      sent[sent.length - 1] = 9;
+      const before = tunnel.passedBytes;
+      expect(Buffer.compare(await rank.call("echo", [sent]), sent)).toBe(0);
+      expect(tunnel.passedBytes - before).toBeGreaterThan(2 * sent.length);
+    }
     const items: unknown[] = [];
     for await (const item of ranks[1]!.stream("count_to", [100])) items.push(item);
     expect(items).toEqual(Array.from({ length: 100 }, (_, index) => index));
-    expect(tunnel.open).toBeGreaterThan(0);
+    const task = cluster.task<typeof nodeOf>(new URL("./fixtures/long-task.ts", import.meta.url), "nodeOf");
+    const places = await Promise.all(["near", "far"].map((place) => task.options({ resources: { [place]: 1 } })()));
+    expect(places).toEqual(real.raylets.map(({ nodeId }) => nodeId));
   },
   TEST_MS,
 );
@@ -59,6 +65,7 @@ test(
 test(
   "P9: the tunnel is cut for 3 s in the middle of calls and of a stream: each runs exactly once, and returns",
   async () => {
+    const { tunnel } = stage;
     const rank = await Rank.start(stage, "far", "far");
     const streaming = await Rank.start(stage, "near", "near");
     const items: unknown[] = [];
@@ -92,6 +99,7 @@ test(
 test(
   "F15, P11: a call whose deadline comes while the tunnel is cut ends then; the node stays, and the next call works",
   async () => {
+    const { tunnel, cluster } = stage;
     const rank = await Rank.start(stage, "far", "far");
     tunnel.cut();
     const cutAt = systemClock.now();
@@ -107,6 +115,11 @@ test(
 
 test(
   "a worker that is stopped while 64 MiB go to it through the tunnel does not hold up a call to another one on its node",
-  () => stalledReceiver(stage),
+  async (context) => {
+    needNamespaces(context, real);
+    const before = stage.tunnel.passedBytes;
+    await stalledReceiver(stage);
+    expect(stage.tunnel.passedBytes - before).toBeGreaterThan(64 * MIB);
+  },
   TEST_MS,
 );

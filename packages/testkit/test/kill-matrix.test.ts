@@ -8,8 +8,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import type { Cluster } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
-import { anyRuns, enginesOf, outsidePid, processesOf, runs, until } from "./outside.ts";
-import { DEATH_MS, GUARD_MS, PATIENCE_MS, type Place, Rank, rayletAt, type Stage, startStage } from "./stage.ts";
+import { engineKilled, guardKilled, workerKilled } from "./kills.ts";
+import { anyRuns, enginesOf, outsidePid, processesOf, until } from "./outside.ts";
+import { DEATH_MS, PATIENCE_MS, type Place, Rank, rayletAt, type Stage, startStage } from "./stage.ts";
 import { stalledReceiver } from "./stalled-receiver.ts";
 
 // driver → head → raylet on another machine → worker → guard → Python engine and back; then engine, guard, worker and driver are
@@ -73,62 +74,19 @@ test(
 for (const when of ["idle", "busy"] as const) {
   test(
     `F21: SIGKILL of a Python engine (${when}): the call fails with signal, last words and log; its worker lives`,
-    async () => {
-      const rank = await Rank.start(stage, "engine", "far");
-      const { outcome } = when === "busy" ? await rank.running(600) : { outcome: undefined };
-      const planted = outcome === undefined ? await rank.plant() : undefined;
-      process.kill(rank.engine, "SIGKILL");
-      const failed = await (outcome ?? rank.call("pid").catch((error: unknown) => error));
-      expect(failed).toBeInstanceOf(WorkerFailedError);
-      const { exitCode, where, stderr } = failed as WorkerFailedError;
-      expect(exitCode).toBe(-9);
-      expect(where).toMatchObject({ signal: "SIGKILL", node: rayletAt(real, "far").nodeId });
-      expect(existsSync(where!.logPath!)).toBe(true);
-      expect(stderr).toContain(outcome ? "last words of engine-0.600" : "a probe is up");
-      await until("the guard and what the engine had planted are gone", DEATH_MS, () =>
-        [rank.guard, ...(planted === undefined ? [] : [planted])].every((pid) => !runs(pid)),
-      );
-      expect(runs(rank.worker)).toBe(true);
-      // The engine is what the worker is for: the scheduler says that it is lost, and the role is made anew.
-      await expect(stage.scheduler.createEngine("engine/0", "probe_engines.Probe")).rejects.toThrow(WorkerFailedError);
-      await expect(stage.scheduler.getWorkers("engine")).rejects.toThrow(WorkerFailedError);
-      await stage.scheduler.deleteWorkers("engine");
-      expect(await (await Rank.start(stage, "engine", "far")).call("echo", ["new"])).toBe("new");
-    },
+    () => engineKilled(stage, when),
     TEST_MS,
   );
 
   test(
     `F3: SIGKILL of the guard (${when}): the engine and what it planted are gone in 2 s, the call fails, the worker lives`,
-    async () => {
-      const rank = await Rank.start(stage, "guard", "far");
-      const planted = await rank.plant();
-      const { outcome } = when === "busy" ? await rank.running(600) : { outcome: undefined };
-      process.kill(rank.guard, "SIGKILL");
-      await until("the engine is gone", GUARD_MS, () => !runs(rank.engine));
-      await until("the planted grandchild is gone", GUARD_MS, () => !runs(planted));
-      const failed = await (outcome ?? rank.call("pid").catch((error: unknown) => error));
-      expect(failed).toBeInstanceOf(WorkerFailedError);
-      expect(runs(rank.worker)).toBe(true);
-    },
+    () => guardKilled(stage, when),
     TEST_MS,
   );
 
   test(
     `SIGKILL of a worker (${when}): its engine and what that planted are gone, the caller hears of the signal`,
-    async () => {
-      const rank = await Rank.start(stage, "worker", "far");
-      const planted = await rank.plant();
-      const { outcome } = when === "busy" ? await rank.running(600) : { outcome: undefined };
-      process.kill(rank.worker, "SIGKILL");
-      const failed = await (outcome ?? rank.call("pid").catch((error: unknown) => error));
-      expect(failed).toMatchObject({ name: "WorkerFailedError", workerId: "worker/0", exitCode: -9 });
-      await until(
-        "engine, guard and grandchild are gone",
-        DEATH_MS,
-        () => !anyRuns([rank.engine, rank.guard, planted]),
-      );
-    },
+    () => workerKilled(stage, when),
     TEST_MS,
   );
 }

@@ -67,6 +67,7 @@ test(
     expect(await near.entries(rayletAt(real!, "near").runtimeRoot)).not.toEqual([]);
     expect(await far.entries(rayletAt(real!, "near").runtimeRoot)).toEqual([]);
     expect(await far.entries(rayletAt(real!, "far").runtimeRoot)).not.toEqual([]);
+    expect(await near.entries(rayletAt(real!, "far").runtimeRoot)).toEqual([]);
   },
   TEST_MS,
 );

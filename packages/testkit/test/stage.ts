@@ -2,7 +2,8 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { CallEngineOptions, RayScheduler } from "@whipray/scheduler";
-import { type Cluster, init } from "whipray";
+import type { TestContext } from "vitest";
+import type { Cluster } from "whipray";
 import { type RayletSpec, type RealCluster, type RealRaylet, startCluster } from "../src/real-cluster.io.ts";
 import { outsidePid, parentOf, until } from "./outside.ts";
 
@@ -27,6 +28,22 @@ export function startStage(more: RayletSpec = {}, far: RayletSpec = {}): Promise
   });
 }
 
+/** Both raylets are on machines of their own and have no port: a driver here has no other road than the head's port. */
+export function startTunnelStage(): Promise<RealCluster> {
+  return startStage({ port: false, foreign: true });
+}
+
+/** Skips the test where a foreign raylet is not really on a machine of its own. */
+export function needNamespaces(context: TestContext, { notes }: RealCluster): void {
+  if (notes.length > 0) skipBecause(context, notes.join("; "));
+}
+
+/** The reason is shown, and said again at the end of `npm test`. */
+export function skipBecause({ task, skip }: TestContext, reason: string): void {
+  Object.assign(task.meta, { skippedBecause: reason });
+  skip(reason);
+}
+
 export function rayletAt(real: RealCluster, place: Place): RealRaylet {
   return real.raylets[place === "near" ? 0 : 1]!;
 }
@@ -34,11 +51,6 @@ export function rayletAt(real: RealCluster, place: Place): RealRaylet {
 /** What `createWorkers` takes for a worker that runs at `place`. */
 export function task(place: Place): Parameters<RayScheduler["createWorkers"]>[0]["tasks"][number] {
   return { cpu: 0.5, mem: 0.05, portCount: 0, envVars: { PYTHONPATH }, resources: { [place]: 1 } };
-}
-
-/** A driver that sees nothing but this address. */
-export function connectTo(real: RealCluster, address: string): Promise<Cluster> {
-  return init({ address, token: real.token, namespace: "tunnel" });
 }
 
 /** A test's cluster, and its driver. */

@@ -1,4 +1,28 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { RayScheduler } from "@whipray/scheduler";
+import { init } from "whipray";
+import type { RealCluster } from "../src/real-cluster.io.ts";
+import type { Stage } from "./stage.ts";
+
+/** A driver whose only road to its cluster is a tunnel. */
+export interface TunnelStage extends Stage, AsyncDisposable {
+  readonly tunnel: Tunnel;
+}
+
+/** @param real as `startTunnelStage` makes it */
+export async function throughTunnel(real: RealCluster): Promise<TunnelStage> {
+  const tunnel = await Tunnel.to(real.address);
+  const cluster = await init({ address: tunnel.address, token: real.token, namespace: "tunnel" });
+  const scheduler = new RayScheduler({ cluster, destroyTimeoutMs: 2_000 });
+  return {
+    ...{ real, tunnel, cluster, scheduler },
+    async [Symbol.asyncDispose]() {
+      await scheduler[Symbol.asyncDispose]();
+      await cluster.close();
+      await tunnel[Symbol.asyncDispose]();
+    },
+  };
+}
 
 /** One TCP tunnel to a port, which a test can cut. */
 export class Tunnel implements AsyncDisposable {
@@ -52,6 +76,11 @@ export class Tunnel implements AsyncDisposable {
   /** Tries while it was cut. */
   get refused(): number {
     return this.#refused;
+  }
+
+  /** What has gone through so far, both ways taken together. */
+  get passedBytes(): number {
+    return this.#passedBytes;
   }
 
   /** Settles at the moment when so many more bytes have gone through, both ways taken together. */

@@ -19,7 +19,7 @@ import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
-import { codeHash } from "./code-hash.io.ts";
+import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
 import { listObjects, type NodeObjects } from "./object-list.ts";
@@ -97,7 +97,7 @@ export class Cluster implements AsyncDisposable {
       className: exportName,
       module: url.href,
       exportName,
-      codeHash: await codeHash(url),
+      ...codeOf(url),
       args: encodeValues(values, "args"),
     };
     const created = await abortable(

@@ -1,6 +1,7 @@
 import type { CallOptions, Parts, TaskFunction } from "@whipray/rpc";
+import type { ModuleCode } from "@whipray/worker";
 import type { Submission } from "./actor-link.ts";
-import { codeHash } from "./code-hash.io.ts";
+import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { type RemoteTarget, remoteCall, remoteRef } from "./remote-call.ts";
@@ -25,10 +26,10 @@ export class Tasks {
   make<F extends AnyFunction>(url: URL, exportName: string): RemoteFunction<F> {
     const fnId = `fn${++this.#functions}`;
     // Read with the first call, and once: all workers must have what the caller has.
-    let hash: Promise<string> | undefined;
+    let code: ModuleCode | undefined;
     const definition = async (name: string): Promise<TaskFunction> => {
-      hash ??= codeHash(url);
-      return { fnId, module: url.href, exportName, codeHash: await hash, name };
+      code ??= codeOf(url);
+      return { fnId, module: url.href, exportName, ...code, name };
     };
     return this.#remote(fnId, definition, exportName, {}) as RemoteFunction<F>;
   }

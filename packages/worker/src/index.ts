@@ -9,6 +9,7 @@ export {
   workerContext,
 } from "./context.ts";
 export { workerMain } from "./main.io.ts";
+export { fileHash, type ModuleCode, moduleCode } from "./module-code.io.ts";
 export {
   INLINE_OBJECT_BYTES,
   isLarge,

@@ -1,13 +1,12 @@
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { WhiprayError } from "@whipray/core";
 import type { ActorClass, ActorMethod } from "./actor-methods.ts";
+import { type ForeignCode, firstDifference } from "./module-code.io.ts";
 
-/** What is to be loaded: an export of a module file. */
-export interface Exported {
+/** What is to be loaded: an export of a module file. With its code, as the process has it that asked for it, this is compared first. */
+export interface Exported extends ForeignCode {
   readonly module: string;
   readonly exportName: string;
-  readonly codeHash?: string | undefined;
 }
 
 /** The actor's class. @throws WhiprayError as `load`, and `NOT_A_CLASS`. */
@@ -27,24 +26,12 @@ export async function loadFunction(exported: Exported, nodeId: string): Promise<
 }
 
 /**
- * An export from its module file. @throws WhiprayError `CODE_MISMATCH` when the file is missing or differs from the one of the process
- * that asked for it (design.md, mechanism 14), `IMPORT_FAILED`.
+ * An export from its module file. @throws WhiprayError `CODE_MISMATCH` when this file, or one that it imports by a relative path, is
+ * missing or differs from the one of the process that asked for it (design.md, mechanism 14); `IMPORT_FAILED`.
  */
 async function load(exported: Exported, nodeId: string): Promise<{ found: unknown; where: (what: string) => string }> {
   const url = new URL(exported.module);
-  if (exported.codeHash !== undefined) {
-    const found = await readFile(url).then(
-      (bytes) => createHash("sha256").update(bytes).digest("hex"),
-      () => undefined,
-    );
-    if (found !== exported.codeHash) {
-      throw new WhiprayError({
-        code: "CODE_MISMATCH",
-        message: `${url.pathname} ${found ? "differs on" : "does not exist on"} ${nodeId}: put the same code there`,
-        details: { node: nodeId, path: url.pathname },
-      });
-    }
-  }
+  if (exported.codeHash !== undefined) checkCode(fileURLToPath(url), exported, nodeId);
   let module: Record<string, unknown>;
   try {
     module = (await import(url.href)) as Record<string, unknown>;
@@ -61,4 +48,16 @@ async function load(exported: Exported, nodeId: string): Promise<{ found: unknow
     where: (what) =>
       `${url.pathname} does not export ${what} ${exportName}; it exports ${Object.keys(module).join(", ")}`,
   };
+}
+
+function checkCode(module: string, there: Exported, nodeId: string): void {
+  const different = firstDifference(module, there);
+  if (!different) return;
+  const { path, hash } = different;
+  const imported = path === module ? "" : `, which ${module} imports,`;
+  throw new WhiprayError({
+    code: "CODE_MISMATCH",
+    message: `${path}${imported} ${hash ? "differs on" : "does not exist on"} ${nodeId}: put the same code there`,
+    details: { node: nodeId, path },
+  });
 }

@@ -32,8 +32,8 @@ export class TaskHost {
 
   /** Makes a function known to one session. @throws WhiprayError as the loader does. */
   async define(caller: Peer, exported: TaskFunction): Promise<void> {
-    const { module, exportName, codeHash, fnId } = exported;
-    const key = JSON.stringify([module, exportName, codeHash]);
+    const { module, exportName, codeHash, importHashes, fnId } = exported;
+    const key = JSON.stringify([module, exportName, codeHash, importHashes]);
     const loading = this.#loaded.get(key) ?? this.#options.loadFunction(exported);
     this.#loaded.set(key, loading);
     try {

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { ActorSpec } from "@whipray/rpc";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { moduleCode } from "../src/module-code.io.ts";
 import { loadActorClass } from "../src/module-loader.io.ts";
 
 const SOURCE =
@@ -35,6 +36,26 @@ describe("mechanism 14: an actor's code is the same on every node", () => {
       code: "CODE_MISMATCH",
       message: `${path} differs on node_b: put the same code there`,
       details: { node: "node_b", path },
+    });
+    expect(globalThis).not.toHaveProperty("loaded14");
+  });
+
+  test("a file that it imports and that differs is CODE_MISMATCH with its own path, and none of it runs", async () => {
+    Reflect.deleteProperty(globalThis, "loaded14");
+    const path = await actorFile(`import "./helper.mjs";\n${SOURCE}`);
+    const helper = join(dirname(path), "helper.mjs");
+    await writeFile(helper, "export {};\n");
+    const code = moduleCode(path)!;
+    await writeFile(helper, "export {}; // changed\n");
+    await expect(load(path, code)).rejects.toMatchObject({
+      code: "CODE_MISMATCH",
+      message: `${helper}, which ${path} imports, differs on node_b: put the same code there`,
+      details: { node: "node_b", path: helper },
+    });
+    await rm(helper);
+    await expect(load(path, code)).rejects.toMatchObject({
+      code: "CODE_MISMATCH",
+      message: `${helper}, which ${path} imports, does not exist on node_b: put the same code there`,
     });
     expect(globalThis).not.toHaveProperty("loaded14");
   });

@@ -1,5 +1,6 @@
 """Host methods: engines by name, calls, errors, environment, ports."""
 
+import hashlib
 import os
 import socket
 import zlib
@@ -284,3 +285,47 @@ def test_a_forked_child_does_not_hold_the_link(bare):
     with pytest.raises((EOFError, ConnectionError)):
         bare.pump(lambda: False, timeout=2)
     os.kill(child, 9)
+
+
+SAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "engines", "whipray_samples")
+
+
+@pytest.fixture
+def controllers():
+    """What a controller says of a module file that it has."""
+
+    def code(text, path="/at/the/controller.py"):
+        return {"hash": hashlib.sha256(text).hexdigest(), "path": path}
+
+    return code
+
+
+def test_mechanism_14_a_module_that_is_the_controllers_own_is_imported(bare, controllers):
+    with open(os.path.join(SAMPLES, "plain.py"), "rb") as file:
+        code = controllers(file.read())
+    for path in (PLAIN + "Engine", "whipray_samples.plain:Engine"):
+        bare.ask("create_engine", {"engine": path, "engineName": path, "code": code})
+
+
+def test_mechanism_14_a_module_that_differs_is_named_and_not_imported(bare, controllers):
+    node = ADDRESS.partition("/")[0]
+    path = os.path.join(SAMPLES, "plain.py")
+    request = {"engine": PLAIN + "Engine", "engineName": "e", "code": controllers(b"another one")}
+    error = bare.fails(bare.request("create_engine", request))
+    assert error["code"] == "CODE_MISMATCH" and error["details"] == {"node": node, "path": path}
+    assert error["message"] == "%s on %s differs from the controller's /at/the/controller.py: put the same code there" % (path, node)
+    assert bare.ask("health")["engines"] == []
+
+
+@pytest.mark.parametrize("module", ["not_here", "not_here.at_all", "whipray_samples.not_here"])
+def test_mechanism_14_a_module_that_the_controller_alone_has_is_named(bare, controllers, module):
+    request = {"engine": module + ".Engine", "engineName": "e", "code": controllers(b"")}
+    error = bare.fails(bare.request("create_engine", request))
+    assert error["code"] == "CODE_MISMATCH" and error["details"]["path"] == "/at/the/controller.py"
+    assert module in error["message"] and "does not exist on" in error["message"]
+
+
+@pytest.mark.parametrize("code", [5, [], {}, {"hash": "x"}, {"hash": 1, "path": "x"}, {"hash": "x", "path": None}], ids=str)
+def test_b38_code_of_another_form_is_refused(shared, code):
+    error = shared.fails(shared.request("create_engine", {"engine": PLAIN + "Engine", "engineName": "e", "code": code}))
+    assert error["code"] == "INVALID_ARGUMENT" and "`code`" in error["message"]

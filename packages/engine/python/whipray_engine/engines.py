@@ -4,6 +4,7 @@ import sys
 
 from .errors import EngineFailure, HostError
 from .limits import ENGINE_NAME_CHARS
+from .module_code import check_form, compare
 
 _ASYNC_CODE = 0x80 | 0x100 | 0x200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 
@@ -20,14 +21,15 @@ class Engine:
 
 
 class Engines:
-    def __init__(self):
+    def __init__(self, node):
+        self.node = node
         self.by_name = {}
 
-    def create(self, path, name, args, kwargs, has_loop, after_import):
-        """Imports and constructs. Any class will do: none of ours needs to be its base.
+    def create(self, path, name, args, kwargs, code, has_loop, after_import):
+        """Imports and constructs. Any class will do: none of ours needs to be its base. `code` is the controller's module file.
 
-        Raises INVALID_ARGUMENT, ENGINE_CREATION, ENGINE_EXISTS, ENGINE_IMPORT; NeedsLoop for a class with an `async def`
-        while there is no loop.
+        Raises INVALID_ARGUMENT, ENGINE_CREATION, ENGINE_EXISTS, CODE_MISMATCH, ENGINE_IMPORT; NeedsLoop for a class with an
+        `async def` while there is no loop.
         """
         if not isinstance(path, str):
             raise HostError("ENGINE_CREATION", "`engine` must be an import path like 'module.Class', not a %s" % type(path).__name__)
@@ -37,7 +39,8 @@ class Engines:
             raise HostError("INVALID_ARGUMENT", "`engineName` must be a string of 1 to %d characters" % ENGINE_NAME_CHARS)
         if name in self.by_name:
             raise HostError("ENGINE_EXISTS", "an engine %r exists; destroy it first, or choose another name" % name, {"engineName": name})
-        cls = _import_class(path)
+        check_form(code)
+        cls = _import_class(path, code, self.node)
         after_import()
         is_async = is_async_class(cls)
         if is_async and not has_loop:
@@ -106,7 +109,7 @@ def is_async_class(cls):
     return False
 
 
-def _import_class(path):
+def _import_class(path, code, node):
     module_name, colon, qualified = path.partition(":")
     if not colon:
         module_name, _, qualified = path.rpartition(".")
@@ -116,9 +119,13 @@ def _import_class(path):
     import importlib
 
     try:
+        if code is not None:
+            compare(module_name, code, node)
         found = importlib.import_module(module_name)
         for name in qualified.split("."):
             found = getattr(found, name)
+    except HostError:
+        raise
     except SystemExit as error:
         raise EngineFailure("ENGINE_IMPORT", error, details, "cannot import %s" % path) from None
     except Exception as error:

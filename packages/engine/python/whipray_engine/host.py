@@ -28,7 +28,7 @@ class Host:
         self.link, self.settings = link, settings
         self.where = {"pid": os.getpid(), "process": settings.address}
         self.calls = Calls()
-        self.engines = Engines()
+        self.engines = Engines(settings.address.partition("/")[0])
         self.ports = Ports(settings.port_range)
         self.devices = DeviceCheck(settings.granted)
         self.rtensors = RTensors(settings.address, settings.incarnation, settings.rtensor_bytes)
@@ -220,7 +220,8 @@ class Host:
         wire.load_c()
         has_loop = self.runner.loop is not None
         try:
-            self.engines.create(args.get("engine"), args.get("engineName"), positional, named, has_loop, self._imported)
+            path, name, code = args.get("engine"), args.get("engineName"), args.get("code")
+            self.engines.create(path, name, positional, named, code, has_loop, self._imported)
         except NeedsLoop:
             call.take_in(args)  # it will be run once more
             raise

@@ -64,6 +64,8 @@ export const actorSpecField = shape({
   exportName: str(256),
   /** SHA-256 (hex) of the module file where it was created: a node where it differs answers CODE_MISMATCH. */
   codeHash: optional(str(64)),
+  /** The same of what it imports by relative paths, shortened: `moduleCode` of @whipray/worker. */
+  importHashes: optional(list(str(16), 255)),
   /** Parts of the constructor's arguments: part 0 is msgpack. */
   args: list(bytes(ACTOR_ARGS_LIMIT_BYTES), 64),
   /** Resources held for life. */

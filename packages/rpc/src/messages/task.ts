@@ -65,6 +65,8 @@ export const taskDefine = method(
     exportName: str(256),
     /** SHA-256 (hex) of the module file where the caller is: a node where it differs answers CODE_MISMATCH. */
     codeHash: optional(str(64)),
+    /** The same of what it imports by relative paths, shortened: `moduleCode` of @whipray/worker. */
+    importHashes: optional(list(str(16), 255)),
     name: str(256),
   }),
   anything,
