@@ -1,7 +1,14 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
-import { builtinPlugins, type DevicePlugin, detectDevices, fakeMachine, systemProbe } from "@whipray/devices";
+import {
+  builtinPlugins,
+  type DevicePlugin,
+  detectDevices,
+  fakeMachine,
+  type NodeDevices,
+  systemProbe,
+} from "@whipray/devices";
 import type { NodeStore } from "@whipray/objects";
 import { ownPidNamespace } from "@whipray/rpc";
 import { ChildProcesses } from "./child-processes.io.ts";
@@ -15,6 +22,7 @@ import type { Guards } from "./guards.ts";
 import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
+import type { LateProbe } from "./late-devices.ts";
 import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
@@ -51,6 +59,8 @@ export interface RealNodeOptions {
   readonly plugins?: readonly DevicePlugin[];
   /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). Nodes of the same `name` have the same devices; without one they are its own. */
   readonly fakeDevices?: string;
+  /** Folder that stands for `/` where device files and sysfs are looked for. Default `/`; a test gives its own. */
+  readonly deviceRoot?: string;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
@@ -76,6 +86,8 @@ export interface RealNode {
   readonly objects: () => Promise<NodeStore>;
   /** None for a node without devices: there is nothing to look at. */
   readonly eyes: DeviceEyes | undefined;
+  /** None when every probe told. */
+  readonly late: LateProbe | undefined;
   /** Compile caches of engines. */
   readonly cacheDirectory: string;
   /** After `raylet.stop()`: removes the folder, logs too unless they are wanted. */
@@ -107,25 +119,34 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const name = options.name ?? facts.hostname;
   const { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
-  const { fakeDevices } = options;
+  const { fakeDevices, deviceRoot: root = "/" } = options;
   const probe =
     fakeDevices === undefined
-      ? systemProbe({ environment: env, machine: name })
+      ? systemProbe({ environment: env, machine: name, root })
       : fakeMachine(fakeDevices, options.name ?? nodeId);
   const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
-  // A fake machine without a name is this node's own.
-  const offered = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
-  const devices = offered.devices.map((device): NodeDevice => {
-    const holder = lockHolder(device.lockPath) ?? "";
-    return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
-  });
-  const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
+  // Grows when a probe that failed succeeds later; all parts hold this list.
+  const known = [...found.devices];
+  const offer = (more: Pick<NodeDevices, "devices" | "links">) => {
+    // A fake machine without a name is this node's own.
+    const offered = nodeDevices(more, directory, fakeDevices !== undefined && options.name === undefined);
+    const devices = offered.devices.map((device): NodeDevice => {
+      const holder = lockHolder(device.lockPath) ?? "";
+      return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
+    });
+    return { devices, links: offered.links };
+  };
+  const offered = offer(found);
+  const locked = [...offered.devices];
+  const scalarsWith = (devices: readonly NodeDevice[]): Record<string, number> => {
+    const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
+    return nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom });
+  };
   const node: NodeIdentity = {
     ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
     ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
-    scalars: nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom }),
-    devices,
-    links: offered.links,
+    scalars: scalarsWith(offered.devices),
+    ...offered,
   };
   const guardLink = threadedGuardLink(directory.guardSocket);
   const raylet = incarnation;
@@ -134,10 +155,31 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     env: { PATH: path },
   });
   const eyes = new PluginEyes({
-    ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
+    ...{ plugins, probe, devices: known, fingerprints: found.fingerprints },
     userOf: (pid) => deviceUser(pid, incarnation),
-    holders: () => lockHolders(devices, node),
+    holders: () => lockHolders(locked, node),
   });
+  // What somebody declared stands, whatever a probe says later.
+  let failed = plugins.filter(({ resource }, at) => {
+    return found.fingerprints[at]!.state === "unknown" && !Object.hasOwn(declared, resource);
+  });
+  let links = found.links;
+  const late: LateProbe = {
+    async look() {
+      const next = await detectDevices({ plugins: failed, probe, environment: env, nodeName: name });
+      const asked = failed;
+      failed = failed.filter((_, at) => next.fingerprints[at]!.state === "unknown");
+      const again = failed.length > 0;
+      if (next.devices.length === 0) return { again };
+      known.push(...next.devices);
+      links = [...links, ...next.links];
+      const all = offer({ devices: known, links });
+      const devices = all.devices.slice(locked.length);
+      locked.push(...devices);
+      eyes.watch(asked, next.fingerprints);
+      return { again, more: { devices, links: all.links, scalars: scalarsWith(locked) } };
+    },
+  };
   const alive = (pid: number, startTime: number) => processes.alive(pid, startTime);
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
@@ -155,8 +197,9 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),
-    visibility: pluginVisibility(plugins, found.devices, env),
-    eyes: devices.length === 0 ? undefined : eyes,
+    visibility: pluginVisibility(plugins, known, env),
+    eyes: known.length === 0 && failed.length === 0 ? undefined : eyes,
+    late: failed.length === 0 ? undefined : late,
     cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
       await processes.close();
