@@ -140,3 +140,25 @@ test(
   },
   TEST_MS,
 );
+
+test(
+  "doctor names the lease that holds a lock, which is nothing wrong",
+  async () => {
+    machine();
+    const locks = join(home, "run/host/locks");
+    mkdirSync(locks, { recursive: true });
+    const path = join(locks, `${MIG}.lock`);
+    const owner = { cluster: "cluster_x", node: "node_y", raylet: "inc_r", lease: "lease_z", pid: 7 };
+    writeFileSync(path, JSON.stringify(owner));
+    const script = `import fcntl, sys, time; f = open(sys.argv[1], "a"); fcntl.flock(f, fcntl.LOCK_SH); print("held", flush=True); time.sleep(120)`;
+    const guard = spawn("python3", ["-c", script, path], { stdio: ["ignore", "pipe", "inherit"] });
+    onTestFinished(() => void guard.kill("SIGKILL"));
+    await new Promise((resolve) => guard.stdout.once("data", resolve));
+    const { stdout } = await whipray(["doctor", "--json"], { CUDA_VISIBLE_DEVICES: MIG });
+    const { detection, problems } = JSON.parse(stdout) as DoctorReport;
+    const lockedBy = "cluster_x node_y, lease lease_z (pid 7)";
+    expect(detection.devices).toMatchObject([{ uuid: MIG, state: "ok", lockedBy }]);
+    expect(problems.filter((problem) => problem.includes("GPU"))).toEqual([]);
+  },
+  TEST_MS,
+);

@@ -4,10 +4,8 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type Clock, systemClock } from "@whipray/core";
-import type { FileUsers } from "./probe.ts";
+import { type FileUsers, PROBE_LIMIT_MS } from "./probe.ts";
 
-/** Looking through /proc ends after this long without an answer. */
-export const FILE_USERS_LIMIT_MS = 1_000;
 /** Open files of one process that are looked at before others have their turn. */
 const FILES_PER_TURN = 256;
 /** The kernel cuts a process's name here. */
@@ -19,7 +17,7 @@ export interface FileUsersOptions {
   /** Names of programs that are left out. */
   readonly lookers?: readonly string[];
   readonly clock?: Clock;
-  /** Default `FILE_USERS_LIMIT_MS`. */
+  /** Looking through /proc ends after this long without an answer. Default `PROBE_LIMIT_MS`. */
   readonly limitMs?: number;
 }
 
@@ -33,7 +31,7 @@ interface WantedFile {
  * container gave it. Never rejects.
  */
 export async function fileUsers(paths: readonly string[], options: FileUsersOptions): Promise<FileUsers> {
-  const { root, lookers = [], clock = systemClock, limitMs = FILE_USERS_LIMIT_MS } = options;
+  const { root, lookers = [], clock = systemClock, limitMs = PROBE_LIMIT_MS } = options;
   const startedMs = clock.now();
   const answer = (pids: FileUsers["pids"], message = ""): FileUsers => {
     return { pids, elapsedMs: clock.now() - startedMs, message };

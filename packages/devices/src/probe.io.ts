@@ -176,7 +176,7 @@ class SystemProbe implements Probe {
   }
 
   users(paths: readonly string[], lookers: readonly string[]): Promise<FileUsers> {
-    return fileUsers(paths, { lookers, root: this.#root, clock: this.#clock });
+    return fileUsers(paths, { lookers, root: this.#root, clock: this.#clock, limitMs: this.#limitMs });
   }
 }
 

@@ -4,12 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@whipray/core";
 import { expect, onTestFinished, test } from "vitest";
-import { FILE_USERS_LIMIT_MS, fileUsers } from "../src/file-users.io.ts";
-import { memoryProbe, systemProbe } from "../src/index.ts";
+import { fileUsers } from "../src/file-users.io.ts";
+import { memoryProbe, PROBE_LIMIT_MS, systemProbe } from "../src/index.ts";
 import { cambricon } from "../src/vendors/cambricon.ts";
 import { intelGpu } from "../src/vendors/intel-gpu.ts";
 import { tenstorrent } from "../src/vendors/tenstorrent.ts";
 import { fixture } from "./fixture.ts";
+
+/** For looking through all processes of a busy machine. */
+const PATIENT_MS = 60_000;
 
 function root(): string {
   const folder = mkdtempSync(join(tmpdir(), "wu-"));
@@ -33,7 +36,7 @@ test("F33: a process that has a device file open is found under any root; nobody
   // The same name elsewhere is another file.
   const other = root();
   await opens(join(other, "dev/tenstorrent/0"));
-  const probe = systemProbe({ root: machine, machine: "m" });
+  const probe = systemProbe({ root: machine, machine: "m", limitMs: PATIENT_MS });
   const paths = ["/dev/tenstorrent/0", "/dev/tenstorrent/1", "/dev/tenstorrent/9"];
   const { pids, message } = await probe.users(paths, []);
   expect(message).toBe("");
@@ -44,7 +47,7 @@ test("F33: a process that has a device file open is found under any root; nobody
 });
 
 test("a character device is known by its number, by whatever name it was opened", async () => {
-  const { pids } = await fileUsers(["/dev/null"], { root: "/" });
+  const { pids } = await fileUsers(["/dev/null"], { root: "/", limitMs: PATIENT_MS });
   // This process, or one of its parents, has it open in any run of the tests.
   expect(pids?.get("/dev/null")?.length).toBeGreaterThan(0);
 });
@@ -55,16 +58,18 @@ test("the vendor's own tool only looks", async () => {
   copyFileSync("/bin/sh", tool);
   await opens(join(machine, "dev/tenstorrent/0"), tool);
   const paths = ["/dev/tenstorrent/0"];
-  expect((await fileUsers(paths, { root: machine })).pids?.size).toBe(1);
-  expect((await fileUsers(paths, { root: machine, lookers: ["a-very-long-vendor-smi"] })).pids?.size).toBe(0);
+  expect((await fileUsers(paths, { root: machine, limitMs: PATIENT_MS })).pids?.size).toBe(1);
+  expect(
+    (await fileUsers(paths, { root: machine, limitMs: PATIENT_MS, lookers: ["a-very-long-vendor-smi"] })).pids?.size,
+  ).toBe(0);
 });
 
 test("the look ends at its limit without an answer, which is not the same as nobody", async () => {
   let nowMs = 0;
-  const clock = { ...systemClock, now: () => (nowMs += FILE_USERS_LIMIT_MS / 2) };
+  const clock = { ...systemClock, now: () => (nowMs += PROBE_LIMIT_MS / 2) };
   const { pids, message } = await fileUsers(["/dev/tenstorrent/0"], { root: root(), clock });
   expect(pids).toBeUndefined();
-  expect(message).toBe(`/proc could not be looked through within ${FILE_USERS_LIMIT_MS} ms`);
+  expect(message).toBe(`/proc could not be looked through within ${PROBE_LIMIT_MS} ms`);
 });
 
 test("a vendor whose tool names no processes is asked by its device files, with and without the tool", async () => {

@@ -17,11 +17,19 @@ export interface GrantLookOptions {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** How long a grant waits for a look. Default `GRANT_LOOK_MS`. */
+  readonly limitMs?: number | undefined;
   /** A device was found busy: looks go on soon, so that it is offered again when it is free. */
   readonly onBusy: () => void;
 }
 
 type Users = ReadonlyMap<string, readonly DeviceUser[]>;
+
+interface Look {
+  /** When it began. */
+  readonly atMs: number;
+  readonly users: Users;
+}
 
 /**
  * Asks who uses devices right before they are used, since a stranger may have come after the last look (reliability F33). The
@@ -29,8 +37,7 @@ type Users = ReadonlyMap<string, readonly DeviceUser[]>;
  */
 export class GrantLook {
   readonly #options: GrantLookOptions;
-  #last: { readonly users: Promise<Users | undefined>; readonly atMs: number } | undefined;
-  #running = false;
+  #last: { readonly atMs: number; running: boolean; readonly look: Promise<Look | undefined> } | undefined;
   /** The vendor's tool hangs: no grant waits for it before this. */
   #patientAtMs = 0;
 
@@ -43,51 +50,67 @@ export class GrantLook {
    * nothing is against it, or when it cannot be found out in time.
    */
   async refusal(devices: readonly DeviceGrant[]): Promise<string | undefined> {
-    const users = devices.length === 0 ? undefined : await this.#users();
-    if (!users) return undefined;
-    const { ledger, strangers, logger, onBusy } = this.#options;
-    const busy: string[] = [];
-    for (const { uuid, resource, index } of devices) {
-      const why = strangers.of(uuid, users.get(uuid) ?? [], false);
-      if (why === undefined) continue;
-      ledger.withhold(uuid, "busy", why);
-      logger.warn("a device is not granted", { device: uuid, kind: "busy", reason: why });
-      busy.push(`${resource} ${index} is not offered (${showWithheld({ kind: "busy", reason: why })})`);
-    }
+    if (devices.length === 0) return undefined;
+    const askedMs = this.#options.clock.now();
+    let look = await this.#look(askedMs - FRESH_MS);
+    // Whoever an older look saw may have given the device back meanwhile, and this grant may be of what it left.
+    if (look && look.atMs < askedMs && this.#busy(devices, look.users).length > 0) look = await this.#look(askedMs);
+    const busy = look ? this.#busy(devices, look.users) : [];
     if (busy.length === 0) return undefined;
+    const { ledger, logger, onBusy } = this.#options;
+    for (const { device, reason } of busy) {
+      ledger.withhold(device.uuid, "busy", reason);
+      logger.warn("a device is not granted", { device: device.uuid, kind: "busy", reason });
+    }
     onBusy();
-    return busy.join("; ");
+    const shown = busy.map(({ device: { resource, index }, reason }) => {
+      return `${resource} ${index} is not offered (${showWithheld({ kind: "busy", reason })})`;
+    });
+    return shown.join("; ");
   }
 
-  async #users(): Promise<Users | undefined> {
-    const { clock, logger } = this.#options;
+  #busy(devices: readonly DeviceGrant[], users: Users): { device: DeviceGrant; reason: string }[] {
+    return devices.flatMap((device) => {
+      const reason = this.#options.strangers.of(device.uuid, users.get(device.uuid) ?? [], false);
+      return reason === undefined ? [] : [{ device, reason }];
+    });
+  }
+
+  /** A look that began then or later; undefined when there is none in time. */
+  async #look(sinceMs: number): Promise<Look | undefined> {
+    const { clock, logger, limitMs = GRANT_LOOK_MS } = this.#options;
     if (clock.now() < this.#patientAtMs) return undefined;
     const late = Symbol("late");
-    const users = await Promise.race([this.#look(), delay(clock, GRANT_LOOK_MS).then(() => late)]);
-    if (typeof users !== "symbol") return users;
+    const look = await Promise.race([this.#shared(sinceMs), delay(clock, limitMs).then(() => late)]);
+    if (typeof look !== "symbol") return look;
     this.#patientAtMs = clock.now() + LOOK_EVERY_MS;
-    logger.warn("devices are granted as the last look found them: the vendor's tool takes too long", {
-      limitMs: GRANT_LOOK_MS,
-    });
+    logger.warn("devices are granted as the last look found them: the vendor's tool takes too long", { limitMs });
     return undefined;
   }
 
-  /** One look at a time, for all grants that come while it is fresh. */
-  #look(): Promise<Users | undefined> {
+  /** One look at a time, for all grants for which it is young enough. */
+  async #shared(sinceMs: number): Promise<Look | undefined> {
+    for (let last = this.#last; last; last = this.#last) {
+      if (last.atMs >= sinceMs) return last.look;
+      if (!last.running) break;
+      await last.look;
+    }
+    const next = { atMs: this.#options.clock.now(), running: true, look: this.#begin() };
+    this.#last = next;
+    void next.look.finally(() => {
+      next.running = false;
+    });
+    return next.look;
+  }
+
+  async #begin(): Promise<Look | undefined> {
     const { eyes, clock, logger } = this.#options;
-    const nowMs = clock.now();
-    if (this.#last && (this.#running || nowMs - this.#last.atMs < FRESH_MS)) return this.#last.users;
-    this.#running = true;
-    const users = eyes
-      .users()
-      .catch((error: unknown) => {
-        logger.error("who uses the devices could not be found out", { error: asWhiprayError(error).message });
-        return undefined;
-      })
-      .finally(() => {
-        this.#running = false;
-      });
-    this.#last = { users, atMs: nowMs };
-    return users;
+    const atMs = clock.now();
+    try {
+      return { atMs, users: await eyes.users() };
+    } catch (error) {
+      logger.error("who uses the devices could not be found out", { error: asWhiprayError(error).message });
+      return undefined;
+    }
   }
 }

@@ -87,6 +87,8 @@ export interface RayletOptions {
   readonly python?: string;
   /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
   readonly lookEveryMs?: number;
+  /** How long a grant waits for a look at who uses its devices. Default `GRANT_LOOK_MS`. */
+  readonly grantLookMs?: number;
   /** A registration failed, for whatever reason; it is tried again. */
   readonly onRefused?: ((error: WhiprayError) => void) | undefined;
   /** What starts the engine host. Default `-m whipray_engine`. */
@@ -146,7 +148,8 @@ export class Raylet {
       this.#watch?.soon();
     };
     const { eyes } = parts;
-    const grants = eyes && new GrantLook({ eyes, strangers, ledger, clock, logger, onBusy });
+    const grants =
+      eyes && new GrantLook({ eyes, strangers, ledger, clock, logger, onBusy, limitMs: options.grantLookMs });
     const shared = {
       ...{ ...parts, guards, nodeId, cluster, headUrl, cwd, env },
       ...{ ledger, causes, logs, actors, head, quarantine, strangers, grants },

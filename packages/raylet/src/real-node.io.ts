@@ -1,14 +1,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
-import {
-  builtinPlugins,
-  type DevicePlugin,
-  detectDevices,
-  fakeMachine,
-  type NodeDevices,
-  systemProbe,
-} from "@whipray/devices";
+import { builtinPlugins, type DevicePlugin, detectDevices, fakeMachine, systemProbe } from "@whipray/devices";
 import type { NodeStore } from "@whipray/objects";
 import { ownPidNamespace } from "@whipray/rpc";
 import { ChildProcesses } from "./child-processes.io.ts";
@@ -28,6 +21,7 @@ import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
 import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
+import { NodeInventory } from "./node-inventory.ts";
 import { PluginEyes } from "./plugin-eyes.ts";
 import { pluginVisibility } from "./plugin-visibility.ts";
 import { bindTest, PortFile } from "./port-file.io.ts";
@@ -124,29 +118,25 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     fakeDevices === undefined
       ? systemProbe({ environment: env, machine: name, root })
       : fakeMachine(fakeDevices, options.name ?? nodeId);
-  const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
-  // Grows when a probe that failed succeeds later; all parts hold this list.
-  const known = [...found.devices];
-  const offer = (more: Pick<NodeDevices, "devices" | "links">) => {
-    // A fake machine without a name is this node's own.
-    const offered = nodeDevices(more, directory, fakeDevices !== undefined && options.name === undefined);
-    const devices = offered.devices.map((device): NodeDevice => {
-      const holder = lockHolder(device.lockPath) ?? "";
-      return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
-    });
-    return { devices, links: offered.links };
+  const detect = (asked: readonly DevicePlugin[], counts: Readonly<Record<string, number>> = {}) => {
+    return detectDevices({ plugins: asked, declared: counts, probe, environment: env, nodeName: name });
   };
-  const offered = offer(found);
-  const locked = [...offered.devices];
-  const scalarsWith = (devices: readonly NodeDevice[]): Record<string, number> => {
-    const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
-    return nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom });
-  };
+  const inventory = new NodeInventory({
+    ...{ plugins, declared, detect, found: await detect(plugins, declared) },
+    offer(found) {
+      // A fake machine without a name is this node's own.
+      const { devices, links } = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
+      return { devices: devices.map((device) => leftOver(device, swept.stuck)), links };
+    },
+    scalars(devices) {
+      const types = new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""));
+      return nodeScalars(facts, [...types], { cpus, memoryBytes, objectStoreBytes, custom });
+    },
+  });
   const node: NodeIdentity = {
     ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
     ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
-    scalars: scalarsWith(offered.devices),
-    ...offered,
+    ...{ devices: [...inventory.offered], links: inventory.links, scalars: inventory.scalars },
   };
   const guardLink = threadedGuardLink(directory.guardSocket);
   const raylet = incarnation;
@@ -155,31 +145,11 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     env: { PATH: path },
   });
   const eyes = new PluginEyes({
-    ...{ plugins, probe, devices: known, fingerprints: found.fingerprints },
+    ...{ plugins, probe, devices: inventory.devices, fingerprints: inventory.found.fingerprints },
     userOf: (pid) => deviceUser(pid, incarnation),
-    holders: () => lockHolders(locked, node),
+    holders: () => lockHolders(inventory.offered, node),
   });
-  // What somebody declared stands, whatever a probe says later.
-  let failed = plugins.filter(({ resource }, at) => {
-    return found.fingerprints[at]!.state === "unknown" && !Object.hasOwn(declared, resource);
-  });
-  let links = found.links;
-  const late: LateProbe = {
-    async look() {
-      const next = await detectDevices({ plugins: failed, probe, environment: env, nodeName: name });
-      const asked = failed;
-      failed = failed.filter((_, at) => next.fingerprints[at]!.state === "unknown");
-      const again = failed.length > 0;
-      if (next.devices.length === 0) return { again };
-      known.push(...next.devices);
-      links = [...links, ...next.links];
-      const all = offer({ devices: known, links });
-      const devices = all.devices.slice(locked.length);
-      locked.push(...devices);
-      eyes.watch(asked, next.fingerprints);
-      return { again, more: { devices, links: all.links, scalars: scalarsWith(locked) } };
-    },
-  };
+  inventory.onMore((asked, fingerprints) => eyes.watch(asked, fingerprints));
   const alive = (pid: number, startTime: number) => processes.alive(pid, startTime);
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
@@ -193,19 +163,25 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   return {
     objects,
-    ...{ directory, node, facts, warnings: found.warnings, swept, processes, guards, guardLink },
+    ...{ directory, node, facts, warnings: inventory.found.warnings, swept, processes, guards, guardLink },
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),
-    visibility: pluginVisibility(plugins, known, env),
-    eyes: known.length === 0 && failed.length === 0 ? undefined : eyes,
-    late: failed.length === 0 ? undefined : late,
+    visibility: pluginVisibility(plugins, inventory.devices, env),
+    eyes: inventory.devices.length === 0 && inventory.complete ? undefined : eyes,
+    late: inventory.complete ? undefined : inventory,
     cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
       await processes.close();
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };
+}
+
+/** A dead node whose processes cannot be killed may have left some on the device. */
+function leftOver(device: NodeDevice, stuck: readonly string[]): NodeDevice {
+  const holder = lockHolder(device.lockPath) ?? "";
+  return stuck.includes(holder) ? { ...device, leftBy: holder } : device;
 }
 
 /** The node whose guard wrote the lock file last. */

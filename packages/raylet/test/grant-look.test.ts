@@ -55,7 +55,7 @@ describe("F33: a stranger that came after the last look is seen before a grant",
     const bundles = [{ index: 0, units: GPU1.units, devices: [] }];
     const ask = { pgId: "pg_a", epoch: 1, nodeEpoch: head.epoch, bundles };
     expect(await toRaylet.invoke(bundlePrepare, ask)).toMatchObject({ ok: true });
-    await settled(FRESH_MS);
+    await settled(FRESH_MS + 1);
     eyes.see(0, STRANGER);
     expect(await toRaylet.invoke(bundlePrepare, ask)).toMatchObject({ ok: true });
     expect(eyes.asked).toBe(1);
@@ -82,7 +82,7 @@ describe("F33: a stranger that came after the last look is seen before a grant",
     await toRaylet.invoke(bundlePrepare, { pgId: "pg_a", epoch: 1, nodeEpoch: head.epoch, bundles });
     await toRaylet.invoke(bundleCommit, { pgId: "pg_a", epoch: 1, indices: [0] });
     await start("actor_a", { units: {}, placementUnits: {}, pgId: "pg_a", bundleIndex: 0 });
-    await settled(FRESH_MS);
+    await settled(FRESH_MS + 1);
     eyes.see(0, STRANGER);
     const engine = {
       ...{ actorId: "actor_a", epoch: 1, argv: [], env: {}, isolation: "env" as const, pty: false, socket: "/s/w" },
@@ -94,11 +94,27 @@ describe("F33: a stranger that came after the last look is seen before a grant",
       message: expect.stringContaining(BUSY),
     });
     eyes.see(0, { users: [] });
-    await settled(FRESH_MS);
+    await settled(FRESH_MS + 1);
     expect(await worker.invoke(engineStart, { ...engine, engineId: "engine_b" })).toMatchObject({
       pid: expect.any(Number),
     });
   });
+});
+
+test("who was seen a moment ago and has given the device back is no stranger to the next one", async () => {
+  const { start, stop, eyes, settled, view } = await looked();
+  await start("actor_a", GPU1);
+  await settled(FRESH_MS + 1);
+  eyes.see(0, { users: [{ is: "ours", pid: 5, leaseId: "lease_ax1" }] });
+  await start("actor_b", GPU1);
+  await settled(FRESH_MS / 2);
+  const stopped = stop("actor_a");
+  await settled();
+  await stopped;
+  eyes.see(0, { users: [] });
+  expect(await start("actor_c", GPU1)).toMatchObject({ ok: true, devices: [{ uuid: "gpu-0" }] });
+  expect(view().withheld).toBeUndefined();
+  expect(eyes.asked).toBe(3);
 });
 
 describe("what a grant's look costs", () => {
@@ -107,7 +123,7 @@ describe("what a grant's look costs", () => {
     await Promise.all([start("actor_a", GPU1), start("actor_b", GPU1), start("actor_c")]);
     expect(eyes.asked).toBe(1);
     await start("actor_d");
-    await settled(FRESH_MS);
+    await settled(FRESH_MS + 1);
     expect(eyes.asked).toBe(1);
   });
 

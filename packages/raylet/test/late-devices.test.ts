@@ -1,7 +1,17 @@
 import { writeFileSync } from "node:fs";
 import { SimulatedClock, seededRandom, silentLogger, WhiprayError } from "@whipray/core";
+import {
+  builtinPlugins,
+  type DevicePlugin,
+  detectDevices,
+  memoryProbe,
+  type NodeDevices,
+  type ToolStory,
+} from "@whipray/devices";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { LateDevices, type LateProbe, type MoreDevices, PROBE_AGAIN } from "../src/late-devices.ts";
+import { nodeDevices } from "../src/node-devices.ts";
+import { NodeInventory } from "../src/node-inventory.ts";
 import { realRaylet } from "./real-raylet.ts";
 import { temporaryFolder, until } from "./temporary-folder.ts";
 
@@ -53,6 +63,34 @@ describe("a probe that failed when the node started", () => {
     closed.late.close();
     await closed.clock.run(PROBE_AGAIN.maxMs);
     expect(closed.tries).toEqual([]);
+  });
+
+  test("is not tried again for a resource that somebody declared; what is known keeps its place when others come", async () => {
+    const csv = "index, uuid, name, memory.total [MiB], driver_version\n0, GPU-00000000-aaaa, H100, 81559 MiB, 570.1\n";
+    const story: { nvidia: ToolStory } = { nvidia: { end: "timeout" } };
+    const probe = memoryProbe({
+      folders: { "/dev/tenstorrent": ["0"] },
+      tools: { "nvidia-smi": () => story.nvidia },
+    });
+    const detect = (plugins: readonly DevicePlugin[], declared: Record<string, number> = {}) =>
+      detectDevices({ plugins, declared, probe, environment: {}, nodeName: "n" });
+    const make = async (declared: Record<string, number>) => {
+      const found = await detect(builtinPlugins, declared);
+      const offer = (some: Pick<NodeDevices, "devices" | "links">) => nodeDevices(some, { locks: "/l", node: "/n" });
+      const scalars = (devices: readonly { resource: string }[]) => ({ seen: devices.length });
+      return new NodeInventory({ plugins: builtinPlugins, declared, found, detect, offer, scalars });
+    };
+    expect((await make({ GPU: 2 })).complete).toBe(true);
+    const inventory = await make({});
+    const [devices, offered] = [inventory.devices, inventory.offered];
+    expect(inventory.complete).toBe(false);
+    expect(await inventory.look()).toEqual({ again: true });
+    story.nvidia = csv;
+    const { more, again } = await inventory.look();
+    expect(again).toBe(false);
+    expect(more).toMatchObject({ devices: [{ uuid: "GPU-00000000-aaaa", resource: "GPU" }], scalars: { seen: 2 } });
+    expect(devices.map(({ resource }) => resource)).toEqual(["TTNPU", "GPU"]);
+    expect(offered.map(({ lockPath }) => lockPath)).toEqual(["/l/TT-0.lock", "/l/GPU-00000000-aaaa.lock"]);
   });
 
   test("tells at last: the node registers again with the devices, and grants them", async () => {

@@ -116,6 +116,8 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
       workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
       ...{ enginePythonPath: ENGINE_FOLDER, lookEveryMs: options.lookEveryMs ?? 300 },
+      // A grant's look must come back on a busy machine too.
+      grantLookMs: 30_000,
     },
   );
   const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));

@@ -104,3 +104,27 @@ test(
   },
   TEST_MS,
 );
+
+test(
+  "F33: a stranger that came a moment ago: actors and reservations get another GPU, and the next one waits with its pid",
+  async () => {
+    const tool = fakeTool();
+    real = await startCluster({ raylets: [{ resources: { CPU: 4 } }], env: tool.env });
+    const cluster = await real.connect({ namespace: "devices" });
+    const stranger = spawn("sleep", ["120"], { stdio: "ignore" });
+    onTestFinished(() => void stranger.kill("SIGKILL"));
+    // The raylet has just looked: nothing but the grant's own look sees this one in time.
+    tool.users([0, stranger.pid!]);
+    const group = await cluster.placementGroup([{ GPU: 1 }]);
+    await group.ready({ timeoutMs: SEEN_MS });
+    expect((await group.table()).bundles).toMatchObject([{ devices: [{ uuid: uuidOf(1) }] }]);
+    const reason = `foreign pid ${stranger.pid} (sleep)`;
+    expect((await cluster.nodes())[0]!.view.withheld).toEqual({ [uuidOf(0)]: { kind: "busy", reason } });
+    const other = await create(cluster);
+    await until("the actor waits", async () => ((await cluster.actorRow(other)).waiting ?? "").includes(reason));
+    await group.remove();
+    expect(await other.add(1)).toBe(1);
+    expect((await cluster.actorRow(other)).devices).toMatchObject([{ uuid: uuidOf(1) }]);
+  },
+  TEST_MS,
+);

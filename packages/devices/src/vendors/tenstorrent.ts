@@ -1,4 +1,5 @@
 import { typeOfName } from "../accelerator-type.ts";
+import { hwmonFigures } from "../hwmon.ts";
 import { deviceFiles, type FilePlace, fileOf, type Look, noDevices, pciOfClass, unreadable } from "../look.ts";
 import type { Probe } from "../probe.ts";
 import type { ToolRow } from "../tool-row.ts";
@@ -27,7 +28,9 @@ async function look(probe: Probe): Promise<Look> {
       const path = `/sys/class/tenstorrent/tenstorrent!${index}`;
       const pciAddress = await pciOfClass(probe, path);
       const card = (await probe.read(`${path}/tt_card_type`))?.trim().slice(0, 64) ?? "";
-      return { index, name: card, untold: true, files: [fileOf(FILES, index)], ...(pciAddress && { pciAddress }) };
+      const files = [fileOf(FILES, index)];
+      const figures = await hwmonFigures(probe, `${path}/device/hwmon`);
+      return { index, name: card, untold: true, files, ...figures, ...(pciAddress && { pciAddress }) };
     }),
   );
   return { rows, unusable: [], warnings: [], state: "ok", elapsedMs: 0 };
