@@ -1,5 +1,5 @@
 import { UNITS_PER_ONE } from "@whipray/core";
-import type { ActorRow, DeviceInfo, GroupRow, NodeRow } from "@whipray/rpc";
+import type { ActorRow, DeviceInfo, DeviceState, GroupRow, NodeRow } from "@whipray/rpc";
 import { table } from "./table.ts";
 
 /** One device as `status --json` prints it. Keys are stable; what nobody knows is absent. */
@@ -9,6 +9,8 @@ export interface DeviceStatus {
   resource: string;
   model: string;
   numaNode?: number | undefined;
+  /** CPUs next to it: `0-31,64-95`. */
+  cpuAffinity?: string | undefined;
   linkDomain?: string | undefined;
   /** `ok`, or why it is not offered: `unhealthy`, `quarantined`, `busy`, `locked`; `unknown` when the vendor's tool says nothing. */
   state: string;
@@ -22,7 +24,13 @@ export interface DeviceStatus {
   memoryTotalBytes?: number | undefined;
   temperatureC?: number | undefined;
   powerW?: number | undefined;
+  /** Uncorrected memory errors since the driver was loaded. */
+  eccErrors?: number | undefined;
+  /** NVIDIA's error numbers in the kernel's log that call for a quarantine. */
+  xids?: number[] | undefined;
   pids?: number[] | undefined;
+  /** Who holds its lock; `doctor` alone looks. */
+  lockedBy?: string | undefined;
 }
 
 /** What of a node's row tells of its devices. */
@@ -36,19 +44,18 @@ export function deviceStatus(
 ): DeviceStatus[] {
   const states = new Map((node.seen?.states ?? []).map((state) => [state.uuid, state]));
   return node.devices.map((device) => {
-    const { uuid, index, resource, model, numaNode, linkDomain, memoryBytes } = device;
-    const { utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW, pids } = states.get(uuid) ?? {};
+    const { uuid, index, resource, model, numaNode, cpuAffinity, linkDomain, memoryBytes } = device;
+    const state: Partial<DeviceState> = states.get(uuid) ?? {};
+    const { utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW, eccErrors, xids, pids } = state;
     return {
-      ...{ uuid, index, resource, model, numaNode, linkDomain },
+      ...{ uuid, index, resource, model, numaNode, cpuAffinity, linkDomain },
       ...stateOf(device, node),
       ...ownersOf(uuid, node.nodeId, groups, actors),
       ...{
         utilization,
         memoryUsedBytes,
         memoryTotalBytes: memoryTotalBytes ?? memoryBytes,
-        temperatureC,
-        powerW,
-        pids,
+        ...{ temperatureC, powerW, eccErrors, xids, pids },
       },
     };
   });
@@ -113,9 +120,10 @@ export function deviceLines(nodes: readonly { name: string; devices: readonly De
   );
   if (rows.length === 0) return [];
   const held = nodes.flatMap(({ name, devices }) =>
-    devices.flatMap(({ resource, index, state, reason }) =>
-      reason ? [`  ${name} ${resource} ${index} is ${state}: ${reason}`] : [],
-    ),
+    devices.flatMap(({ resource, index, state, reason, lockedBy }) => [
+      ...(reason ? [`  ${name} ${resource} ${index} is ${state}: ${reason}`] : []),
+      ...(lockedBy ? [`  ${name} ${resource} ${index} is held by ${lockedBy}`] : []),
+    ]),
   );
   return [...table(["NODE", "DEVICE", "MODEL", "NUMA", "STATE", "MEMORY", "BUSY", "TEMP", "OWNER"], rows), ...held];
 }

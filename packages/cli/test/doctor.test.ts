@@ -52,7 +52,7 @@ test("what listens, from the kernel's tables; other states and garbage are left 
 test("the topology as a table", () => {
   const device = { resource: "GPU", vendor: "v", model: "m", health: "ok" as const };
   const devices = [
-    { ...device, uuid: "a", index: 0, numaNode: 0 },
+    { ...device, uuid: "a", index: 0, numaNode: 0, cpuAffinity: "0-15,32-47" },
     { ...device, uuid: "b", index: 1, numaNode: 0 },
     { ...device, uuid: "c", index: 2 },
   ];
@@ -65,6 +65,7 @@ test("the topology as a table", () => {
       ["?", "?", "-"],
     ],
     numaNodes: [0, 0, undefined],
+    cpuAffinity: ["0-15,32-47", undefined, undefined],
   });
   expect(topologyReport(devices, undefined)).toBeUndefined();
 });

@@ -12,6 +12,8 @@ export interface TopologyDevice {
   /** Order among equals, and what people call it. */
   readonly index: number;
   readonly numaNode?: number | undefined;
+  /** CPUs next to it: `0-31,64-95`. */
+  readonly cpuAffinity?: string | undefined;
   /** Devices that reach each other over a fabric share one. */
   readonly linkDomain?: string | undefined;
   /** Devices of different families are not mixed where that can be avoided: `H100` and `T4`. */

@@ -36,6 +36,27 @@ export function numaNodesOf(uuids: readonly string[], topology: DeviceTopology):
   return [...new Set(nodes)].sort((a, b) => a - b);
 }
 
+/** CPUs next to any of these devices, as Linux writes lists of them; undefined when none is known. */
+export function cpusOf(uuids: readonly string[], topology: DeviceTopology): string | undefined {
+  const lists = uuids.flatMap((uuid) => topology.device(uuid)?.cpuAffinity ?? []);
+  const ranges = [...new Set(lists)]
+    .flatMap((list) => list.split(",").flatMap(rangeOf))
+    .sort((a, b) => a.from - b.from);
+  const merged: { from: number; to: number }[] = [];
+  for (const { from, to } of ranges) {
+    const last = merged.at(-1);
+    if (last && from <= last.to + 1) last.to = Math.max(last.to, to);
+    else merged.push({ from, to });
+  }
+  return merged.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(",") || undefined;
+}
+
+/** Nothing for what is no range. */
+function rangeOf(text: string): { from: number; to: number }[] {
+  const [, from, to = from] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? [];
+  return from === undefined ? [] : [{ from: Number(from), to: Number(to) }];
+}
+
 export interface GrantedDevice {
   readonly uuid: string;
   readonly index: number;

@@ -13,7 +13,7 @@ export {
   packLinks,
   type TopologyDevice,
 } from "./device-topology.ts";
-export { numaNodesOf, showDevices, showIndices, showLinks } from "./device-words.ts";
+export { cpusOf, numaNodesOf, showDevices, showIndices, showLinks } from "./device-words.ts";
 export { ERROR_CAUSE_LIMIT, ERROR_TEXT_LIMIT, type ErrorWire, errorFromWire, errorToWire } from "./error-wire.ts";
 export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
 export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";
@@ -47,6 +47,7 @@ export {
   DEVICE_RESOURCES,
   isEmpty,
   LARGEST_AMOUNT,
+  PROCESS_AMOUNTS,
   RESOURCE_KINDS_LIMIT,
   type ResourceAmounts,
   type ResourceUnits,
@@ -55,6 +56,7 @@ export {
   showAmount,
   subtractUnits,
   toAmounts,
+  toProcessUnits,
   toUnits,
   UNITS_PER_ONE,
   type Units,

@@ -39,6 +39,8 @@ export const WHOLE_RESOURCES: ReadonlySet<string> = new Set([
   "TTNPU",
   "MBLT",
 ]);
+/** Amounts of a resource that one process may get, where not every whole number works (ray.md section 5). */
+export const PROCESS_AMOUNTS: ReadonlyMap<string, readonly number[]> = new Map([["TPU", [1, 2, 4, 8]]]);
 /** Binary error of an amount times its scale that is forgiven: of small ones in units, of large ones as a share. */
 const SMALL_ERROR = 1e-7;
 const RELATIVE_ERROR = 2 * Number.EPSILON;
@@ -91,6 +93,21 @@ function oneToUnits(name: string, amount: unknown, what: string): Units {
   }
   if (WHOLE_RESOURCES.has(name) && units % UNITS_PER_ONE !== 0) {
     throw invalid(what, name, amount, "must be a whole number: its devices cannot be shared");
+  }
+  return units;
+}
+
+/**
+ * What an actor or a task asks for: a bundle may hold any number of devices, one process not (Ray: `validate_resource_request_quantity`).
+ * @throws WhiprayError `INVALID_RESOURCES` with the amounts that there are.
+ */
+export function toProcessUnits(amounts: unknown, what = "resources"): ResourceUnits {
+  const units = toUnits(amounts, what);
+  for (const [name, allowed] of PROCESS_AMOUNTS) {
+    const amount = (units[name] ?? 0) / UNITS_PER_ONE;
+    if (amount > 0 && !allowed.includes(amount)) {
+      throw invalid(what, name, amount, `is given to one process as ${allowed.join(", ")} only`);
+    }
   }
   return units;
 }

@@ -163,4 +163,86 @@ describe("any machine", () => {
       { numRuns: 50 },
     );
   });
+
+  /** What is free of each device; the machine's devices beyond the list are whole. */
+  const shares = fc.array(fc.constantFrom(0, 100, 2_500, 5_000, 9_000, WHOLE), { maxLength: 7 });
+  const partly = (devices: number, units: readonly number[]): FreeDevice[] =>
+    Array.from({ length: devices }, (_, index) => ({ uuid: uuid(index), index, units: units[index] ?? WHOLE }));
+
+  test("devices of which somebody has a part are not whole: the choice is the best of the others", () => {
+    fc.assert(
+      fc.property(machines(7), shares, fc.integer({ min: 1, max: 7 }), (machine, units, count) => {
+        const topology = topologyOf(machine);
+        const devices = partly(machine.numa.length, units);
+        const whole = devices.filter((device) => device.units === WHOLE);
+        const all = whole.map(({ index }) => index);
+        const chosen = indicesOf(chooseWhole(devices, count, topology));
+        if (count > all.length) {
+          expect(chosen).toBeUndefined();
+          return;
+        }
+        expect(chosen).toEqual(
+          setsOf(all, count).reduce((a, b) => (better(worth(b, all, topology), worth(a, all, topology)) ? b : a)),
+        );
+      }),
+    );
+  });
+
+  test("a fraction comes from the device where the least remains, and spoils no whole one that first-fit would keep", () => {
+    fc.assert(
+      fc.property(machines(7), shares, fc.constantFrom(100, 2_500, 5_000, 9_000), (machine, units, need) => {
+        const topology = topologyOf(machine);
+        const devices = partly(machine.numa.length, units);
+        const chosen = chooseFraction(devices, need, topology);
+        const able = devices.filter((device) => device.units >= need);
+        if (able.length === 0) {
+          expect(chosen).toBeUndefined();
+          return;
+        }
+        const least = Math.min(...able.map((device) => device.units));
+        expect(chosen!.units).toBe(least);
+        const wholesAfter = (taken: FreeDevice) =>
+          devices.filter((device) => device !== taken && device.units === WHOLE).length;
+        expect(wholesAfter(chosen!)).toBeGreaterThanOrEqual(wholesAfter(able[0]!));
+        if (least < WHOLE) return;
+        // Only whole ones are left: the one whose loss hurts the others least.
+        const all = able.map(({ index }) => index);
+        const best = all.reduce((a, b) => (better(worth([b], all, topology), worth([a], all, topology)) ? b : a));
+        expect(chosen!.index).toBe(best);
+      }),
+    );
+  });
+
+  test("several bundles one after the other: each has the best of what is left, wholes and fractions are never shared wrongly, and first-fit places no more", () => {
+    const needs = fc.array(fc.constantFrom(2_500, 5_000, 9_000, WHOLE, 2 * WHOLE, 3 * WHOLE), {
+      minLength: 1,
+      maxLength: 6,
+    });
+    fc.assert(
+      fc.property(machines(7), shares, needs, (machine, units, wanted) => {
+        const topology = topologyOf(machine);
+        const ours = partly(machine.numa.length, units).map((device) => ({ ...device }));
+        const theirs = ours.map((device) => ({ ...device }));
+        // Largest first, as the ledger prepares them.
+        for (const need of wanted.toSorted((a, b) => b - a)) {
+          const count = Math.floor(need / WHOLE);
+          const chosen = count > 0 ? chooseWhole(ours, count, topology) : one(chooseFraction(ours, need, topology));
+          const whole = theirs.filter((device) => device.units === WHOLE);
+          const first = count > 0 ? whole.slice(0, count) : theirs.filter((device) => device.units >= need).slice(0, 1);
+          if (count > 0 && whole.length >= count) expect(chosen).toBeDefined();
+          for (const device of chosen ?? []) {
+            expect(device.units).toBeGreaterThanOrEqual(Math.min(need, WHOLE));
+            device.units -= Math.min(need, WHOLE);
+          }
+          if (first.length >= Math.max(1, count)) for (const device of first) device.units -= Math.min(need, WHOLE);
+          const wholes = (list: readonly FreeDevice[]) => list.filter((device) => device.units === WHOLE).length;
+          expect(wholes(ours)).toBeGreaterThanOrEqual(wholes(theirs));
+        }
+      }),
+    );
+  });
 });
+
+function one<T>(value: T | undefined): T[] | undefined {
+  return value === undefined ? undefined : [value];
+}

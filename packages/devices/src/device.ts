@@ -32,6 +32,8 @@ export interface Device {
   readonly healthReason?: string;
   /** Safe name for the lock file of this device, without folder and ending. Two devices never share one. */
   readonly lockName: string;
+  /** Device files that a process has open while it uses the device. Absent where none stands for it alone. */
+  readonly files?: readonly string[];
   /** Declared and not found, on a machine that has or may have such devices: its number means one of those. */
   readonly onTrust?: true;
 }

@@ -22,6 +22,7 @@ export { PROBE_KILL_GRACE_MS, type SystemProbeOptions, systemProbe } from "./pro
 export {
   type DeviceFile,
   type Environment,
+  type FileUsers,
   type Listing,
   PROBE_FILE_LIMIT_BYTES,
   PROBE_LIMIT_MS,

@@ -48,19 +48,27 @@ export function lookOf(outcome: ProbeOutcome, output: ToolOutput): Look {
   return { ...output, state: "ok", elapsedMs: outcome.elapsedMs };
 }
 
-/** Where the kernel shows a vendor's devices. */
+/** Where the kernel shows a vendor's devices: files of a name with the device's number in it. */
 export interface FilePlace {
   readonly folder: string;
-  /** Its first group is the device's number. */
-  readonly name: RegExp;
+  /** What stands before the number. */
+  readonly before: string;
+  /** What stands behind it. Default: nothing. */
+  readonly behind?: string;
+}
+
+/** The device file of this number. */
+export function fileOf({ folder, before, behind = "" }: FilePlace, number: number): string {
+  return `${folder}/${before}${number}${behind}`;
 }
 
 /**
  * Numbers of device files, ascending; undefined when the folder cannot be read. Folders are no devices (`/dev/accel` is
  * one on many machines).
  */
-export async function deviceFiles(probe: Probe, { folder, name }: FilePlace): Promise<number[] | undefined> {
-  const { entries } = await probe.list(folder);
+export async function deviceFiles(probe: Probe, place: FilePlace): Promise<number[] | undefined> {
+  const name = new RegExp(`^${RegExp.escape(place.before)}(\\d{1,4})${RegExp.escape(place.behind ?? "")}$`);
+  const { entries } = await probe.list(place.folder);
   const numbers = entries
     ?.filter(({ kind }) => kind !== "directory")
     .map((entry) => name.exec(entry.name)?.[1])
@@ -70,15 +78,21 @@ export async function deviceFiles(probe: Probe, { folder, name }: FilePlace): Pr
 }
 
 /** Rows of a tool that counts devices as their files are numbered. */
-export function withFiles(rows: readonly ToolRow[]): ToolRow[] {
-  return rows.map((row) => ({ file: row.index, ...row }));
+export function withFiles(rows: readonly ToolRow[], place: FilePlace): ToolRow[] {
+  return rows.map((row) => {
+    const file = row.file ?? row.index;
+    return { ...row, file, files: [fileOf(place, file)] };
+  });
 }
 
 /** Devices of which nothing is known but that the kernel shows their files. */
-export function fileLook(numbers: readonly number[] | undefined, folder: string, why: string): Look {
-  if (!numbers) return unreadable(folder);
+export function fileLook(numbers: readonly number[] | undefined, place: FilePlace, why: string): Look {
+  if (!numbers) return unreadable(place.folder);
   if (numbers.length === 0) return noDevices();
-  const rows = numbers.map((index) => ({ index, name: "", untold: true, file: index }));
+  const rows = withFiles(
+    numbers.map((index) => ({ index, name: "", untold: true })),
+    place,
+  );
   return { rows, unusable: [], warnings: [`devices are known by their files only: ${why}`], state: "ok", elapsedMs: 0 };
 }
 
@@ -105,10 +119,10 @@ export async function toolLook(
   const outcome = await probe.run(argv, signal);
   if (outcome.end !== "missing") {
     const look = lookOf(outcome, parse(outcome.stdout));
-    return files ? { ...look, rows: withFiles(look.rows) } : look;
+    return files ? { ...look, rows: withFiles(look.rows, files) } : look;
   }
   if (!files) return noDevices();
-  return fileLook(await deviceFiles(probe, files), files.folder, outcome.message);
+  return fileLook(await deviceFiles(probe, files), files, outcome.message);
 }
 
 /** PCI address of a device that the kernel shows in a class folder such as `/sys/class/drm/card0`. */

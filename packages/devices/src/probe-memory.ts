@@ -15,6 +15,8 @@ export interface MemoryMachine {
   readonly folders?: Readonly<Record<string, readonly (string | DeviceFile)[] | null>>;
   /** Path → text. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Path → pids that have it open. `null`: it cannot be found out. */
+  readonly open?: Readonly<Record<string, readonly number[]>> | null;
 }
 
 /** The in-memory twin of `systemProbe`, which also remembers what was run. */
@@ -28,6 +30,7 @@ export function memoryProbe({
   tools = {},
   folders = {},
   files = {},
+  open = {},
 }: MemoryMachine): MemoryProbe {
   const calls: (readonly string[])[] = [];
   return {
@@ -52,6 +55,11 @@ export function memoryProbe({
     },
     async read(path) {
       return Object.hasOwn(files, path) ? files[path] : undefined;
+    },
+    async users(paths) {
+      if (open === null) return { pids: undefined, elapsedMs: 0, message: "open files cannot be looked through" };
+      const found = paths.flatMap((path) => (Object.hasOwn(open, path) ? [[path, open[path]!] as const] : []));
+      return { pids: new Map(found), elapsedMs: 0, message: "" };
     },
   };
 }

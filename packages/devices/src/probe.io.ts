@@ -4,9 +4,11 @@ import { access, open, readdir, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { type Clock, systemClock } from "@whipray/core";
+import { fileUsers } from "./file-users.io.ts";
 import {
   type DeviceFile,
   type Environment,
+  type FileUsers,
   type Listing,
   PROBE_FILE_LIMIT_BYTES,
   PROBE_LIMIT_MS,
@@ -171,6 +173,10 @@ class SystemProbe implements Probe {
     } catch {
       return undefined;
     }
+  }
+
+  users(paths: readonly string[], lookers: readonly string[]): Promise<FileUsers> {
+    return fileUsers(paths, { lookers, root: this.#root, clock: this.#clock, limitMs: this.#limitMs });
   }
 }
 

@@ -36,6 +36,15 @@ export interface Listing {
   readonly message: string;
 }
 
+/** Who has files open. */
+export interface FileUsers {
+  /** Path → pids, ascending; paths that nobody has open are absent. Undefined when it could not be found out. */
+  readonly pids: ReadonlyMap<string, readonly number[]> | undefined;
+  readonly elapsedMs: number;
+  /** Why it could not. */
+  readonly message: string;
+}
+
 /**
  * How plugins look at the machine: tools, device files, small files. Nothing else reaches them, so that every vendor's
  * machine fits into a test. No method throws or rejects.
@@ -54,4 +63,9 @@ export interface Probe {
   list(folder: string): Promise<Listing>;
   /** Reads a small file, or undefined if it cannot be read. */
   read(path: string): Promise<string | undefined>;
+  /**
+   * Which processes have one of these files open, as far as this user may see: of other users' processes only root may.
+   * @param lookers names of programs that open them only to look, such as the vendor's tool: they are left out.
+   */
+  users(paths: readonly string[], lookers: readonly string[]): Promise<FileUsers>;
 }

@@ -18,6 +18,8 @@ export interface ToolRow
   readonly part?: number;
   /** Number of its device file. The lock goes by it, since it is known with and without the tool. */
   readonly file?: number;
+  /** Device files that a process has open while it uses the device. */
+  readonly files?: readonly string[];
   /** Why the device must not be granted. */
   readonly fault?: string;
   /** The tool says nothing about health, not even by its silence: a device file. */
@@ -95,7 +97,7 @@ function ownIdentity(probe: Probe, { prefix }: RowKind, row: ToolRow): Pick<Devi
 }
 
 export async function rowDevice(probe: Probe, kind: RowKind, row: ToolRow): Promise<Device> {
-  const { index, name, fault, untold, pciAddress, numaNode, cpuAffinity, memoryTotalBytes } = row;
+  const { index, name, fault, untold, pciAddress, numaNode, cpuAffinity, memoryTotalBytes, files } = row;
   return {
     ...rowIdentity(probe, kind, row),
     index,
@@ -109,6 +111,7 @@ export async function rowDevice(probe: Probe, kind: RowKind, row: ToolRow): Prom
     ...(numaNode !== undefined && { numaNode }),
     ...(cpuAffinity !== undefined && { cpuAffinity }),
     ...(await placeOf(probe, pciAddress)),
+    ...(files && { files }),
   };
 }
 

@@ -22,7 +22,7 @@ export interface VendorSpec {
   readonly reserved?: readonly string[];
   readonly acceleratorType: (name: string) => string;
   readonly look: (probe: Probe, purpose: LookFor, signal?: AbortSignal) => Promise<Look>;
-  /** Whether a look tells processes. */
+  /** Whether a look tells processes; where it does not, those count that have a file of the device open. */
   readonly tellsProcesses?: boolean;
   /** How a device is written in the variable. Default: its index. */
   readonly write?: (device: Device) => string;
@@ -79,8 +79,8 @@ export function vendorPlugin(spec: VendorSpec): DevicePlugin {
       return { state: "ok", stats, warnings, elapsedMs };
     },
     async processes(probe, devices, signal): Promise<ProcessReport> {
-      if (!spec.tellsProcesses) return { processes: [], ...untold(vendor, "processes") };
       if (devices.length === 0) return { state: "ok", processes: [], warnings: [], elapsedMs: 0 };
+      if (!spec.tellsProcesses) return openers(spec, probe, devices);
       const look = await spec.look(probe, "processes", signal);
       const { warnings, elapsedMs } = look;
       if (look.state !== "ok" || !look.processes) {
@@ -98,6 +98,21 @@ export function vendorPlugin(spec: VendorSpec): DevicePlugin {
   const rowsByUuid = (probe: Probe, rows: readonly ToolRow[]) =>
     new Map(rows.map((row) => [rowIdentity(probe, spec, row).uuid, row]));
   return plugin;
+}
+
+/** Who has a file of the devices open: where the vendor's tool does not name their processes. */
+async function openers({ vendor, tool }: VendorSpec, probe: Probe, devices: readonly Device[]): Promise<ProcessReport> {
+  const files = devices.flatMap((device) => device.files ?? []);
+  if (files.length === 0) return { processes: [], ...untold(vendor, "processes") };
+  const { pids, elapsedMs, message } = await probe.users(files, [tool]);
+  if (!pids) {
+    const error = { code: "PROBE_FAILED", message };
+    return { state: "unknown", processes: [], warnings: [], elapsedMs, error };
+  }
+  const processes = devices.flatMap(({ uuid, files: mine = [] }) =>
+    [...new Set(mine.flatMap((file) => pids.get(file) ?? []))].map((pid) => ({ uuid, pid })),
+  );
+  return { state: "ok", processes, warnings: [], elapsedMs };
 }
 
 function errorOf({ error }: Look): ProbeFailure {

@@ -19,7 +19,7 @@ export const acme = vendorPlugin({
   variable: "ACME_VISIBLE_DEVICES",
   acceleratorType: (name) => typeOfName(name, "Acme"),
   look(probe, _purpose, signal) {
-    return toolLook(probe, ["acme-smi"], { folder: "/dev", name: /^acme(\d{1,4})$/ }, parseAcmeSmi, signal);
+    return toolLook(probe, ["acme-smi"], { folder: "/dev", before: "acme" }, parseAcmeSmi, signal);
   },
 });
 

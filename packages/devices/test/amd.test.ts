@@ -10,7 +10,11 @@ const rocm: MemoryMachine = {
   tools: { "rocm-smi": fixture("rocm-smi-mi210x2.json") },
 };
 const sysfs: MemoryMachine = {
-  folders: { "/dev": ["kfd"], "/sys/class/drm": ["card0", "card1", "card1-DP-1", "renderD128"] },
+  folders: {
+    "/dev": ["kfd"],
+    "/sys/class/drm": ["card0", "card1", "card1-DP-1", "renderD128"],
+    "/sys/bus/pci/devices/0000:0c:00.0/hwmon": [{ name: "hwmon5", kind: "directory" }],
+  },
   files: {
     "/sys/class/drm/card0/device/vendor": "0x1002\n",
     "/sys/class/drm/card0/device/uevent": "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:0c:00.0\n",
@@ -18,6 +22,8 @@ const sysfs: MemoryMachine = {
     "/sys/bus/pci/devices/0000:0c:00.0/mem_info_vram_total": "206141652992\n",
     "/sys/bus/pci/devices/0000:0c:00.0/mem_info_vram_used": "286000000\n",
     "/sys/bus/pci/devices/0000:0c:00.0/gpu_busy_percent": "12\n",
+    "/sys/bus/pci/devices/0000:0c:00.0/hwmon/hwmon5/temp1_input": "43000\n",
+    "/sys/bus/pci/devices/0000:0c:00.0/hwmon/hwmon5/power1_average": "121000000\n",
     "/sys/bus/pci/devices/0000:0c:00.0/numa_node": "1\n",
   },
 };
@@ -85,6 +91,8 @@ test("without any tool sysfs shows the cards, and other makers' are left out", a
   const found = await amd.fingerprint(memoryProbe(sysfs));
   expect(found.devices).toMatchObject([{ index: 0, health: "unknown", memoryBytes: 206_141_652_992 }]);
   expect(found.warnings.join()).toContain("neither rocm-smi nor amd-smi");
+  const { stats } = await amd.stats(memoryProbe(sysfs), found.devices);
+  expect(stats).toMatchObject([{ utilization: 0.12, memoryUsedBytes: 286_000_000, temperatureC: 43, powerW: 121 }]);
 });
 
 test("without /dev/kfd there is none and no tool is run; a failed tool means unknown", async () => {

@@ -24,6 +24,7 @@ async function machine(tools: Record<string, string>, files: Record<string, stri
     machine: probe.machine,
     list: (folder) => probe.list(folder),
     read: (path) => probe.read(path),
+    users: (paths, lookers) => probe.users(paths, lookers),
     async run(argv, signal) {
       const outcome = await probe.run(argv, signal);
       if (outcome.end !== "missing") ran.push(argv[0]);

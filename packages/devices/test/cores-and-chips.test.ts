@@ -204,6 +204,20 @@ describe("vendors known by device files alone", () => {
     });
   });
 
+  test("Tenstorrent: temperature and power from the kernel's sensors, where they are", async () => {
+    const hwmon = "/sys/class/tenstorrent/tenstorrent!0/device/hwmon";
+    const probe = memoryProbe({
+      folders: { "/dev/tenstorrent": ["0", "1"], [hwmon]: [{ name: "hwmon3", kind: "directory" }] },
+      files: { [`${hwmon}/hwmon3/temp1_input`]: "51250\n", [`${hwmon}/hwmon3/power1_input`]: "47000000\n" },
+    });
+    const { devices } = await tenstorrent.fingerprint(probe);
+    const { stats } = await tenstorrent.stats(probe, devices);
+    expect(stats).toEqual([
+      { uuid: devices[0]!.uuid, health: "unknown", temperatureC: 51.25, powerW: 47 },
+      { uuid: devices[1]!.uuid, health: "unknown" },
+    ]);
+  });
+
   test("Mobilint: one family of device files", async () => {
     const found = await mobilint.fingerprint(memoryProbe({ folders: { "/dev": ["aries0", "aries1", "regulus0"] } }));
     expect(found.devices).toMatchObject([{ resource: "MBLT", acceleratorType: "ARIES" }, { index: 1 }]);

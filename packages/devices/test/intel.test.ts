@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { detectDevices, type MemoryMachine, memoryProbe } from "../src/index.ts";
+import { detectDevices, type MemoryMachine, memoryProbe, type ToolStory } from "../src/index.ts";
 import { gaudi, gaudiAcceleratorType, parseHlQuery } from "../src/vendors/gaudi.ts";
 import { intelAcceleratorType, intelGpu } from "../src/vendors/intel-gpu.ts";
 import { fixture } from "./fixture.ts";
@@ -34,6 +34,28 @@ describe("Intel GPUs", () => {
       state: "unknown",
       error: { code: "PROBE_UNSUPPORTED" },
     });
+  });
+
+  test("figures of each card by xpu-smi stats; where it does not answer, health stays and the figures are not told", async () => {
+    const story: { stats: ToolStory } = { stats: fixture("xpu-smi-stats-1550.json") };
+    const discovery = fixture("xpu-smi-discovery-2x1550.txt");
+    const tools = { "xpu-smi": ([first]: readonly string[]) => (first === "stats" ? story.stats : discovery) };
+    const probe = memoryProbe({ ...machine, tools });
+    const { devices } = await intelGpu.fingerprint(probe);
+    expect(probe.calls.filter(([, first]) => first === "stats")).toEqual([]);
+    const { stats } = await intelGpu.stats(probe, devices);
+    expect(stats[0]).toEqual({
+      ...{ uuid: devices[0]!.uuid, health: "ok", utilization: 0.875, temperatureC: 58, powerW: 512.25 },
+      ...{ memoryUsedBytes: Math.round(51_200.5 * 2 ** 20), memoryTotalBytes: 128 * GIB },
+    });
+    story.stats = { end: "timeout", message: "xpu-smi was killed after 5000 ms" };
+    probe.calls.length = 0;
+    const bare = await intelGpu.stats(probe, devices);
+    expect(bare).toMatchObject({ state: "ok", stats: [{ health: "ok" }, { health: "unhealthy" }] });
+    expect(bare.stats[0]).not.toHaveProperty("utilization");
+    expect(bare.warnings).toEqual(["xpu-smi tells no figures: xpu-smi was killed after 5000 ms"]);
+    // One that hangs costs its time limit once.
+    expect(probe.calls.filter(([, first]) => first === "stats")).toHaveLength(1);
   });
 
   test("device rule 7: another vendor's xpu-smi is not believed; without Intel's cards it is not even run", async () => {

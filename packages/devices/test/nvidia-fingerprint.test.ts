@@ -160,3 +160,22 @@ test("stats tell what the tool tells, for the devices asked; what is N/A is abse
   expect(report.stats[1]).not.toHaveProperty("powerW");
   expect(await nvidia.stats(machine({ end: "timeout" }), devices)).toMatchObject({ state: "unknown", stats: [] });
 });
+
+test("a MIG device lies where its GPU lies: NUMA node and CPUs from sysfs, else from the tool's matrix", async () => {
+  const [query, list] = [fixture("nvidia-smi-query-2xA30-mig.csv"), fixture("nvidia-smi-L-2xA30-mig.txt")];
+  const sysfs = "/sys/bus/pci/devices/0000:b3:00.0";
+  const files = { [`${sysfs}/numa_node`]: "1\n", [`${sysfs}/local_cpulist`]: "32-63\n" };
+  const placed = await nvidia.fingerprint(machine(query, list, { files }));
+  const where = placed.partitions.map(({ numaNode, cpuAffinity, pciAddress }) => [numaNode, cpuAffinity, pciAddress]);
+  expect(where).toEqual([
+    [1, "32-63", undefined],
+    [1, "32-63", undefined],
+  ]);
+  const matrix = "\tGPU0\tGPU1\tCPU Affinity\tNUMA Affinity\nGPU0\t X \tSYS\t0-15\t0\nGPU1\tSYS\t X \t16-31\t1\n";
+  const answers: Record<string, ToolStory> = { "-L": list, topo: matrix, "-q": { exitCode: 1 } };
+  const told = await nvidia.fingerprint(
+    memoryProbe({ tools: { "nvidia-smi": ([first]) => answers[first!] ?? query } }),
+  );
+  expect(told.partitions[0]).toMatchObject({ numaNode: 1, cpuAffinity: "16-31" });
+  expect(told.links).toEqual([]);
+});

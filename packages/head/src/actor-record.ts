@@ -7,7 +7,7 @@ import {
   type DeathCause,
   type DeviceGrant,
 } from "@whipray/rpc";
-import { checkName, checkUnits, invalid } from "./names.ts";
+import { checkName, checkProcessUnits, checkUnits, invalid } from "./names.ts";
 
 /** Where an actor is, or is being started. */
 export interface ActorPlace {
@@ -42,7 +42,7 @@ export interface ActorRecord {
 export function newActor(asked: ActorSpec): ActorRecord {
   checkName("namespace", asked.namespace);
   if (asked.name !== undefined) checkName("actor name", asked.name);
-  const units = checkUnits(asked.units, "resources of the actor");
+  const units = checkProcessUnits(asked.units, "resources of the actor");
   const placementUnits = checkUnits(asked.placementUnits, "resources to place the actor");
   if (!covers(placementUnits, units)) throw invalid("an actor must need at least what it holds to be placed");
   if (asked.pgId === undefined && asked.bundleIndex !== -1) {

@@ -1,4 +1,5 @@
 import {
+  cpusOf,
   type DeviceTopology,
   type LinkRule,
   numaNodesOf,
@@ -7,7 +8,16 @@ import {
   type Units,
   WhiprayError,
 } from "@whipray/core";
-import type { DeviceGrant, GroupCreate, GroupRow, GroupState, PlacedBundle, Strategy, WaitReason } from "@whipray/rpc";
+import {
+  CPU_LIST_LIMIT_CHARS,
+  type DeviceGrant,
+  type GroupCreate,
+  type GroupRow,
+  type GroupState,
+  type PlacedBundle,
+  type Strategy,
+  type WaitReason,
+} from "@whipray/rpc";
 import { checkName, checkUnits, invalid } from "./names.ts";
 import type { BundleRequest, PlaceRequest } from "./placement/request.ts";
 
@@ -142,12 +152,14 @@ export function groupRow(
 function choiceOf(
   devices: readonly DeviceGrant[],
   topology: DeviceTopology | undefined,
-): Pick<PlacedBundle, "numaNodes" | "links" | "choice"> {
+): Pick<PlacedBundle, "numaNodes" | "cpuAffinity" | "links" | "choice"> {
   if (!topology || devices.length === 0) return {};
   const uuids = devices.map((device) => device.uuid);
   const links = showLinks(uuids, topology);
+  const cpus = cpusOf(uuids, topology);
   return {
     numaNodes: numaNodesOf(uuids, topology).slice(0, 64),
+    ...(cpus !== undefined && cpus.length <= CPU_LIST_LIMIT_CHARS && { cpuAffinity: cpus }),
     ...(links !== undefined && { links: links.slice(0, 128) }),
     choice: showDevices(devices, topology).slice(0, 512),
   };

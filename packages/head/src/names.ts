@@ -1,4 +1,4 @@
-import { toAmounts, toUnits, type Units, WhiprayError } from "@whipray/core";
+import { toAmounts, toProcessUnits, toUnits, type Units, WhiprayError } from "@whipray/core";
 
 const NAME_PATTERN = /^[A-Za-z0-9._-]{1,128}$/;
 
@@ -24,6 +24,11 @@ export function nameKey(namespace: string, name: string): string {
  */
 export function checkUnits(units: Readonly<Record<string, Units>>, what: string): Record<string, Units> {
   return { ...toUnits(toAmounts(units), what) };
+}
+
+/** The same for what one process is to get. */
+export function checkProcessUnits(units: Readonly<Record<string, Units>>, what: string): Record<string, Units> {
+  return { ...toProcessUnits(toAmounts(units), what) };
 }
 
 /** The refusal of a request that is wrong in itself. */

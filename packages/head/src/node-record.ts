@@ -54,8 +54,8 @@ export function recordOf(request: NodeRegister, epoch: number): NodeRecord {
 /** How the devices of a node reach each other. @throws WhiprayError `INVALID_LINKS`. */
 export function topologyOf({ devices, links }: Pick<NodeRecord, "devices" | "links">): DeviceTopology {
   return new DeviceTopology(
-    devices.map(({ uuid, index, numaNode, linkDomain, vendor, acceleratorType }) => {
-      return { uuid, index, numaNode, linkDomain, family: acceleratorType ?? vendor };
+    devices.map(({ uuid, index, numaNode, cpuAffinity, linkDomain, vendor, acceleratorType }) => {
+      return { uuid, index, numaNode, cpuAffinity, linkDomain, family: acceleratorType ?? vendor };
     }),
     links,
   );

@@ -44,6 +44,14 @@ describe("placing", () => {
     await driver.alive(late);
   });
 
+  test("ray 5: an actor gets 1, 2, 4 or 8 TPU chips; another number is refused, and nothing of it stays", async () => {
+    await expect(driver.actor({ TPU: 3 })).rejects.toMatchObject({
+      code: "INVALID_RESOURCES",
+      message: expect.stringContaining("TPU is given to one process as 1, 2, 4, 8 only; got 3"),
+    });
+    expect(await driver.row(await driver.actor({ TPU: 4 }))).toMatchObject({ state: "PENDING_CREATION" });
+  });
+
   test("ray 8.61: a device is free for the next actor when its holder ends, five times", async () => {
     const a = await cluster.node("a", { CPU: 1 }, { gpus: 1 });
     for (let i = 0; i < 5; i++) {

@@ -151,3 +151,76 @@ test("the same input gives the same answer", () => {
     { numRuns: 100 },
   );
 });
+
+interface LinkedNode {
+  readonly domains: readonly ("a" | "b" | "c")[];
+  readonly gpus: readonly number[];
+}
+
+const linkedNodes = fc.array(
+  fc
+    .array(
+      fc.record({ domain: fc.constantFrom("a" as const, "b" as const, "c" as const), share: fc.constantFrom(0.5, 1) }),
+      {
+        minLength: 1,
+        maxLength: 6,
+      },
+    )
+    .map((devices): LinkedNode => {
+      return { domains: devices.map(({ domain }) => domain), gpus: devices.map(({ share }) => share) };
+    }),
+  { minLength: 1, maxLength: 2 },
+);
+const linkedBundles = fc.array(
+  fc.record({ GPU: fc.constantFrom(0.5, 1, 2, 3), links: fc.constantFrom("STRICT" as const, "ANY" as const) }),
+  { minLength: 1, maxLength: 4 },
+);
+
+/** Exhaustive: every set of devices for every bundle. */
+function possibleLinked(
+  list: readonly { GPU: number; links: "STRICT" | "ANY" }[],
+  nodesOf: readonly LinkedNode[],
+): boolean {
+  const [first, ...rest] = list;
+  if (!first) return true;
+  return nodesOf.some((one, at) =>
+    setsFor(first, one).some((set) => {
+      const gpus = one.gpus.map((share, index) => (set.includes(index) ? share - Math.min(1, first.GPU) : share));
+      return possibleLinked(rest, nodesOf.with(at, { ...one, gpus }));
+    }),
+  );
+}
+
+function setsFor({ GPU, links }: { GPU: number; links: "STRICT" | "ANY" }, { gpus, domains }: LinkedNode): number[][] {
+  const able = gpus.flatMap((share, index) => (share >= Math.min(1, GPU) ? [index] : []));
+  if (GPU < 1) return able.map((index) => [index]);
+  const sets = (from: readonly number[], count: number): number[][] => {
+    if (count === 0) return [[]];
+    return from.flatMap((index, place) => sets(from.slice(place + 1), count - 1).map((more) => [index, ...more]));
+  };
+  const all = sets(able, GPU);
+  return links === "ANY" ? all : all.filter((set) => new Set(set.map((index) => domains[index])).size <= 1);
+}
+
+test("with partly used devices, and bundles that want one link domain, a small placement is found if and only if there is one", () => {
+  fc.assert(
+    fc.property(linkedNodes, linkedBundles, (list, bundles) => {
+      const rooms = list.map(({ domains, gpus }, at) => {
+        return node(`n${at}`, { CPU: 1 }, [...gpus], { linkDomain: (index) => domains[index]! });
+      });
+      const wanted = request(
+        "PACK",
+        bundles.map(({ GPU }) => ({ GPU })),
+      );
+      const asked = { ...wanted, bundles: wanted.bundles.map((one, at) => ({ ...one, links: bundles[at]!.links })) };
+      const placement = place(asked, rooms);
+      expect(placement !== undefined).toBe(possibleLinked(bundles, list));
+      for (const { index, devices, nodeId } of placement ?? []) {
+        const { topology } = rooms.find((room) => room.nodeId === nodeId)!;
+        const domains = new Set(devices.map(({ uuid }) => topology!.device(uuid)?.linkDomain));
+        if (bundles[index]!.links === "STRICT") expect(domains.size).toBe(1);
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});

@@ -12,6 +12,7 @@ import type { CauseBook } from "./cause-book.ts";
 import { type Corpse, creationFailed, deathCause, showExit, startFailed, withCorpse } from "./death-cause.ts";
 import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
 import type { EngineService } from "./engine-service.ts";
+import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
@@ -42,6 +43,8 @@ export interface ActorServiceOptions {
   readonly visibility: DeviceVisibility;
   /** How workers with devices hold their locks. */
   readonly holds?: WorkerHolds | undefined;
+  /** Looks at devices before they are used. */
+  readonly grants?: GrantLook | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -102,9 +105,14 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head, holds } = this.#options;
+    const { workers, visibility, ledger, head, holds, grants, nodeId } = this.#options;
     const { spec, lease } = actor;
     try {
+      const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
+      if (busy !== undefined && !actor.ending) {
+        await this.#cleanUp(actor, startFailed(new WhiprayError({ code: "DEVICE_BUSY", message: busy }), nodeId));
+        return { ok: false, refused: busy.slice(0, 1_024), view: ledger.view() };
+      }
       const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
       const worker = await workers.take(env, actor.abort.signal, holds?.wrap(lease));
       actor.worker = worker;

@@ -7,6 +7,7 @@ import {
   type NodeView,
 } from "@whipray/rpc";
 import type { ActorService } from "./actor-service.ts";
+import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import type { HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
@@ -19,6 +20,8 @@ export interface BundleServiceOptions {
   readonly actors: HostedActors;
   readonly actorService: ActorService;
   readonly tasks: TaskService;
+  /** Looks at devices before they are reserved. */
+  readonly grants?: GrantLook | undefined;
 }
 
 /** The two phases of bundles, for the head: `bundle.prepare`, `bundle.commit`, `bundle.release` (ray.md 2.2). */
@@ -30,9 +33,11 @@ export class BundleService {
     const { endpoint, ledger, head } = options;
     endpoint.serve(bundlePrepare, ({ pgId, epoch, nodeEpoch, bundles }) =>
       head.inTurn(nodeEpoch, async () => {
+        const added = bundles.map(({ index }) => index).filter((index) => !ledger.devicesIn(pgId, index));
         const answer = ledger.prepare(pgId, epoch, bundles);
-        if (answer.ok) return { ok: true, view: ledger.view() };
-        return { ok: false, reason: answer.reason.slice(0, 1_024), view: ledger.view() };
+        const reason = answer.ok ? await this.#refusal(pgId, epoch, added) : answer.reason;
+        if (reason === undefined) return { ok: true, view: ledger.view() };
+        return { ok: false, reason: reason.slice(0, 1_024), view: ledger.view() };
       }),
     );
     endpoint.serve(bundleCommit, ({ pgId, epoch, indices }) =>
@@ -45,6 +50,18 @@ export class BundleService {
     endpoint.serve(bundleRelease, ({ pgId, epoch, indices }) =>
       head.inTurn(undefined, async () => ({ view: await this.release(pgId, epoch, indices) })),
     );
+  }
+
+  /** Why bundles that were taken just now are given back: a stranger uses a device of theirs. */
+  async #refusal(pgId: string, epoch: number, indices: readonly number[]): Promise<string | undefined> {
+    const { ledger, head, grants } = this.#options;
+    const devices = indices.flatMap((index) => ledger.devicesIn(pgId, index) ?? []);
+    const busy = devices.length > 0 ? await grants?.refusal(devices) : undefined;
+    if (busy === undefined) return undefined;
+    ledger.close(pgId, epoch, indices);
+    ledger.releaseBundles(pgId, indices);
+    head.viewChanged();
+    return busy;
   }
 
   /** Ends what runs inside, then gives the bundles back. */

@@ -12,6 +12,8 @@ export type DeviceUser =
 export interface LockHolder {
   /** `cluster_a node_b, lease lease_c (pid 7)`, or the process: `pid 7 (python3)`. */
   readonly text: string;
+  /** A guard or a worker of some cluster of ours wrote its name, so this is a lease and no other program. */
+  readonly lease?: true;
   /** An older incarnation of this very node: what it left has to go. */
   readonly olderIncarnation?: string;
 }
@@ -35,4 +37,6 @@ export interface DeviceEyes {
   look(first: boolean): Promise<DeviceLook>;
   /** Locks that somebody else holds now, by the uuid of their device. Fast: no tool is asked. */
   holders(): Promise<ReadonlyMap<string, LockHolder>>;
+  /** Who uses each device now, by its uuid; a device of which nobody can tell is absent. Asks the vendors' tools, so it may take seconds. */
+  users(): Promise<ReadonlyMap<string, readonly DeviceUser[]>>;
 }

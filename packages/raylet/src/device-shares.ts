@@ -28,9 +28,15 @@ interface Share {
  */
 export class DeviceShares {
   readonly #shares = new Map<string, Share>();
-  readonly #topology: DeviceTopology;
+  #topology: DeviceTopology;
 
   constructor(devices: readonly DeviceGrant[], topology: DeviceTopology) {
+    this.#topology = topology;
+    this.grow(devices, topology);
+  }
+
+  /** More devices; the topology is that of all. */
+  grow(devices: readonly DeviceGrant[], topology: DeviceTopology): void {
     this.#topology = topology;
     for (const { uuid, index, resource, units } of devices) {
       this.#shares.set(uuid, { uuid, index, resource, total: units, free: units });

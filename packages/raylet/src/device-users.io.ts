@@ -8,13 +8,17 @@ import { WORKER_MARK } from "./worker-start.ts";
 const ANCESTORS_LIMIT = 64;
 const LEASE = "WHIPRAY_LEASE";
 
-/** Who this process is, for a raylet of this incarnation: it, or one of its ancestors, carries our mark, or it is a stranger. */
-export async function deviceUser(pid: number, incarnation: string): Promise<DeviceUser> {
+/**
+ * Who this process is: it, or one of its ancestors, carries our mark, or it is a stranger.
+ * @param incarnation of the raylet whose processes are ours; without one those of every raylet are.
+ */
+export async function deviceUser(pid: number, incarnation?: string): Promise<DeviceUser> {
   const self = statOf(pid);
   if (!self) return { is: "unseen", pid };
   for (let at: { pid: number; parent: number } | undefined = self, left = ANCESTORS_LIMIT; at && left > 0; left--) {
     const marks = await marksOf(at.pid);
-    if (marks.get(RAYLET_MARK) === incarnation) {
+    const mark = marks.get(RAYLET_MARK);
+    if (mark !== undefined && (incarnation === undefined || mark === incarnation)) {
       const [leaseId, workerId] = [marks.get(LEASE), marks.get(WORKER_MARK)];
       return {
         is: "ours",

@@ -1,10 +1,11 @@
 import { asWhiprayError, type Clock, type Logger, type Timer, WhiprayError } from "@whipray/core";
 import { type DeathCause, type DeviceReport, type DeviceState, nodeDevicesSeen } from "@whipray/rpc";
 import type { DeviceEyes, DeviceLook, SeenDevice } from "./device-eyes.ts";
+import type { DeviceStrangers } from "./device-strangers.ts";
 import type { Guards } from "./guards.ts";
 import type { HeadLink } from "./head-link.ts";
 import type { HostedActor, HostedActors } from "./hosted-actors.ts";
-import type { Lease, Ledger } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { Processes } from "./processes.ts";
 import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
@@ -24,6 +25,7 @@ export interface DeviceWatchOptions {
   readonly eyes: DeviceEyes;
   readonly ledger: Ledger;
   readonly actors: HostedActors;
+  readonly strangers: DeviceStrangers;
   readonly processes: Processes;
   readonly head: HeadLink;
   readonly clock: Clock;
@@ -43,8 +45,6 @@ export class DeviceWatch {
   readonly #options: DeviceWatchOptions;
   /** Device → looks in a row that found it unhealthy. */
   readonly #bad = new Map<string, number>();
-  /** Device → a pid that was not here at the last look, and that no lease explains. */
-  readonly #unseen = new Map<string, number>();
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #report: { report: Omit<DeviceReport, "agoMs">; atMs: number } | undefined;
@@ -53,10 +53,16 @@ export class DeviceWatch {
 
   constructor(options: DeviceWatchOptions) {
     this.#options = options;
-    for (const { uuid, leftBy } of options.devices) {
+    this.watch(options.devices);
+  }
+
+  /** These devices are of the node from now on; what is known against them holds before the next look. */
+  watch(devices: readonly NodeDevice[]): void {
+    for (const { uuid, leftBy } of devices) {
       if (leftBy === undefined) continue;
-      options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy}, which is dead, cannot be killed`);
+      this.#options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy}, which is dead, cannot be killed`);
     }
+    if (this.#timer) this.soon();
   }
 
   /** The first look: before anything is offered. Then on and on. */
@@ -130,7 +136,7 @@ export class DeviceWatch {
     const before = ledger.withheld(uuid)?.reason;
     ledger.setHealth(uuid, health, healthReason);
     ledger.withhold(uuid, "locked", device.holder && `its lock is held by ${device.holder.text}`);
-    if (device.users) ledger.withhold(uuid, "busy", this.#strangers(device));
+    if (device.users) ledger.withhold(uuid, "busy", this.#options.strangers.of(uuid, device.users, true));
     const now = ledger.withheld(uuid);
     if (now?.reason !== before) {
       if (now) logger.warn("a device is not offered", { device: uuid, ...now });
@@ -139,38 +145,13 @@ export class DeviceWatch {
     }
     if (health !== "unhealthy") {
       this.#bad.delete(uuid);
-      return !this.#unseen.has(uuid);
+      return !this.#options.strangers.doubtful(uuid);
     }
     // A look that failed has not seen it again.
     const looks = (this.#bad.get(uuid) ?? 0) + (stale ? 0 : 1);
     this.#bad.set(uuid, looks);
     if (looks >= LOOKS_TO_LOSE) this.#lose(uuid, healthReason ?? "it is unhealthy");
     return looks >= LOOKS_TO_LOSE;
-  }
-
-  /** Why a device is busy: processes that hold no lease of it; undefined when there are none. */
-  #strangers({ uuid, users = [] }: SeenDevice): string | undefined {
-    const { ledger, actors, nodeId } = this.#options;
-    const leases = ledger.leasesOn(uuid);
-    const strangers: string[] = [];
-    let unseen: number | undefined;
-    for (const user of users) {
-      if (user.is === "foreign") strangers.push(`foreign pid ${user.pid}${user.name ? ` (${user.name})` : ""}`);
-      else if (user.is === "unseen") unseen = leases.length === 0 ? user.pid : undefined;
-      else {
-        const leaseId = user.leaseId ?? actors.ofAddress(`${nodeId}/${user.workerId}`)?.lease.leaseId;
-        // Engines that use what they claimed name their actor's lease.
-        const holds = (lease: Lease) => [lease.leaseId, actors.ofLease(lease.leaseId)?.lease.leaseId].includes(leaseId);
-        if (leases.some(holds)) continue;
-        strangers.push(`pid ${user.pid} of ${leaseId ?? "a lease that is over"}, which does not hold it`);
-      }
-    }
-    // Who is not here may just have ended; twice in a row it is somebody of another container.
-    if (unseen !== undefined && this.#unseen.get(uuid) === unseen)
-      strangers.push(`foreign pid ${unseen} (not of this container)`);
-    if (unseen === undefined) this.#unseen.delete(uuid);
-    else this.#unseen.set(uuid, unseen);
-    return strangers.length === 0 ? undefined : strangers.slice(0, 4).join(", ");
   }
 
   /** Whoever runs there finds it in its log. */

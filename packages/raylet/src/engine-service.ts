@@ -20,6 +20,7 @@ import {
 import type { CauseBook } from "./cause-book.ts";
 import { deathCause, showExit } from "./death-cause.ts";
 import { type DeviceVisibility, deviceCounts, engineEnvironment } from "./engine-environment.ts";
+import type { GrantLook } from "./grant-look.ts";
 import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { KnownLogs } from "./known-logs.ts";
@@ -59,6 +60,8 @@ export interface EngineServiceOptions {
   readonly causes: CauseBook;
   readonly quarantine: Quarantine;
   readonly visibility: DeviceVisibility;
+  /** Looks at devices before they are claimed. */
+  readonly grants?: GrantLook | undefined;
   readonly devices: readonly NodeDevice[];
   readonly logger: Logger;
   /** The raylet's own environment. */
@@ -148,7 +151,7 @@ export class EngineService {
   async #launch(request: EngineStart, actor: HostedActor): Promise<Engine> {
     const { guards, logs, secrets, logger } = this.#options;
     const { engineId, graceMs, pty, epoch } = request;
-    if (request.claim) this.#claim(request.claim, actor);
+    if (request.claim) await this.#claim(request.claim, actor);
     const devices = this.#devices(request, actor);
     const cwd = request.cwd ?? this.#options.cwd;
     const args = request.argv.length > 0 ? request.argv : this.#options.engineHostArgs;
@@ -186,7 +189,7 @@ export class EngineService {
    * What the actor's engines take of its bundle, once for all of them: held until nothing of the actor is left.
    * @throws WhiprayError `CLAIM_REFUSED` with what is short.
    */
-  #claim(units: ResourceUnits, actor: HostedActor): void {
+  async #claim(units: ResourceUnits, actor: HostedActor): Promise<void> {
     const { leaseId, pgId, bundleIndex } = actor.lease;
     const refuse = (reason: string): WhiprayError => {
       const message = `the engines of ${actor.spec.actorId} cannot take what they claim: ${reason}`;
@@ -194,9 +197,13 @@ export class EngineService {
     };
     if (pgId === undefined || bundleIndex === undefined) throw refuse("it is in no bundle of a placement group");
     const ask = { leaseId: `${leaseId}/engines`, units, placementUnits: units, devices: [], pgId, bundleIndex };
-    const answer = this.#options.ledger.acquire(ask);
+    const { ledger, grants } = this.#options;
+    const answer = ledger.acquire(ask);
     if (!answer.ok) throw refuse(answer.reason);
     actor.claim = answer.lease;
+    // What is busy stays claimed: the actor's next engine may find it free.
+    const busy = await grants?.refusal(answer.lease.devices);
+    if (busy !== undefined) throw refuse(busy);
   }
 
   /** Devices of the lease, or the part of them that was asked for. @throws WhiprayError `INVALID_DEVICES` */

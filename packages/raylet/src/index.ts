@@ -3,6 +3,7 @@ export { type BeatCommand, type BeatNews, type BeatThreadParts, runBeatThread } 
 export type { BeatListener, BeatPeer, Beats, BeatTerms } from "./beats.ts";
 export { ChildProcesses, spawnArguments } from "./child-processes.io.ts";
 export type { DeviceEyes, DeviceLook, DeviceUser, LockHolder, SeenDevice } from "./device-eyes.ts";
+export { deviceUser } from "./device-users.io.ts";
 export {
   baseVariables,
   type DeviceVisibility,
@@ -20,6 +21,7 @@ export { describeMachine, readHostFacts } from "./host-facts.io.ts";
 export { type HostFacts, nodeScalars } from "./host-facts.ts";
 export { type Lease, type LeaseAnswer, type LeaseAsk, Ledger, type NodeTotals, type PrepareAnswer } from "./ledger.ts";
 export { LocalDrivers } from "./local-drivers.ts";
+export { lockHolders } from "./lock-holders.io.ts";
 export { LogFiles, type LogFilesOptions } from "./log-files.io.ts";
 export type { Logs, LogWriter, OutputStream } from "./logs.ts";
 export { MemoryEngine, MemoryGuards } from "./memory-guards.ts";

@@ -29,10 +29,11 @@ export class LedgerBundles {
   readonly #groups = new Map<string, Map<number, Bundle>>();
   /** Group → newest epoch; in order of their last change. */
   readonly #epochs = new Map<string, number>();
-  readonly #topology: DeviceTopology;
+  /** Of the node's devices, for bundles that are yet to come. */
+  topology: DeviceTopology;
 
   constructor(topology: DeviceTopology) {
-    this.#topology = topology;
+    this.topology = topology;
   }
 
   get(pgId: string, index: number): Bundle | undefined {
@@ -49,7 +50,7 @@ export class LedgerBundles {
     this.#groups.set(pgId, group);
     const scalars = { ...units };
     for (const { resource } of devices) delete scalars[resource];
-    const pool = new ResourcePool(scalars, devices, this.#topology);
+    const pool = new ResourcePool(scalars, devices, this.topology);
     group.set(index, { pgId, index, epoch, units, devices, pool, state: "prepared", leases: 0 });
   }
 

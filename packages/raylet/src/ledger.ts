@@ -62,21 +62,23 @@ export class Ledger {
   #version = 1;
 
   constructor(totals: NodeTotals) {
-    const devices = totals.devices.map(({ uuid, index, resource }) => ({
-      uuid,
-      index,
-      resource,
-      units: UNITS_PER_ONE,
-    }));
-    const topology = new DeviceTopology(
-      totals.devices.map(({ uuid, index, numaNode, linkDomain, vendor, acceleratorType }) => {
-        return { uuid, index, numaNode, linkDomain, family: acceleratorType ?? vendor };
-      }),
-      totals.links,
-    );
+    const topology = topologyOf(totals);
     this.#bundles = new LedgerBundles(topology);
-    this.#node = new ResourcePool(totals.scalars, devices, topology);
+    this.#node = new ResourcePool(totals.scalars, totals.devices.map(wholeDevice), topology);
     for (const { uuid, health, healthReason } of totals.devices) this.setHealth(uuid, health, healthReason);
+  }
+
+  /**
+   * Takes in devices that were not known at the start; what is held stays as it is.
+   * @param totals the scalars that come with them, and all devices, the known ones first.
+   */
+  grow({ scalars, devices, links }: NodeTotals): void {
+    const topology = topologyOf({ devices, links });
+    const more = devices.filter(({ uuid }) => !this.#node.devices.has(uuid));
+    this.#bundles.topology = topology;
+    this.#node.grow(scalars, more.map(wholeDevice), topology);
+    for (const { uuid, health, healthReason } of more) this.setHealth(uuid, health, healthReason);
+    this.#version++;
   }
 
   /** What is free outside bundles. The version grows with each change. */
@@ -129,6 +131,11 @@ export class Ledger {
     if (taken.length > 0) this.#version++;
     this.#bundles.sawEpoch(pgId, epoch);
     return { ok: true };
+  }
+
+  /** Devices of a bundle; undefined when it is not held here. */
+  devicesIn(pgId: string, index: number): readonly DeviceGrant[] | undefined {
+    return this.#bundles.get(pgId, index)?.devices;
   }
 
   /**
@@ -287,6 +294,17 @@ export class Ledger {
   runningBundles(): RunningBundle[] {
     return this.#bundles.running();
   }
+}
+
+function wholeDevice({ uuid, index, resource }: DeviceInfo): DeviceGrant {
+  return { uuid, index, resource, units: UNITS_PER_ONE };
+}
+
+function topologyOf({ devices, links }: Pick<NodeTotals, "devices" | "links">): DeviceTopology {
+  const places = devices.map(({ uuid, index, numaNode, linkDomain, vendor, acceleratorType }) => {
+    return { uuid, index, numaNode, linkDomain, family: acceleratorType ?? vendor };
+  });
+  return new DeviceTopology(places, links);
 }
 
 function deviceSum(ask: BundleAsk): number {

@@ -28,8 +28,10 @@ export async function lockHolders(
       if (ours && (!lock.exclusive || (await isGuard(lock.pid)))) continue;
       if (lock.exclusive && (await isGuard(lock.pid))) continue;
       const older = owner && !ours && owner.cluster === cluster && owner.node === nodeId;
-      const text = owner && !lock.exclusive ? showOwner(owner) : `pid ${lock.pid} (${await nameOf(lock.pid)})`;
-      holders.set(uuid, { text, ...(older && !lock.exclusive && { olderIncarnation: owner.raylet }) });
+      const named = owner && !lock.exclusive;
+      const text = named ? showOwner(owner) : `pid ${lock.pid} (${await nameOf(lock.pid)})`;
+      const lease = named ? { lease: true as const } : {};
+      holders.set(uuid, { text, ...lease, ...(older && named && { olderIncarnation: owner.raylet }) });
       break;
     }
   }

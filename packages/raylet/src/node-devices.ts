@@ -1,5 +1,6 @@
 import { type LinkMatrix, linkDomains, type NamedLink, packLinks } from "@whipray/core";
 import { type DeviceLink, FAKE_VENDOR, type LinkKind, linkScore, type NodeDevices } from "@whipray/devices";
+import { CPU_LIST_LIMIT_CHARS } from "@whipray/rpc";
 import type { NodeDevice } from "./node-identity.ts";
 
 /** Ways over the host: they join no link domain. */
@@ -20,7 +21,7 @@ export function nodeDevices(
   const domains = linkDomains(uuids, links);
   const devices = found.devices.map((device): NodeDevice => {
     const { uuid, index, resource, vendor, model, acceleratorType, health } = device;
-    const { memoryBytes, pciAddress, numaNode, healthReason } = device;
+    const { memoryBytes, pciAddress, numaNode, cpuAffinity, healthReason } = device;
     const linkDomain = domains.get(uuid);
     const shared = !alone && (vendor !== FAKE_VENDOR || device.onTrust === true);
     const lockPath = `${shared ? folders.locks : folders.node}/${device.lockName}.lock`;
@@ -29,6 +30,7 @@ export function nodeDevices(
       ...(memoryBytes !== undefined && { memoryBytes }),
       ...(pciAddress !== undefined && { pciAddress }),
       ...(numaNode !== undefined && { numaNode }),
+      ...(cpuAffinity !== undefined && cpuAffinity.length <= CPU_LIST_LIMIT_CHARS && { cpuAffinity }),
       ...(linkDomain !== undefined && { linkDomain }),
       ...(healthReason !== undefined && { healthReason: healthReason.slice(0, 512) }),
     };

@@ -17,7 +17,7 @@ export interface PluginEyesOptions {
   readonly plugins: readonly DevicePlugin[];
   /** What detection found: one a plugin, in their order. */
   readonly fingerprints: readonly Fingerprint[];
-  /** What this node offers. */
+  /** What this node offers; grows when more is found. */
   readonly devices: readonly Device[];
   readonly probe: Probe;
   /** Asks about each pid that a vendor's tool names. */
@@ -48,15 +48,20 @@ interface Told {
  */
 export class PluginEyes implements DeviceEyes {
   readonly #options: PluginEyesOptions;
-  readonly #watched: Watched[];
+  readonly #watched: Watched[] = [];
 
   constructor(options: PluginEyesOptions) {
     this.#options = options;
-    this.#watched = options.plugins.flatMap((plugin, at) => {
-      const devices = options.devices.filter((device) => device.vendor === plugin.vendor);
-      const fingerprint = options.fingerprints[at];
-      return devices.length > 0 && fingerprint ? [{ plugin, devices, fingerprint, stats: new Map() }] : [];
-    });
+    this.watch(options.plugins, options.fingerprints);
+  }
+
+  /** What was found late is in the list of devices by now. */
+  watch(plugins: readonly DevicePlugin[], fingerprints: readonly Fingerprint[]): void {
+    for (const [at, plugin] of plugins.entries()) {
+      const devices = this.#options.devices.filter((device) => device.vendor === plugin.vendor);
+      const fingerprint = fingerprints[at];
+      if (devices.length > 0 && fingerprint) this.#watched.push({ plugin, devices, fingerprint, stats: new Map() });
+    }
   }
 
   holders(): Promise<ReadonlyMap<string, LockHolder>> {
@@ -79,6 +84,23 @@ export class PluginEyes implements DeviceEyes {
     );
     const failures = told.flatMap((one) => one.failures);
     return { devices: seen, ...(failures.length > 0 && { stale: failures.join("; ").slice(0, 1_024) }) };
+  }
+
+  async users(): Promise<ReadonlyMap<string, readonly DeviceUser[]>> {
+    const { probe } = this.#options;
+    const all = await Promise.all(
+      this.#watched.map(async ({ plugin, devices }) => {
+        const { state, processes } = await plugin.processes(probe, devices);
+        if (state !== "ok") return [];
+        return Promise.all(devices.map(async ({ uuid }) => [uuid, await this.#usersOf(uuid, processes)] as const));
+      }),
+    );
+    return new Map(all.flat());
+  }
+
+  #usersOf(uuid: string, processes: readonly DeviceProcess[]): Promise<DeviceUser[]> {
+    const using = processes.filter((process) => process.uuid === uuid);
+    return Promise.all(using.map(({ pid }) => this.#options.userOf(pid)));
   }
 
   /** One question after the other; a tool that failed is not asked on, so that one that hangs costs its time limit once. */
@@ -109,8 +131,7 @@ export class PluginEyes implements DeviceEyes {
     const { uuid } = device;
     const now = [...fingerprint.devices, ...fingerprint.partitions].find((one) => one.uuid === uuid) ?? device;
     const worst = [now, stats.get(uuid)].find((one) => one?.health === "unhealthy") ?? now;
-    const using = processes?.filter((process) => process.uuid === uuid);
-    const users = using && (await Promise.all(using.map(({ pid }) => this.#options.userOf(pid))));
+    const users = processes && (await this.#usersOf(uuid, processes));
     return {
       ...figuresOf(stats.get(uuid) ?? { uuid, health: now.health }),
       health: worst.health,
@@ -121,14 +142,16 @@ export class PluginEyes implements DeviceEyes {
 }
 
 /** As they travel: bytes are whole, and what is no number is not told. */
-function figuresOf({ uuid, utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW }: DeviceStats) {
+function figuresOf({ uuid, xids, ...stats }: DeviceStats) {
+  const { utilization, memoryUsedBytes, memoryTotalBytes, temperatureC, powerW, eccErrors } = stats;
   const bytes = (value: number | undefined) => (value === undefined ? undefined : Math.max(0, Math.round(value)));
   const figures = {
-    ...{ utilization, temperatureC, powerW },
+    ...{ utilization, temperatureC, powerW, eccErrors },
     ...{ memoryUsedBytes: bytes(memoryUsedBytes), memoryTotalBytes: bytes(memoryTotalBytes) },
   };
   const known = Object.entries(figures).filter(([, value]) => value !== undefined && Number.isFinite(value));
-  return { uuid, ...(Object.fromEntries(known) as Partial<Record<keyof typeof figures, number>>) };
+  const numbers = Object.fromEntries(known) as Partial<Record<keyof typeof figures, number>>;
+  return { uuid, ...numbers, ...(xids && { xids: [...xids] }) };
 }
 
 /** A device that is only declared: nothing can be asked about it. */

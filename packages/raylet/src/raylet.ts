@@ -1,4 +1,4 @@
-import type { Clock, IdSource, Logger, RandomSource, WhiprayError } from "@whipray/core";
+import type { Clock, IdSource, LinkMatrix, Logger, RandomSource, WhiprayError } from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
 import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
 import { ActorService } from "./actor-service.ts";
@@ -7,17 +7,20 @@ import { BundleService } from "./bundle-service.ts";
 import { CauseBook } from "./cause-book.ts";
 import { causeError } from "./death-cause.ts";
 import type { DeviceEyes } from "./device-eyes.ts";
+import { DeviceStrangers } from "./device-strangers.ts";
 import { DeviceWatch, tellingLocks } from "./device-watch.ts";
 import type { DeviceVisibility } from "./engine-environment.ts";
 import { EngineService, type Secrets } from "./engine-service.ts";
+import { GrantLook } from "./grant-look.ts";
 import type { Guards } from "./guards.ts";
 import { HeadLink } from "./head-link.ts";
 import { type HostedActor, HostedActors } from "./hosted-actors.ts";
 import { KnownLogs } from "./known-logs.ts";
+import { LateDevices, type LateProbe, type MoreDevices } from "./late-devices.ts";
 import { Ledger } from "./ledger.ts";
 import { LogService } from "./log-service.ts";
 import type { Logs } from "./logs.ts";
-import type { NodeIdentity } from "./node-identity.ts";
+import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 import type { Fence, LeaseTurn, OwnRenewals } from "./node-lease.ts";
 import { nodeTotals } from "./node-totals.ts";
 import { ObjectDoor } from "./object-door.ts";
@@ -51,6 +54,8 @@ export interface RayletParts {
   readonly objects?: (() => Promise<NodeStore>) | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
   readonly eyes?: DeviceEyes | undefined;
+  /** Asks again for devices of which the node's start could not tell. */
+  readonly late?: LateProbe | undefined;
 }
 
 export interface RayletOptions {
@@ -82,6 +87,8 @@ export interface RayletOptions {
   readonly python?: string;
   /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
   readonly lookEveryMs?: number;
+  /** How long a grant waits for a look at who uses its devices. Default `GRANT_LOOK_MS`. */
+  readonly grantLookMs?: number;
   /** A registration failed, for whatever reason; it is tried again. */
   readonly onRefused?: ((error: WhiprayError) => void) | undefined;
   /** What starts the engine host. Default `-m whipray_engine`. */
@@ -103,6 +110,11 @@ export class Raylet {
   readonly #tasks: TaskService;
   readonly #objects: ObjectDoor | undefined;
   readonly #watch: DeviceWatch | undefined;
+  readonly #late: LateDevices | undefined;
+  /** Grows in place: all parts hold this list. */
+  readonly #devices: NodeDevice[];
+  #links: LinkMatrix | undefined;
+  #scalars: Readonly<Record<string, number>>;
   readonly #registeredListeners: ((registered: NodeRegistered) => void)[] = [];
   #stopping: Promise<void> | undefined;
 
@@ -112,7 +124,11 @@ export class Raylet {
     const { endpoint, clock, logger, beats } = parts;
     const { node, headUrl, cwd, env } = options;
     const { nodeId, cluster } = node;
-    const ledger = new Ledger({ scalars: node.scalars, devices: node.devices, links: node.links });
+    const devices = [...node.devices];
+    this.#devices = devices;
+    this.#links = node.links;
+    this.#scalars = node.scalars;
+    const ledger = new Ledger({ scalars: node.scalars, devices, links: node.links });
     const causes = new CauseBook(clock);
     const logs = new KnownLogs(parts.logs);
     const actors = this.#actors;
@@ -126,9 +142,17 @@ export class Raylet {
     });
     const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
     const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");
+    const strangers = new DeviceStrangers({ nodeId, ledger, actors });
+    const onBusy = (): void => {
+      head.viewChanged();
+      this.#watch?.soon();
+    };
+    const { eyes } = parts;
+    const grants =
+      eyes && new GrantLook({ eyes, strangers, ledger, clock, logger, onBusy, limitMs: options.grantLookMs });
     const shared = {
       ...{ ...parts, guards, nodeId, cluster, headUrl, cwd, env },
-      ...{ ledger, causes, logs, actors, head, quarantine },
+      ...{ ledger, causes, logs, actors, head, quarantine, strangers, grants },
     };
     const { workerEntry, workerTokenFile, rayletSocket, workerSocket, nodePath, nodeArgs = [] } = options;
     const workers = new Workers({
@@ -138,13 +162,13 @@ export class Raylet {
     });
     const { cacheDirectory, enginePythonPath, engineHostArgs = ["-m", "whipray_engine"] } = options;
     const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
-    const engines = new EngineService({ ...shared, ...hosts, devices: node.devices });
+    const engines = new EngineService({ ...shared, ...hosts, devices });
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
     const holds =
       enginePythonPath === undefined
         ? undefined
         : new WorkerHolds({
-            ...{ cluster, nodeId, raylet: endpoint.incarnation, devices: node.devices },
+            ...{ cluster, nodeId, raylet: endpoint.incarnation, devices },
             locked: () => this.#watch?.soon(),
             ...{
               python: options.python ?? "python3",
@@ -164,14 +188,26 @@ export class Raylet {
     this.#workers = workers;
     this.#engines = engines;
     this.#actorService = actorService;
-    this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService, tasks });
+    this.#bundles = new BundleService({ endpoint, head, ledger, actors, actorService, tasks, grants });
     this.#tasks = tasks;
     const socketOf = (address: string) => workers.find(address)?.socket;
     this.#objects = parts.objects && new ObjectDoor({ ...shared, open: parts.objects, socketOf });
     const end = (actor: HostedActor, cause: DeathCause) => actorService.end(actor, cause, 0);
-    const { eyes } = parts;
-    this.#watch =
-      eyes && new DeviceWatch({ ...shared, eyes, devices: node.devices, end, everyMs: options.lookEveryMs });
+    this.#watch = eyes && new DeviceWatch({ ...shared, eyes, devices, end, everyMs: options.lookEveryMs });
+    const { late: probe, random } = parts;
+    const onMore = (more: MoreDevices): void => this.#grow(more);
+    this.#late = probe && new LateDevices({ probe, clock, random, logger, onMore });
+  }
+
+  /** Offers devices that were found late: the head learns of them by a registration. */
+  #grow({ devices, links, scalars }: MoreDevices): void {
+    this.#devices.push(...devices);
+    this.#links = links;
+    const news = Object.entries(scalars).filter(([name]) => !Object.hasOwn(this.#scalars, name));
+    this.#scalars = { ...this.#scalars, ...Object.fromEntries(news) };
+    this.#ledger.grow({ scalars: Object.fromEntries(news), devices: this.#devices, links });
+    this.#watch?.watch(devices);
+    this.#head.registerAgain();
   }
 
   /**
@@ -182,6 +218,7 @@ export class Raylet {
     if (this.#options.firstWorker) this.#workers.prestart(this.#options.firstWorker);
     await this.#watch?.start();
     await this.#head.start();
+    this.#late?.start();
   }
 
   /** Called after every registration: whose tokens to accept, whom to ask when the head is silent. */
@@ -199,6 +236,7 @@ export class Raylet {
     const { beats, guards, ports } = this.#parts;
     this.#head.leaving = true;
     this.#watch?.close();
+    this.#late?.close();
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
     this.#tasks.close();
     await this.#workers.close();
@@ -249,27 +287,14 @@ export class Raylet {
 
   /** What a registration tells of this node, as it is now; checks of simulations look at it too. */
   describe(): Omit<NodeRegister, "epoch"> {
-    const {
-      nodeId,
-      incarnation,
-      name,
-      hostname,
-      ip,
-      url,
-      pid,
-      pidNamespace,
-      version,
-      labels,
-      scalars,
-      devices,
-      links,
-    } = this.#options.node;
+    const { nodeId, incarnation, name, hostname, ip, url, pid, pidNamespace, version, labels } = this.#options.node;
+    const [devices, links] = [this.#devices, this.#links];
     return {
       ...{ nodeId, inc: incarnation, name, hostname, ip, pid, version, labels },
       ...(url !== undefined && { url }),
       ...(pidNamespace !== undefined && { socket: this.#options.rayletSocket }),
       ...(pidNamespace !== undefined && { pidNamespace }),
-      total: nodeTotals(scalars, devices),
+      total: nodeTotals(this.#scalars, devices),
       devices: devices.map(({ lockPath: _, shared: __, leftBy: ___, ...device }) => device),
       ...(links && { links: { kinds: [...links.kinds], pairs: links.pairs } }),
       view: this.#ledger.view(),

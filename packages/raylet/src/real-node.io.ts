@@ -15,11 +15,13 @@ import type { Guards } from "./guards.ts";
 import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
+import type { LateProbe } from "./late-devices.ts";
 import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
 import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
+import { NodeInventory } from "./node-inventory.ts";
 import { PluginEyes } from "./plugin-eyes.ts";
 import { pluginVisibility } from "./plugin-visibility.ts";
 import { bindTest, PortFile } from "./port-file.io.ts";
@@ -51,6 +53,8 @@ export interface RealNodeOptions {
   readonly plugins?: readonly DevicePlugin[];
   /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). Nodes of the same `name` have the same devices; without one they are its own. */
   readonly fakeDevices?: string;
+  /** Folder that stands for `/` where device files and sysfs are looked for. Default `/`; a test gives its own. */
+  readonly deviceRoot?: string;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
@@ -76,6 +80,8 @@ export interface RealNode {
   readonly objects: () => Promise<NodeStore>;
   /** None for a node without devices: there is nothing to look at. */
   readonly eyes: DeviceEyes | undefined;
+  /** None when every probe told. */
+  readonly late: LateProbe | undefined;
   /** Compile caches of engines. */
   readonly cacheDirectory: string;
   /** After `raylet.stop()`: removes the folder, logs too unless they are wanted. */
@@ -107,25 +113,30 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const name = options.name ?? facts.hostname;
   const { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...others } = resources;
   const { declared, custom } = split(others, plugins);
-  const { fakeDevices } = options;
+  const { fakeDevices, deviceRoot: root = "/" } = options;
   const probe =
     fakeDevices === undefined
-      ? systemProbe({ environment: env, machine: name })
+      ? systemProbe({ environment: env, machine: name, root })
       : fakeMachine(fakeDevices, options.name ?? nodeId);
-  const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
-  // A fake machine without a name is this node's own.
-  const offered = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
-  const devices = offered.devices.map((device): NodeDevice => {
-    const holder = lockHolder(device.lockPath) ?? "";
-    return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
+  const detect = (asked: readonly DevicePlugin[], counts: Readonly<Record<string, number>> = {}) => {
+    return detectDevices({ plugins: asked, declared: counts, probe, environment: env, nodeName: name });
+  };
+  const inventory = new NodeInventory({
+    ...{ plugins, declared, detect, found: await detect(plugins, declared) },
+    offer(found) {
+      // A fake machine without a name is this node's own.
+      const { devices, links } = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
+      return { devices: devices.map((device) => leftOver(device, swept.stuck)), links };
+    },
+    scalars(devices) {
+      const types = new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""));
+      return nodeScalars(facts, [...types], { cpus, memoryBytes, objectStoreBytes, custom });
+    },
   });
-  const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
   const node: NodeIdentity = {
     ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
     ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
-    scalars: nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom }),
-    devices,
-    links: offered.links,
+    ...{ devices: [...inventory.offered], links: inventory.links, scalars: inventory.scalars },
   };
   const guardLink = threadedGuardLink(directory.guardSocket);
   const raylet = incarnation;
@@ -134,10 +145,11 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     env: { PATH: path },
   });
   const eyes = new PluginEyes({
-    ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
+    ...{ plugins, probe, devices: inventory.devices, fingerprints: inventory.found.fingerprints },
     userOf: (pid) => deviceUser(pid, incarnation),
-    holders: () => lockHolders(devices, node),
+    holders: () => lockHolders(inventory.offered, node),
   });
+  inventory.onMore((asked, fingerprints) => eyes.watch(asked, fingerprints));
   const alive = (pid: number, startTime: number) => processes.alive(pid, startTime);
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
@@ -151,18 +163,25 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   return {
     objects,
-    ...{ directory, node, facts, warnings: found.warnings, swept, processes, guards, guardLink },
+    ...{ directory, node, facts, warnings: inventory.found.warnings, swept, processes, guards, guardLink },
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),
-    visibility: pluginVisibility(plugins, found.devices, env),
-    eyes: devices.length === 0 ? undefined : eyes,
+    visibility: pluginVisibility(plugins, inventory.devices, env),
+    eyes: inventory.devices.length === 0 && inventory.complete ? undefined : eyes,
+    late: inventory.complete ? undefined : inventory,
     cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
       await processes.close();
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };
+}
+
+/** A dead node whose processes cannot be killed may have left some on the device. */
+function leftOver(device: NodeDevice, stuck: readonly string[]): NodeDevice {
+  const holder = lockHolder(device.lockPath) ?? "";
+  return stuck.includes(holder) ? { ...device, leftBy: holder } : device;
 }
 
 /** The node whose guard wrote the lock file last. */

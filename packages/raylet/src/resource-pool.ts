@@ -24,6 +24,14 @@ export class ResourcePool {
     for (const [name, units] of Object.entries(scalars)) if (!this.#isDevice(name)) this.#scalars.set(name, units);
   }
 
+  /** More of the same node: what was not known when it was made. */
+  grow(scalars: ResourceUnits, devices: readonly DeviceGrant[], topology: DeviceTopology): void {
+    for (const { resource } of devices) this.#deviceResources.add(resource);
+    for (const [name, units] of Object.entries(scalars))
+      this.#scalars.set(name, (this.#scalars.get(name) ?? 0) + units);
+    this.devices.grow(devices, topology);
+  }
+
   /** Free scalars. */
   free(): Record<string, Units> {
     return Object.fromEntries([...this.#scalars].filter(([, units]) => units > 0));

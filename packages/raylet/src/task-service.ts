@@ -14,6 +14,7 @@ import {
 } from "@whipray/rpc";
 import { causeError } from "./death-cause.ts";
 import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
+import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
@@ -35,6 +36,8 @@ export interface TaskServiceOptions {
   readonly visibility: DeviceVisibility;
   /** How workers with devices hold their locks. */
   readonly holds?: WorkerHolds | undefined;
+  /** Looks at devices before they are used. */
+  readonly grants?: GrantLook | undefined;
   readonly sweeps: WorkerSweeps;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -172,8 +175,13 @@ export class TaskService {
   }
 
   async #start(hosted: HostedLease, lease: Lease): Promise<void> {
-    const { holds } = this.#options;
+    const { holds, grants } = this.#options;
     try {
+      const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
+      if (busy !== undefined && !hosted.ending) {
+        this.#again(hosted);
+        return;
+      }
       const idle = lease.devices.length === 0 ? this.#idle.take(hosted.kind) : undefined;
       hosted.worker = idle;
       const worker = idle ?? (await this.#newWorker(hosted, lease));
@@ -186,6 +194,15 @@ export class TaskService {
       if (hosted.worker) void this.#options.workers.stop(hosted.worker, 0);
       else this.#finish(hosted);
     }
+  }
+
+  /** What was granted cannot be used: it waits for other devices, with what is against these as the reason. */
+  #again(hosted: HostedLease): void {
+    const { ledger, head } = this.#options;
+    ledger.release(hosted.leaseId);
+    hosted.lease = undefined;
+    this.#queue.add(hosted);
+    head.viewChanged();
   }
 
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {

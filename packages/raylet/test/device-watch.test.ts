@@ -1,38 +1,12 @@
 import { WhiprayError } from "@whipray/core";
 import { bundleCommit, bundlePrepare, engineStart } from "@whipray/rpc";
 import { expect, test } from "vitest";
-import type { DeviceEyes, DeviceLook, LockHolder, SeenDevice } from "../src/device-eyes.ts";
 import { LOOK_EVERY_MS, LOOK_SOON_MS, LOOKS_TO_LOSE, tellingLocks } from "../src/device-watch.ts";
 import type { GuardSpec } from "../src/guards.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
+import { FakeEyes } from "./fake-eyes.ts";
 import { GPU1, startedNode } from "./fake-node.ts";
-
-/** A machine of two GPUs that shows what the test says. */
-class FakeEyes implements DeviceEyes {
-  devices: SeenDevice[] = [
-    { uuid: "gpu-0", health: "ok", users: [] },
-    { uuid: "gpu-1", health: "ok", users: [] },
-  ];
-  stale: string | undefined;
-  looks = 0;
-  /** Looks do not come back before this is called. */
-  blocked: PromiseWithResolvers<void> | undefined;
-
-  async look(): Promise<DeviceLook> {
-    this.looks++;
-    await this.blocked?.promise;
-    return { devices: this.devices, ...(this.stale !== undefined && { stale: this.stale }) };
-  }
-
-  async holders(): Promise<ReadonlyMap<string, LockHolder>> {
-    return new Map(this.devices.flatMap(({ uuid, holder }) => (holder ? [[uuid, holder] as const] : [])));
-  }
-
-  see(index: number, seen: Partial<SeenDevice>): void {
-    this.devices[index] = { ...this.devices[index]!, ...seen };
-  }
-}
 
 async function watched() {
   const eyes = new FakeEyes();

@@ -66,6 +66,32 @@ test("figures travel as the wire takes them: whole bytes, and nothing that is no
   expect(states[1]).not.toHaveProperty("temperatureC");
 });
 
+test("ECC errors and Xids travel as figures, and a look at users alone asks for nothing else", async () => {
+  const { eyes, story, probe, users, uuids } = await machine();
+  story.table = `${HEADER}, pci.bus_id, ecc.errors.uncorrected.volatile.total\n${row(0)}, 00000000:17:00.0, 2\n${row(1)}, 00000000:65:00.0, 0\n`;
+  const { devices } = await eyes.look(false);
+  expect(devices).toMatchObject([{ health: "unhealthy", eccErrors: 2 }, { eccErrors: 0 }]);
+  const { states } = nodeDevicesSeen.request(
+    {
+      nodeId: "node_a",
+      epoch: 1,
+      report: { states: [{ uuid: uuids[0]!, health: "ok", eccErrors: 2, xids: [48, 79] }], agoMs: 0 },
+    },
+    "request",
+  ).report;
+  expect(states[0]).toMatchObject({ eccErrors: 2, xids: [48, 79] });
+  story.apps += `${uuids[1]}, 77, 100 MiB, python3\n`;
+  users.set(77, { is: "foreign", pid: 77, name: "python3" });
+  probe.calls.length = 0;
+  expect(await eyes.users()).toEqual(
+    new Map([
+      [uuids[0], []],
+      [uuids[1], [{ is: "foreign", pid: 77, name: "python3" }]],
+    ]),
+  );
+  expect(probe.calls.map(([, first]) => first?.split("=")[0])).toEqual(["--query-compute-apps"]);
+});
+
 test("F34: a device that the tool no longer lists is unhealthy and says so", async () => {
   const { eyes, story, uuids } = await machine();
   story.table = `${HEADER}\n${row(0)}\n`;

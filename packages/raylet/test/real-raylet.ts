@@ -34,17 +34,22 @@ export interface RealRayletOptions {
   readonly name?: string;
   /** A folder in front of PATH, with vendors' tools. */
   readonly tools?: string;
+  /** More of the raylet's environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Called when it registers, before the answer. */
   readonly onRegister?: () => void;
   /** Default 300 ms. */
   readonly lookEveryMs?: number;
+  /** Folder that stands for `/` where device files are looked for; no GPUs are declared then. */
+  readonly deviceRoot?: string;
 }
 const services = { clock: systemClock, ids: randomIds(), random: systemRandom, logger: silentLogger };
 
 /** A raylet of real parts on this machine, and a head that accepts everything. `root` is a folder of the test. */
 export async function realRaylet(root: string, options: RealRayletOptions = {}) {
   const { cluster: CLUSTER = "cluster_test", nodeId = services.ids.next("node"), fakeDevices, name = "here" } = options;
-  const env = options.tools === undefined ? ENV : { ...ENV, PATH: `${options.tools}:${ENV.PATH}` };
+  const path = options.tools === undefined ? ENV.PATH : `${options.tools}:${ENV.PATH}`;
+  const env = { ...ENV, ...options.env, PATH: path };
   const headUrl = `unix:${root}/head/${CLUSTER}.sock`;
   const admit = (): void => {};
   const transport = dialTransport();
@@ -86,13 +91,18 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
       random: systemRandom,
     },
     ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", name },
-    ...(fakeDevices === undefined ? { resources: { CPU: 4, GPU: 2 } } : { fakeDevices, resources: { CPU: 4 } }),
+    ...(options.deviceRoot !== undefined && { deviceRoot: options.deviceRoot }),
+    ...(options.deviceRoot !== undefined
+      ? { resources: { CPU: 4 } }
+      : fakeDevices === undefined
+        ? { resources: { CPU: 4, GPU: 2 } }
+        : { fakeDevices, resources: { CPU: 4 } }),
   });
   const tokenFile = await node.secrets.write("worker-token", "w");
   const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
-  const { processes, guards, logs, ports, secrets, visibility, eyes, cacheDirectory } = node;
+  const { processes, guards, logs, ports, secrets, visibility, eyes, late, cacheDirectory } = node;
   const raylet = new Raylet(
-    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility, eyes },
+    { endpoint, ...services, processes, guards, logs, ports, beats, secrets, visibility, eyes, late },
     {
       ...{
         node: node.node,
@@ -106,6 +116,8 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
       workerEntry: fileURLToPath(new URL("./tiny-worker.ts", import.meta.url)),
       ...{ rayletSocket: directory.socket, workerSocket: directory.workerSocket },
       ...{ enginePythonPath: ENGINE_FOLDER, lookEveryMs: options.lookEveryMs ?? 300 },
+      // A grant's look must come back on a busy machine too.
+      grantLookMs: 30_000,
     },
   );
   const listener = await listenUnix(directory.socket, (channel) => endpoint.accept(channel));

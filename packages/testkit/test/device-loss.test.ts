@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { delay, systemClock } from "@whipray/core";
@@ -47,9 +47,10 @@ case "$1" in
   *) exit 1 ;;
 esac
 `;
-  writeFileSync(join(folder, "nvidia-smi"), script);
-  chmodSync(join(folder, "nvidia-smi"), 0o755);
-  return { gpus, users, env: { PATH: `${folder}:${process.env["PATH"]}` } };
+  const runs = (text: string) => writeFileSync(join(folder, "nvidia-smi"), text, { mode: 0o755 });
+  runs(script);
+  const fails = () => runs("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2\nexit 9\n");
+  return { gpus, users, fails, works: () => runs(script), env: { PATH: `${folder}:${process.env["PATH"]}` } };
 }
 
 function create(cluster: Cluster) {
@@ -101,6 +102,51 @@ test(
     tool.gpus(0, 1);
     await until("it is offered again", async () => Object.keys(await withheld()).length === 0);
     expect(await (await create(cluster)).add(2)).toBe(2);
+  },
+  TEST_MS,
+);
+
+test(
+  "F33: a stranger that came a moment ago: actors and reservations get another GPU, and the next one waits with its pid",
+  async () => {
+    const tool = fakeTool();
+    real = await startCluster({ raylets: [{ resources: { CPU: 4 } }], env: tool.env });
+    const cluster = await real.connect({ namespace: "devices" });
+    const stranger = spawn("sleep", ["120"], { stdio: "ignore" });
+    onTestFinished(() => void stranger.kill("SIGKILL"));
+    // The raylet has just looked: nothing but the grant's own look sees this one in time.
+    tool.users([0, stranger.pid!]);
+    const group = await cluster.placementGroup([{ GPU: 1 }]);
+    await group.ready({ timeoutMs: SEEN_MS });
+    expect((await group.table()).bundles).toMatchObject([{ devices: [{ uuid: uuidOf(1) }] }]);
+    const reason = `foreign pid ${stranger.pid} (sleep)`;
+    expect((await cluster.nodes())[0]!.view.withheld).toEqual({ [uuidOf(0)]: { kind: "busy", reason } });
+    const other = await create(cluster);
+    await until("the actor waits", async () => ((await cluster.actorRow(other)).waiting ?? "").includes(reason));
+    await group.remove();
+    expect(await other.add(1)).toBe(1);
+    expect((await cluster.actorRow(other)).devices).toMatchObject([{ uuid: uuidOf(1) }]);
+  },
+  TEST_MS,
+);
+
+test(
+  "a node whose nvidia-smi failed at its start offers its GPUs when it works at last, without a restart (device rule 9)",
+  async () => {
+    const tool = fakeTool();
+    tool.fails();
+    real = await startCluster({ raylets: [{ resources: { CPU: 4 } }], env: tool.env });
+    const cluster = await real.connect({ namespace: "devices" });
+    const devices = async () => (await cluster.nodes())[0]!.devices.map(({ uuid }) => uuid);
+    expect(await devices()).toEqual([]);
+    const actor = await create(cluster);
+    await until("the actor waits", async () => (await cluster.actorRow(actor)).waiting !== undefined);
+    tool.works();
+    await until("the head knows the GPUs", async () => (await devices()).length === 2);
+    expect(await actor.add(3)).toBe(3);
+    expect((await cluster.actorRow(actor)).devices).toMatchObject([{ uuid: uuidOf(0) }]);
+    expect((await cluster.clusterResources())["GPU"]).toBe(2);
+    expect((await cluster.nodes())[0]!.state).toBe("ALIVE");
   },
   TEST_MS,
 );

@@ -5,6 +5,7 @@ import {
   type LinkRule,
   type ResourceAmounts,
   type ResourceUnits,
+  toProcessUnits,
   toUnits,
   WhiprayError,
 } from "@whipray/core";
@@ -132,7 +133,7 @@ export function askedUnits(
     ...(numNpus !== undefined && { NPU: numNpus }),
     ...(memory !== undefined && { memory }),
   };
-  return { units: toUnits(amounts, `resources of ${what}`), nothing };
+  return { units: toProcessUnits(amounts, `resources of ${what}`), nothing };
 }
 
 /** @throws WhiprayError `INVALID_NAME` (reliability B24). */

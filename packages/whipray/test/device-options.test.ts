@@ -24,6 +24,7 @@ test("a placed bundle tells its devices, NUMA nodes and links, and says why in w
   expect(bundles[0]).toMatchObject({
     devices: [{ index: 0 }, { index: 1 }, { index: 2 }, { index: 3 }],
     numaNodes: [0],
+    cpuAffinity: "0-55,112-167",
     links: "NV18 to NODE",
     choice: "4 × GPU 0-3: NV18 to NODE, NUMA 0",
   });

@@ -182,6 +182,11 @@ describe("an embedded cluster", () => {
       const asked = cluster.placementGroup(bundles as Record<string, number>[], { name: "refused" });
       await expect(asked, `bundles ${index}`).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
     }
+    const chips = cluster.actor(SAMPLE, "Sample").options({ resources: { TPU: 3 } });
+    await expect(chips.create(1)).rejects.toMatchObject({
+      code: "INVALID_RESOURCES",
+      message: expect.stringContaining("TPU is given to one process as 1, 2, 4, 8 only; got 3"),
+    });
     await expect(cluster.actor(SAMPLE, "Sample").options({ name: "../x" }).create(1)).rejects.toMatchObject({
       code: "INVALID_NAME",
     });

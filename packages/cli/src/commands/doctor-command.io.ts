@@ -29,7 +29,10 @@ export async function doctorCommand(flags: DoctorFlags, context: CommandContext)
   const daemons = daemonsReport(places.daemons);
   // Whoever tries out an imagined machine wants to see that one.
   const fake = flags.fakeDevices ?? daemons.find(({ runs, fakeDevices }) => runs && fakeDevices)?.fakeDevices;
-  const [found, cluster] = await Promise.all([detectionReport(env, host.name, fake), clusterReport(flags, context)]);
+  const [found, cluster] = await Promise.all([
+    detectionReport(env, host.name, fake, places.runtimeRoot),
+    clusterReport(flags, context),
+  ]);
   const facts = {
     ...{ version: installed.ownVersion(), at: new Date().toISOString(), host, ...found },
     ...{ limits: limitsReport(), daemons, listeners: listenersReport(daemons), cluster },

@@ -69,11 +69,12 @@ export function doctorLines(report: DoctorReport, bold: (text: string) => string
 
 function topologyLines(topology: TopologyReport | undefined, title: string, bold: (text: string) => string): string[] {
   if (!topology || topology.names.length < 2) return [];
-  const { names, links, numaNodes } = topology;
+  const { names, links, numaNodes, cpuAffinity } = topology;
   const rows = names.map((name, at) => [
     name,
     ...links[at]!,
     numaNodes[at] === undefined ? "-" : String(numaNodes[at]),
+    cpuAffinity[at] ?? "-",
   ]);
-  return ["", bold(title), ...table(["", ...names, "NUMA"], rows)];
+  return ["", bold(title), ...table(["", ...names, "NUMA", "CPUS"], rows)];
 }

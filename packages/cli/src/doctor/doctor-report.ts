@@ -21,6 +21,8 @@ export interface TopologyReport {
   /** One row a device: `NV18`, `SYS`; `-` for itself, `?` for what nobody knows. */
   links: string[][];
   numaNodes: (number | undefined)[];
+  /** CPUs next to each device: `0-31,64-95`. */
+  cpuAffinity: (string | undefined)[];
 }
 
 export interface ListenerReport {

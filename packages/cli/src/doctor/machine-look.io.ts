@@ -10,7 +10,8 @@ import {
   fakeMachine,
   systemProbe,
 } from "@whipray/devices";
-import { nodeDevices, PluginEyes, readHostFacts } from "@whipray/raylet";
+import { deviceUser, lockHolders, nodeDevices, PluginEyes, readHostFacts, type SeenDevice } from "@whipray/raylet";
+import type { Withheld } from "@whipray/rpc";
 import { daemons } from "whipray";
 import { deviceStatus } from "../device-status.ts";
 import type { DaemonReport, DoctorReport, LimitReport, ListenerReport, VendorReport } from "./doctor-report.ts";
@@ -36,11 +37,15 @@ function pythonVersion(env: NodeJS.ProcessEnv): Promise<string | undefined> {
   });
 }
 
-/** Detection as a raylet does it, and one look at what the devices do. Never rejects. */
+/** No raylet of ours: all that holds a lock is somebody. */
+const NOBODY = { cluster: "", nodeId: "", incarnation: "" };
+
+/** Detection as a raylet does it, and one look at what the devices do, and for whom. Never rejects. */
 export async function detectionReport(
   env: NodeJS.ProcessEnv,
   nodeName: string,
   fakeDevices: string | undefined,
+  runtimeRoot: string,
 ): Promise<Pick<DoctorReport, "detection" | "topology">> {
   const plugins = builtinPlugins;
   const started = performance.now();
@@ -51,20 +56,26 @@ export async function detectionReport(
         ? systemProbe({ environment: env, machine: nodeName })
         : fakeMachine(fakeDevices, nodeName);
     const found = await detectDevices({ plugins, probe, environment: env, nodeName });
-    const { devices, links } = nodeDevices(found, { locks: "", node: "" });
+    const { devices, links } = nodeDevices(found, { locks: `${runtimeRoot}/host/locks`, node: "" });
     const eyes = new PluginEyes({
       ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
-      userOf: async (pid) => ({ is: "unseen", pid }),
-      holders: async () => new Map(),
+      userOf: (pid) => deviceUser(pid),
+      holders: () => lockHolders(devices, NOBODY),
     });
     const look = await eyes.look(true);
-    const states = look.devices.map(({ users: _, ...state }) => state);
+    const states = look.devices.map(({ users: _, holder: __, ...state }) => state);
+    const withheld = Object.fromEntries(look.devices.flatMap((seen) => withheldOf(seen)));
     const withHealth = devices.map((device, at) => ({ ...device, ...healthOf(states[at]) }));
     const seen = { states, agoMs: 0, ...(look.stale !== undefined && { stale: look.stale }) };
     return {
       detection: {
         vendors: found.fingerprints.map((fingerprint, at) => vendorReport(plugins[at]!, fingerprint)),
-        devices: deviceStatus({ nodeId: "", devices: withHealth, view: {}, seen }, [], []),
+        devices: deviceStatus({ nodeId: "", devices: withHealth, view: { withheld }, seen }, [], []).map(
+          (device, at) => {
+            const lockedBy = look.devices[at]?.holder?.text;
+            return { ...device, ...(lockedBy !== undefined && { lockedBy }) };
+          },
+        ),
         warnings: found.warnings,
         elapsedMs: tookMs(),
         fake: fakeDevices,
@@ -77,6 +88,14 @@ export async function detectionReport(
       detection: { vendors: [], devices: [], warnings: [], elapsedMs: tookMs(), fake: fakeDevices, error: message },
     };
   }
+}
+
+/** What no lease of ours explains: a raylet would not offer the device either. */
+function withheldOf({ uuid, health, healthReason = "", holder, users = [] }: SeenDevice): [string, Withheld][] {
+  if (health === "unhealthy") return [[uuid, { kind: "unhealthy", reason: healthReason }]];
+  if (holder && !holder.lease) return [[uuid, { kind: "locked", reason: `its lock is held by ${holder.text}` }]];
+  const foreign = users.flatMap((user) => (user.is === "foreign" ? [`foreign pid ${user.pid} (${user.name})`] : []));
+  return foreign.length === 0 ? [] : [[uuid, { kind: "busy", reason: foreign.slice(0, 4).join(", ") }]];
 }
 
 function healthOf(state: { health: "ok" | "unhealthy" | "unknown"; healthReason?: string | undefined } | undefined) {

@@ -19,5 +19,6 @@ export function topologyReport(
       shown.map((other) => (other.uuid === uuid ? "-" : (topology.link(uuid, other.uuid)?.name ?? "?"))),
     ),
     numaNodes: shown.map(({ numaNode }) => numaNode),
+    cpuAffinity: shown.map(({ cpuAffinity }) => cpuAffinity),
   };
 }

@@ -1,6 +1,7 @@
 import { WhiprayError } from "@whipray/core";
 import { typeOfName } from "../accelerator-type.ts";
 import { drmCards } from "../drm-cards.ts";
+import { hwmonFigures } from "../hwmon.ts";
 import { elements, parseJsonOutput, textOf } from "../json-output.ts";
 import {
   failedLook,
@@ -95,8 +96,9 @@ async function devicesOf(probe: Probe, signal?: AbortSignal): Promise<Look> {
 
 /** What the amdgpu driver tells beside the card. */
 async function withSysfs(probe: Probe, row: ToolRow): Promise<ToolRow> {
+  const folder = `/sys/bus/pci/devices/${row.pciAddress}`;
   const read = async (name: string) => {
-    const text = await probe.read(`/sys/bus/pci/devices/${row.pciAddress}/${name}`);
+    const text = await probe.read(`${folder}/${name}`);
     return /^\d{1,15}$/.test(text?.trim() ?? "") ? Number(text) : undefined;
   };
   const names = ["mem_info_vram_total", "mem_info_vram_used", "gpu_busy_percent"];
@@ -106,6 +108,7 @@ async function withSysfs(probe: Probe, row: ToolRow): Promise<ToolRow> {
     ...(memoryTotalBytes ? { memoryTotalBytes } : {}),
     ...(memoryUsedBytes !== undefined && { memoryUsedBytes }),
     ...(percent !== undefined && { utilization: percent / 100 }),
+    ...(await hwmonFigures(probe, `${folder}/hwmon`)),
   };
 }
 

@@ -1,6 +1,8 @@
-import { deviceFiles, type Look, noDevices, unreadable } from "../look.ts";
+import { deviceFiles, type FilePlace, fileOf, type Look, noDevices, unreadable } from "../look.ts";
 import type { Probe } from "../probe.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
+
+const FILES: FilePlace = { folder: "/dev/biren", before: "card_" };
 
 /** Biren GPUs by `/dev/biren/card_N`; no output of a tool of theirs is known. */
 export const biren = vendorPlugin({
@@ -14,9 +16,9 @@ export const biren = vendorPlugin({
 });
 
 async function look(probe: Probe): Promise<Look> {
-  const numbers = await deviceFiles(probe, { folder: "/dev/biren", name: /^card_(\d{1,4})$/ });
-  if (!numbers) return unreadable("/dev/biren");
+  const numbers = await deviceFiles(probe, FILES);
+  if (!numbers) return unreadable(FILES.folder);
   if (numbers.length === 0) return noDevices();
-  const rows = numbers.map((index) => ({ index, name: "", untold: true }));
+  const rows = numbers.map((index) => ({ index, name: "", untold: true, files: [fileOf(FILES, index)] }));
   return { rows, unusable: [], warnings: [], state: "ok", elapsedMs: 0 };
 }

@@ -19,7 +19,7 @@ export const cambricon = vendorPlugin({
   variable: "MLU_VISIBLE_DEVICES",
   acceleratorType: (name) => typeOfName(name, "MLU"),
   look(probe, _purpose, signal) {
-    return toolLook(probe, ["cnmon"], { folder: "/dev", name: /^cambricon_dev(\d{1,4})$/ }, parseCnmon, signal);
+    return toolLook(probe, ["cnmon"], { folder: "/dev", before: "cambricon_dev" }, parseCnmon, signal);
   },
 });
 

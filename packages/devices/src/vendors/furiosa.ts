@@ -21,7 +21,7 @@ export const furiosa = vendorPlugin({
   write: (device) => `npu:${device.index}`,
   names: (entry, device) => /^(npu:)?\d{1,9}$/.test(entry) && Number(entry.replace("npu:", "")) === device.index,
   look(probe, _purpose, signal) {
-    const files = { folder: "/dev/rngd", name: /^npu(\d{1,4})mgmt$/ };
+    const files = { folder: "/dev/rngd", before: "npu", behind: "mgmt" };
     return toolLook(probe, ["furiosa-smi", "info"], files, parseFuriosaSmi, signal);
   },
 });

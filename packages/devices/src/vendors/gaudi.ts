@@ -1,7 +1,16 @@
 import { type BoxColumns, boxRow } from "../box-row.ts";
 import { parseBoxTable } from "../box-table.ts";
 import { type CsvRow, parseCsvTable } from "../csv-table.ts";
-import { deviceFiles, fileLook, type Look, lookOf, noDevices, pciVendorOf, withFiles } from "../look.ts";
+import {
+  deviceFiles,
+  type FilePlace,
+  fileLook,
+  type Look,
+  lookOf,
+  noDevices,
+  pciVendorOf,
+  withFiles,
+} from "../look.ts";
 import { pciAddressOf } from "../pci.ts";
 import type { Probe } from "../probe.ts";
 import { wholeNumber } from "../tool-lines.ts";
@@ -9,6 +18,8 @@ import { RowList, type ToolOutput } from "../tool-row.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
 
 const PCI_VENDOR = "0x1da3";
+const OLD_FILES: FilePlace = { folder: "/dev", before: "hl" };
+const ACCEL_FILES: FilePlace = { folder: "/dev/accel", before: "accel" };
 /** The tool prints no header, so the order is ours. */
 const FIELDS = [
   ...["index", "uuid", "name", "driver_version", "memory.total", "memory.used", "memory.free"],
@@ -34,24 +45,28 @@ export const gaudi = vendorPlugin({
 });
 
 async function look(probe: Probe, _purpose: string, signal?: AbortSignal): Promise<Look> {
-  const numbers = await gaudiNumbers(probe);
+  const { numbers, place } = await gaudiFiles(probe);
   if (numbers?.length === 0) return noDevices();
   const placed = await query(probe, PLACED_FIELDS, signal);
-  if (placed.outcome.end === "missing") return fileLook(numbers, "/dev", placed.outcome.message);
-  if (placed.outcome.end !== "exited" || placed.output.rows.length > 0) return lookOf(placed.outcome, placed.output);
+  if (placed.outcome.end === "missing") return fileLook(numbers, place, placed.outcome.message);
+  if (placed.outcome.end !== "exited" || placed.output.rows.length > 0) {
+    const found = lookOf(placed.outcome, placed.output);
+    const numbered = found.rows.every(({ file }) => file !== undefined);
+    return numbered ? { ...found, rows: withFiles(found.rows, place) } : found;
+  }
   // A version that does not know a field: the table has the place on the bus, though not the module.
   const table = await probe.run(["hl-smi"], signal);
   const found = lookOf(table, parseHlTable(table.stdout));
-  return { ...found, rows: withFiles(found.rows), elapsedMs: placed.outcome.elapsedMs + table.elapsedMs };
+  return { ...found, rows: withFiles(found.rows, place), elapsedMs: placed.outcome.elapsedMs + table.elapsedMs };
 }
 
 /** `/dev/hlN` of the older driver; `/dev/accel/accelN` of the newer one, which other vendors use too. */
-async function gaudiNumbers(probe: Probe): Promise<number[] | undefined> {
-  const old = await deviceFiles(probe, { folder: "/dev", name: /^hl(\d{1,4})$/ });
-  if (!old || old.length > 0) return old;
-  const classed = (await deviceFiles(probe, { folder: "/dev/accel", name: /^accel(\d{1,4})$/ })) ?? [];
+async function gaudiFiles(probe: Probe): Promise<{ numbers: number[] | undefined; place: FilePlace }> {
+  const old = await deviceFiles(probe, OLD_FILES);
+  if (!old || old.length > 0) return { numbers: old, place: OLD_FILES };
+  const classed = (await deviceFiles(probe, ACCEL_FILES)) ?? [];
   const vendors = await Promise.all(classed.map((number) => pciVendorOf(probe, `/sys/class/accel/accel${number}`)));
-  return classed.filter((_number, at) => vendors[at] === PCI_VENDOR);
+  return { numbers: classed.filter((_number, at) => vendors[at] === PCI_VENDOR), place: ACCEL_FILES };
 }
 
 async function query(probe: Probe, fields: readonly string[], signal?: AbortSignal) {

@@ -26,7 +26,7 @@ export const iluvatar = vendorPlugin({
 async function look(probe: Probe, purpose: LookFor, signal?: AbortSignal): Promise<Look> {
   const ask = (fields: readonly string[]) => {
     const argv = ["ixsmi", "--format=csv,noheader", `--query-gpu=${fields.join(",")}`] as const;
-    const files = { folder: "/dev", name: /^iluvatar(\d{1,4})$/ };
+    const files = { folder: "/dev", before: "iluvatar" };
     return toolLook(probe, argv, files, (text) => parseIxsmi(text, fields), signal);
   };
   const placed = await ask(PLACED_FIELDS);

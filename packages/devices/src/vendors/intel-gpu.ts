@@ -1,12 +1,14 @@
 import { typeOfName } from "../accelerator-type.ts";
 import { byteSize } from "../byte-size.ts";
 import { drmCards } from "../drm-cards.ts";
-import { type Look, lookOf, noDevices } from "../look.ts";
+import { elements, members, parseJsonOutput, textOf } from "../json-output.ts";
+import { type Look, type LookFor, lookOf, noDevices } from "../look.ts";
 import { pciAddressOf } from "../pci.ts";
-import type { Environment, Probe } from "../probe.ts";
+import type { Environment, Probe, ProbeOutcome } from "../probe.ts";
 import { toolLines, wholeNumber } from "../tool-lines.ts";
-import { RowList, type ToolOutput } from "../tool-row.ts";
+import { RowList, type ToolOutput, type ToolRow } from "../tool-row.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
+import { WarningList } from "../warning-list.ts";
 
 const PCI_VENDOR = "0x8086";
 const ONEAPI = /^level_zero:((?:\d{1,3},)*\d{1,3})$/;
@@ -35,17 +37,62 @@ export const intelGpu = vendorPlugin({
   },
 });
 
-async function look(probe: Probe, _purpose: string, signal?: AbortSignal): Promise<Look> {
+async function look(probe: Probe, purpose: LookFor, signal?: AbortSignal): Promise<Look> {
   // A GPU inside of the processor lies on bus 0, and is no accelerator to schedule.
   const cards = (await drmCards(probe, PCI_VENDOR)).filter(({ pciAddress }) => !pciAddress.startsWith("0000:00:"));
   if (cards.length === 0) return noDevices();
   const outcome = await probe.run(["xpu-smi", "discovery"], signal);
-  if (outcome.end === "exited" && isIntels(outcome.stdout)) return lookOf(outcome, parseXpuDiscovery(outcome.stdout));
+  if (outcome.end === "exited" && isIntels(outcome.stdout)) {
+    const found = lookOf(outcome, parseXpuDiscovery(outcome.stdout));
+    return purpose === "stats" ? withFigures(probe, found, signal) : found;
+  }
   if (outcome.end !== "exited" && outcome.end !== "missing") return lookOf(outcome, parseXpuDiscovery(""));
   const rows = cards.map(({ pciAddress }, index) => ({ index, name: "", pciAddress, untold: true }));
   const why = outcome.end === "missing" ? outcome.message : "xpu-smi on the PATH is not Intel's";
   const warnings = [`GPUs are known from sysfs only: ${why}`];
   return { rows, unusable: [], warnings, state: "ok", elapsedMs: outcome.elapsedMs };
+}
+
+/** One more question a card; where the tool does not answer, its cards have no figures. */
+async function withFigures(probe: Probe, found: Look, signal?: AbortSignal): Promise<Look> {
+  const warnings = new WarningList();
+  for (const warning of found.warnings) warnings.add(warning);
+  const rows: ToolRow[] = [];
+  let { elapsedMs } = found;
+  let answers = true;
+  for (const row of found.rows) {
+    if (!answers) {
+      rows.push(row);
+      continue;
+    }
+    const outcome: ProbeOutcome = await probe.run(["xpu-smi", "stats", "-d", String(row.index), "-j"], signal);
+    elapsedMs += outcome.elapsedMs;
+    answers = outcome.exitCode === 0;
+    if (!answers) warnings.add(`xpu-smi tells no figures: ${outcome.message}`);
+    rows.push({ ...row, ...(answers && parseXpuStats(outcome.stdout, warnings)) });
+  }
+  return { ...found, rows, warnings: warnings.list(), elapsedMs };
+}
+
+/** Reads `xpu-smi stats -d N -j`: what the whole card does. Never throws. */
+export function parseXpuStats(text: string, warnings: WarningList): Partial<ToolRow> {
+  const told = new Map<string, number>();
+  const metrics = members(parseJsonOutput(text, warnings)).find(([name]) => name === "device_level")?.[1];
+  for (const metric of elements(metrics)) {
+    const name = textOf(metric, "metrics_type")?.replace("XPUM_STATS_", "");
+    const value = members(metric).find(([key]) => key === "value")?.[1];
+    if (name !== undefined && typeof value === "number" && value >= 0 && value < 1e15) told.set(name, value);
+  }
+  const percent = told.get("GPU_UTILIZATION");
+  const usedMib = told.get("MEMORY_USED");
+  const temperatureC = told.get("GPU_CORE_TEMPERATURE");
+  const powerW = told.get("POWER");
+  return {
+    ...(percent !== undefined && percent <= 100 && { utilization: percent / 100 }),
+    ...(usedMib !== undefined && { memoryUsedBytes: Math.round(usedMib * 1_048_576) }),
+    ...(temperatureC !== undefined && { temperatureC }),
+    ...(powerW !== undefined && { powerW }),
+  };
 }
 
 /** Intel's tool begins with the head of its table; Kunlunxin's prints other things. */

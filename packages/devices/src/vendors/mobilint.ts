@@ -1,4 +1,4 @@
-import { deviceFiles, type Look, noDevices, unreadable } from "../look.ts";
+import { deviceFiles, fileOf, type Look, noDevices, unreadable } from "../look.ts";
 import type { Probe } from "../probe.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
 
@@ -16,14 +16,20 @@ export const mobilint = vendorPlugin({
 
 async function look(probe: Probe): Promise<Look> {
   const families = ["aries", "regulus"];
-  const found = await Promise.all(
-    families.map((family) => deviceFiles(probe, { folder: "/dev", name: new RegExp(`^${family}(\\d{1,4})$`) })),
-  );
+  const found = await Promise.all(families.map((family) => deviceFiles(probe, { folder: "/dev", before: family })));
   if (found.includes(undefined)) return unreadable("/dev");
   // Both families count from 0: the runtime's numbers are those of the only family that a machine is known to have.
   const at = found.findIndex((numbers) => numbers!.length > 0);
   if (at < 0) return noDevices();
-  const rows = found[at]!.map((index) => ({ index, name: families[at]!.toUpperCase(), untold: true }));
+  const family = families[at]!;
+  const rows = found[at]!.map((index) => {
+    return {
+      index,
+      name: family.toUpperCase(),
+      untold: true,
+      files: [fileOf({ folder: "/dev", before: family }, index)],
+    };
+  });
   const second = found.findIndex((numbers, place) => place > at && numbers!.length > 0) > 0;
   const warnings = second ? [`devices of ${families[1]} are not offered beside those of ${families[0]}`] : [];
   return { rows, unusable: [], warnings, state: "ok", elapsedMs: 0 };

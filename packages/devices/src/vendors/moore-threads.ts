@@ -18,7 +18,7 @@ export const mooreThreads = vendorPlugin({
   variable: "MUSA_VISIBLE_DEVICES",
   acceleratorType: (name) => typeOfName(name, "MTT"),
   look(probe, _purpose, signal) {
-    return toolLook(probe, ["mthreads-gmi"], { folder: "/dev", name: /^mtgpu\.(\d{1,4})$/ }, parseMthreadsGmi, signal);
+    return toolLook(probe, ["mthreads-gmi"], { folder: "/dev", before: "mtgpu." }, parseMthreadsGmi, signal);
   },
 });
 

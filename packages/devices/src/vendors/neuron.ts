@@ -16,7 +16,7 @@ import { DEVICE_LIMIT, wholeNumber } from "../tool-lines.ts";
 import { RowList, type ToolOutput } from "../tool-row.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
 
-const FILES: FilePlace = { folder: "/dev", name: /^neuron(\d{1,4})$/ };
+const FILES: FilePlace = { folder: "/dev", before: "neuron" };
 /** Where AWS installs it, often without putting it on the PATH. */
 const INSTALLED = "/opt/aws/neuron/bin/neuron-ls";
 

@@ -78,11 +78,17 @@ async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerpr
     else unusable.push(splitGpu(gpu, parts, warnings));
   }
   devices.sort((left, right) => left.index - right.index);
-  const partitions = listed.migs.map((mig) => partitionOf(mig, found, listed.memoryBytes.get(mig.uuid)));
-  const topology = await topologyOf(probe, devices, warnings, signal);
+  const topology = await topologyOf(probe, found.gpus, warnings, signal);
+  const partitions = await Promise.all(
+    listed.migs.map(async (mig): Promise<Device> => {
+      const part = await partitionOf(probe, mig, found, listed.memoryBytes.get(mig.uuid));
+      return { ...topology.places.get(mig.parent.uuid), ...part };
+    }),
+  );
   elapsedMs += listed.elapsedMs + topology.elapsedMs;
   return {
-    ...{ ...known, state: "ok", partitions, unusable, links: topology.links, elapsedMs, warnings: warnings.list() },
+    ...{ ...known, state: "ok", partitions, unusable, links: linksOf(topology.links, devices), elapsedMs },
+    warnings: warnings.list(),
     devices: devices.map((device) => ({ ...topology.places.get(device.uuid), ...device })),
   };
 }
@@ -123,21 +129,27 @@ async function migDevices(
 /** Links of two or more GPUs. Without them the GPUs are there all the same. */
 async function topologyOf(
   probe: Probe,
-  devices: readonly Device[],
+  gpus: readonly Pick<NvidiaGpu, "index" | "uuid">[],
   warnings: WarningList,
   signal?: AbortSignal,
 ): Promise<{ links: readonly DeviceLink[]; places: ReadonlyMap<string, MatrixPlace>; elapsedMs: number }> {
   const places = new Map<string, MatrixPlace>();
-  if (devices.length < 2) return { links: [], places, elapsedMs: 0 };
+  if (gpus.length < 2) return { links: [], places, elapsedMs: 0 };
   const { end, exitCode, stdout, message, elapsedMs } = await probe.run([TOOL, "topo", "-m"], signal);
   if (end !== "exited" || exitCode !== 0) warnings.add(`links between GPUs are not known: ${message}`);
   const matrix = exitCode === 0 ? parseTopologyMatrix(stdout, /^GPU\d{1,4}$/, warnings) : undefined;
-  const names = new Map(devices.map((device) => [`GPU${device.index}`, device.uuid]));
+  const names = new Map(gpus.map((gpu) => [`GPU${gpu.index}`, gpu.uuid]));
   for (const [name, place] of matrix?.places ?? []) {
     const uuid = names.get(name);
     if (uuid !== undefined) places.set(uuid, place);
   }
   return { links: linksBetween(matrix, names), places, elapsedMs };
+}
+
+/** Links between whole devices; a GPU that is split has none to offer. */
+function linksOf(links: readonly DeviceLink[], devices: readonly Device[]): DeviceLink[] {
+  const whole = new Set(devices.map((device) => device.uuid));
+  return links.filter(({ from, to }) => whole.has(from) && whole.has(to));
 }
 
 async function deviceOf(probe: Probe, gpu: NvidiaGpu, warnings: WarningList): Promise<Device> {
@@ -158,9 +170,17 @@ async function deviceOf(probe: Probe, gpu: NvidiaGpu, warnings: WarningList): Pr
   };
 }
 
-/** A MIG device is as healthy as its GPU. */
-function partitionOf({ uuid, parent, profile }: NvidiaMig, found: NvidiaOutput, memoryBytes?: number): Device {
-  const fault = found.gpus.find((gpu) => gpu.uuid === parent.uuid)?.fault;
+/** A MIG device is as healthy as its GPU, and lies where it lies. */
+async function partitionOf(
+  probe: Probe,
+  { uuid, parent, profile }: NvidiaMig,
+  found: NvidiaOutput,
+  memoryBytes?: number,
+): Promise<Device> {
+  const gpu = found.gpus.find((one) => one.uuid === parent.uuid);
+  const fault = gpu?.fault;
+  // The address is the GPU's: two MIG devices of one do not both have it for their own.
+  const { numaNode, cpuAffinity } = await placeOf(probe, gpu?.pciAddress);
   return {
     uuid,
     index: parent.index,
@@ -172,6 +192,8 @@ function partitionOf({ uuid, parent, profile }: NvidiaMig, found: NvidiaOutput, 
     lockName: lockNameOf(uuid),
     ...(fault && { healthReason: fault }),
     ...(memoryBytes !== undefined && { memoryBytes }),
+    ...(numaNode !== undefined && { numaNode }),
+    ...(cpuAffinity !== undefined && { cpuAffinity }),
   };
 }
 

@@ -6,7 +6,7 @@ import type { Probe } from "../probe.ts";
 import { RowList, type ToolOutput } from "../tool-row.ts";
 import { vendorPlugin } from "../vendor-plugin.ts";
 
-const FILES: FilePlace = { folder: "/dev", name: /^rbln(\d{1,4})$/ };
+const FILES: FilePlace = { folder: "/dev", before: "rbln" };
 
 const COLUMNS: BoxColumns = {
   ...{ index: "NPU", name: "Name", place: "PCI BUS ID", memory: "Memory(used/total)" },
@@ -31,9 +31,9 @@ async function look(probe: Probe, _purpose: string, signal?: AbortSignal): Promi
   if (numbers?.length === 0) return noDevices();
   const newer = await probe.run(["rbln-smi"], signal);
   const outcome = newer.end === "missing" ? await probe.run(["rbln-stat"], signal) : newer;
-  if (outcome.end === "missing") return fileLook(numbers, FILES.folder, outcome.message);
+  if (outcome.end === "missing") return fileLook(numbers, FILES, outcome.message);
   const found = lookOf(outcome, parseRblnSmi(outcome.stdout));
-  return { ...found, rows: withFiles(found.rows) };
+  return { ...found, rows: withFiles(found.rows, FILES) };
 }
 
 /** Reads the first table of `rbln-smi`. Never throws. */

@@ -1,5 +1,5 @@
-import { WhiprayError } from "@whipray/core";
-import { deviceFiles, type Look, noDevices, pciVendorOf } from "../look.ts";
+import { PROCESS_AMOUNTS, WhiprayError } from "@whipray/core";
+import { deviceFiles, type FilePlace, fileOf, type Look, noDevices, pciVendorOf } from "../look.ts";
 import { pciAddressOf } from "../pci.ts";
 import type { DevicePlugin } from "../plugin.ts";
 import type { Probe } from "../probe.ts";
@@ -8,6 +8,8 @@ import { vendorPlugin } from "../vendor-plugin.ts";
 import { isNoset } from "../visibility.ts";
 
 const PCI_VENDOR = "0x1ae0";
+const ACCEL: FilePlace = { folder: "/dev", before: "accel" };
+const VFIO: FilePlace = { folder: "/dev/vfio", before: "" };
 /** PCI device number → Ray's type. Versions 2 and 3 share 0x0027 and stay untold. */
 const VERSIONS: Readonly<Record<string, string>> = {
   "0x005e": "TPU-V4",
@@ -41,7 +43,7 @@ const base = vendorPlugin({
  */
 export const tpu: DevicePlugin = {
   ...base,
-  grantSizes: [...BOUNDS.keys()],
+  grantSizes: PROCESS_AMOUNTS.get("TPU")!,
   visibility(request) {
     if (isNoset(base, request)) return {};
     const { granted, offered } = request;
@@ -53,7 +55,7 @@ export const tpu: DevicePlugin = {
       throw new WhiprayError({
         code: "INVALID_DEVICE_COUNT",
         message: `a process can see 1, 2, 4 or 8 TPU chips of a host, not ${granted.length}`,
-        details: { resource: base.resource, value: granted.length, allowed: [...BOUNDS.keys()] },
+        details: { resource: base.resource, value: granted.length, allowed: tpu.grantSizes },
       });
     }
     const shape = bounds && { TPU_CHIPS_PER_HOST_BOUNDS: bounds, TPU_HOST_BOUNDS: "1,1,1" };
@@ -69,21 +71,22 @@ async function look(probe: Probe): Promise<Look> {
 
 /** Chips of TPU VMs with Google's own driver; undefined when there are none. */
 async function accelChips(probe: Probe): Promise<ToolRow[] | undefined> {
-  const numbers = (await deviceFiles(probe, { folder: "/dev", name: /^accel(\d{1,4})$/ })) ?? [];
+  const numbers = (await deviceFiles(probe, ACCEL)) ?? [];
   const rows: ToolRow[] = [];
   for (const index of numbers) {
     const path = `/sys/class/accel/accel${index}`;
     if ((await pciVendorOf(probe, path)) !== PCI_VENDOR) continue;
     const version = (await probe.read(`${path}/device/device`))?.trim().toLowerCase();
     const uevent = (await probe.read(`${path}/device/uevent`)) ?? "";
-    rows.push(rowOf(index, version, pciAddressOf(/^PCI_SLOT_NAME=(\S{1,32})$/m.exec(uevent)?.[1])));
+    const pciAddress = pciAddressOf(/^PCI_SLOT_NAME=(\S{1,32})$/m.exec(uevent)?.[1]);
+    rows.push(rowOf(index, fileOf(ACCEL, index), version, pciAddress));
   }
   return rows.length > 0 ? rows : undefined;
 }
 
 /** Chips of newer TPU VMs: one group of the IOMMU each. Their numbers follow the groups. */
 async function vfioChips(probe: Probe): Promise<ToolRow[]> {
-  const groups = (await deviceFiles(probe, { folder: "/dev/vfio", name: /^(\d{1,4})$/ })) ?? [];
+  const groups = (await deviceFiles(probe, VFIO)) ?? [];
   const rows: ToolRow[] = [];
   for (const group of groups) {
     const { entries = [] } = await probe.list(`/sys/kernel/iommu_groups/${group}/devices`);
@@ -92,12 +95,13 @@ async function vfioChips(probe: Probe): Promise<ToolRow[]> {
       const pciAddress = pciAddressOf(name);
       if (!pciAddress || (await probe.read(`${path}/vendor`))?.trim().toLowerCase() !== PCI_VENDOR) continue;
       const version = (await probe.read(`${path}/device`))?.trim().toLowerCase();
-      rows.push(rowOf(rows.length, version, pciAddress));
+      rows.push(rowOf(rows.length, fileOf(VFIO, group), version, pciAddress));
     }
   }
   return rows;
 }
 
-function rowOf(index: number, version: string | undefined, pciAddress: string | undefined): ToolRow {
-  return { index, name: VERSIONS[version ?? ""] ?? "", untold: true, ...(pciAddress && { pciAddress }) };
+function rowOf(index: number, file: string, version: string | undefined, pciAddress: string | undefined): ToolRow {
+  const name = VERSIONS[version ?? ""] ?? "";
+  return { index, name, untold: true, files: [file], ...(pciAddress && { pciAddress }) };
 }

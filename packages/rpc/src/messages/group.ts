@@ -1,5 +1,5 @@
 import { bool, count, type Infer, id, integer, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
-import { deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
+import { CPU_LIST_LIMIT_CHARS, deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
 
 export const STRATEGIES = ["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] as const;
 export const strategyField = oneOf(...STRATEGIES);
@@ -40,6 +40,8 @@ const placedBundleField = shape({
   devices: list(deviceGrantField),
   /** Of the devices, as far as the node knows them. */
   numaNodes: optional(list(count(4_096), 64)),
+  /** CPUs next to any of the devices: `0-31,64-95`. */
+  cpuAffinity: optional(str(CPU_LIST_LIMIT_CHARS)),
   /** How the devices reach each other: `NV18 mesh`. Absent for fewer than two. */
   links: optional(str(128)),
   /** The choice as people read it: `4 × GPU 0-3: NV18 mesh, NUMA 0`. */

@@ -4,6 +4,9 @@ import { bool, count, type Infer, limitedList, list, oneOf, optional, real, reco
 /** Resource → units of 1/10 000 (bytes for memory), as `@whipray/core` counts them. */
 export const unitsField = record(count(), 64);
 
+/** Characters of a list of CPUs; a longer one is not told. */
+export const CPU_LIST_LIMIT_CHARS = 1_024;
+
 const healthField = oneOf("ok", "unhealthy", "unknown");
 
 /** One accelerator of a node. Identity is `uuid`; `index` is for people. */
@@ -18,6 +21,8 @@ export const deviceField = shape({
   memoryBytes: optional(count()),
   pciAddress: optional(str(64)),
   numaNode: optional(count(4_096)),
+  /** CPUs next to it, as Linux writes lists of them: `0-31,64-95`. */
+  cpuAffinity: optional(str(CPU_LIST_LIMIT_CHARS)),
   /** Devices that reach each other over a fabric share one. */
   linkDomain: optional(str(128)),
   health: healthField,
@@ -64,6 +69,10 @@ export const deviceStateField = shape({
   memoryTotalBytes: optional(count()),
   temperatureC: optional(real),
   powerW: optional(real),
+  /** Uncorrected memory errors since the driver was loaded. */
+  eccErrors: optional(count()),
+  /** NVIDIA's error numbers in the kernel's log that call for a quarantine. */
+  xids: optional(list(count(), 16)),
   /** Processes that use it, ours and others. */
   pids: optional(list(count(), 64)),
 });

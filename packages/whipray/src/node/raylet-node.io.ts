@@ -197,7 +197,8 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         logs: node.logs,
         ports: node.ports,
       },
-      ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects, eyes: node.eyes },
+      ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects },
+      ...{ eyes: node.eyes, late: node.late },
     },
     {
       ...{
