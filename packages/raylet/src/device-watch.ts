@@ -241,11 +241,12 @@ export function tellingLocks(guards: Guards, locked: (paths: readonly string[]) 
         return await guards.start(spec);
       } catch (error) {
         if (!(error instanceof WhiprayError) || error.code !== "DEVICE_LOCKED") throw error;
-        const { message, details } = error;
+        const { message, details, retryable } = error;
         const holder = await locked(spec.locks);
         throw new WhiprayError({
           code: "DEVICE_LOCKED",
           message: holder === "" ? message : `${message}; held by ${holder}`,
+          retryable,
           details,
           cause: error,
         });

@@ -20,7 +20,7 @@ import {
 import type { CauseBook } from "./cause-book.ts";
 import { deathCause, showExit } from "./death-cause.ts";
 import { type DeviceVisibility, deviceCounts, engineEnvironment } from "./engine-environment.ts";
-import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
+import { ENGINE_MARK, type GuardedTree, type Guards, type TreeEnd } from "./guards.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { Ledger } from "./ledger.ts";
@@ -74,7 +74,7 @@ export interface EngineServiceOptions {
 interface Engine {
   readonly engineId: string;
   readonly actor: HostedActor;
-  readonly guarded: GuardedEngine;
+  readonly guarded: GuardedTree;
   readonly devices: readonly DeviceGrant[];
   readonly log: LogWriter;
   readonly graceMs: number;
@@ -159,7 +159,8 @@ export class EngineService {
     try {
       const env = this.#environment(request, actor, devices, cwd, tokenFile);
       log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
-      const guarded = await guards.start({ engineId, epoch, argv, cwd, env, locks, graceMs, log, pty });
+      const named = { treeId: engineId, mark: ENGINE_MARK, epoch };
+      const guarded = await guards.start({ ...named, argv, cwd, env, locks, graceMs, log, pty });
       const engine: Engine = { engineId, actor, guarded, devices, log, graceMs, ended: Promise.withResolvers() };
       this.#engines.set(engineId, engine);
       logger.info("engine started", { engineId, actorId: actor.spec.actorId, pid: guarded.pid, log: log.path });

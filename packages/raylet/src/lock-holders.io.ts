@@ -53,7 +53,7 @@ async function isOpen({ pid }: HeldLock, file: Stats): Promise<boolean> {
 /** Whether it takes locks for a raylet. */
 async function isGuard(pid: number): Promise<boolean> {
   const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-  return /whipray_(guard|hold)\.py/.test(command);
+  return /whipray_guard\.py/.test(command);
 }
 
 async function ownerOf(path: string): Promise<LockOwner | undefined> {

@@ -1,10 +1,11 @@
 import { WhiprayError } from "@whipray/core";
-import type { GuardedEngine, GuardSpec, Guards, TreeEnd } from "./guards.ts";
+import type { GuardedTree, GuardSpec, Guards, TreeEnd } from "./guards.ts";
 import type { ProcessExit } from "./processes.ts";
 
 /** An engine of a simulation: the test plays it. */
-export class MemoryEngine implements GuardedEngine {
+export class MemoryEngine implements GuardedTree {
   readonly pid: number;
+  readonly startTime = 1;
   readonly terminal = undefined;
   readonly spec: GuardSpec;
   readonly stops: number[] = [];

@@ -28,7 +28,7 @@ import { Quarantine } from "./quarantine.ts";
 import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
-import { WorkerHolds } from "./worker-hold.ts";
+import { WorkerGuards } from "./worker-guards.ts";
 import type { EarlyWorker } from "./worker-start.ts";
 import { WorkerSweeps } from "./worker-sweeps.ts";
 import { Workers } from "./workers.ts";
@@ -78,8 +78,6 @@ export interface RayletOptions {
   readonly cacheDirectory: string;
   /** Folder of the Python engine host. */
   readonly enginePythonPath?: string;
-  /** Interpreter that workers with devices start with. Default `python3`. */
-  readonly python?: string;
   /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
   readonly lookEveryMs?: number;
   /** A registration failed, for whatever reason; it is tried again. */
@@ -140,20 +138,10 @@ export class Raylet {
     const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
     const engines = new EngineService({ ...shared, ...hosts, devices: node.devices });
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
-    const holds =
-      enginePythonPath === undefined
-        ? undefined
-        : new WorkerHolds({
-            ...{ cluster, nodeId, raylet: endpoint.incarnation, devices: node.devices },
-            locked: () => this.#watch?.soon(),
-            ...{
-              python: options.python ?? "python3",
-              holdFile: `${enginePythonPath.replace(/\/$/, "")}/whipray_hold.py`,
-            },
-          });
+    const workerGuards = new WorkerGuards({ guards, clock, devices: node.devices });
     const sweeps = new WorkerSweeps({ ...parts, quarantine });
-    const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps });
-    const tasks = new TaskService({ ...shared, workers, holds, sweeps });
+    const actorService = new ActorService({ ...shared, workers, engines, ports, workerGuards, sweeps });
+    const tasks = new TaskService({ ...shared, workers, workerGuards, sweeps });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));

@@ -1,11 +1,19 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
-import { builtinPlugins, type DevicePlugin, detectDevices, fakeMachine, systemProbe } from "@whipray/devices";
+import {
+  builtinPlugins,
+  type DevicePlugin,
+  detectDevices,
+  fakeMachine,
+  type Probe,
+  systemProbe,
+} from "@whipray/devices";
 import type { NodeStore } from "@whipray/objects";
 import { ownPidNamespace } from "@whipray/rpc";
 import { ChildProcesses } from "./child-processes.io.ts";
 import type { DeviceEyes } from "./device-eyes.ts";
+import { deviceLocks } from "./device-locks.io.ts";
 import { deviceUser } from "./device-users.io.ts";
 import type { DeviceVisibility } from "./engine-environment.ts";
 import { EngineGuards } from "./engine-guards.io.ts";
@@ -51,6 +59,8 @@ export interface RealNodeOptions {
   readonly plugins?: readonly DevicePlugin[];
   /** A machine that exists in its tools' answers alone, for trying out (`fakeMachineNames`). Nodes of the same `name` have the same devices; without one they are its own. */
   readonly fakeDevices?: string;
+  /** How to look at the machine. Default: by its tools and device files. A test gives a machine of its own. */
+  readonly probe?: Probe;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
@@ -110,11 +120,13 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { fakeDevices } = options;
   const probe =
     fakeDevices === undefined
-      ? systemProbe({ environment: env, machine: name })
+      ? (options.probe ?? systemProbe({ environment: env, machine: name }))
       : fakeMachine(fakeDevices, options.name ?? nodeId);
   const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
+  const { locks, warning } = fakeDevices === undefined ? deviceLocks(env, directory.locks) : { locks: directory.locks };
   // A fake machine without a name is this node's own.
-  const offered = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
+  const alone = fakeDevices !== undefined && options.name === undefined;
+  const offered = nodeDevices(found, { locks, node: directory.node }, alone);
   const devices = offered.devices.map((device): NodeDevice => {
     const holder = lockHolder(device.lockPath) ?? "";
     return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
@@ -151,7 +163,16 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   return {
     objects,
-    ...{ directory, node, facts, warnings: found.warnings, swept, processes, guards, guardLink },
+    ...{
+      directory,
+      node,
+      facts,
+      warnings: [...found.warnings, ...(warning && offered.devices.length > 0 ? [warning] : [])],
+      swept,
+      processes,
+      guards,
+      guardLink,
+    },
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),

@@ -18,12 +18,14 @@ import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
 import { TaskQueue } from "./task-queue.ts";
-import type { WorkerHolds } from "./worker-hold.ts";
+import type { WorkerGuards } from "./worker-guards.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
 /** Task workers that may wait idle on a node that declares fewer CPUs. */
 const IDLE_WORKERS_MIN = 1;
+/** A task's lease lives once. */
+const TASK_EPOCH = 0;
 
 export interface TaskServiceOptions {
   readonly endpoint: Endpoint;
@@ -33,8 +35,7 @@ export interface TaskServiceOptions {
   readonly ledger: Ledger;
   readonly workers: Workers;
   readonly visibility: DeviceVisibility;
-  /** How workers with devices hold their locks. */
-  readonly holds?: WorkerHolds | undefined;
+  readonly workerGuards: WorkerGuards;
   readonly sweeps: WorkerSweeps;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -172,7 +173,6 @@ export class TaskService {
   }
 
   async #start(hosted: HostedLease, lease: Lease): Promise<void> {
-    const { holds } = this.#options;
     try {
       const idle = lease.devices.length === 0 ? this.#idle.take(hosted.kind) : undefined;
       hosted.worker = idle;
@@ -180,8 +180,7 @@ export class TaskService {
       if (hosted.ending) throw causeError(worker.address, hosted.ending);
       const { address, socket, pid, peer } = worker;
       hosted.granted.resolve({ address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] });
-    } catch (thrown) {
-      const error = holds?.refusal(thrown) ?? thrown;
+    } catch (error) {
       hosted.granted.reject(error);
       if (hosted.worker) void this.#options.workers.stop(hosted.worker, 0);
       else this.#finish(hosted);
@@ -189,10 +188,10 @@ export class TaskService {
   }
 
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {
-    const { workers, visibility, holds, headUrl } = this.#options;
+    const { workers, visibility, workerGuards, headUrl } = this.#options;
     const { jobId, namespace, env: asked, isolation } = hosted.ask;
     const env = workerEnvironment(asked, lease.devices, isolation, visibility);
-    const worker = await workers.take(env, hosted.abort.signal, holds?.wrap(lease));
+    const worker = await workers.take(env, hosted.abort.signal, workerGuards.spawnFor(lease, TASK_EPOCH));
     hosted.worker = worker;
     void worker.child.exited.then(() => this.#workerEnded(worker));
     await worker.peer.invoke(taskHost, { jobId, namespace, devices: [...lease.devices], env, head: headUrl });

@@ -3,7 +3,7 @@ import { bundleCommit, bundlePrepare, engineStart } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import type { DeviceEyes, DeviceLook, LockHolder, SeenDevice } from "../src/device-eyes.ts";
 import { LOOK_EVERY_MS, LOOK_SOON_MS, LOOKS_TO_LOSE, tellingLocks } from "../src/device-watch.ts";
-import type { GuardSpec } from "../src/guards.ts";
+import { ENGINE_MARK, type GuardSpec } from "../src/guards.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
 import { GPU1, startedNode } from "./fake-node.ts";
@@ -174,7 +174,8 @@ test("a guard's refusal for a lock names who holds it, also a program that wrote
     return "pid 7 (python3)";
   });
   const spec: GuardSpec = {
-    ...{ engineId: "engine_a", epoch: 1, argv: [], cwd: "/", env: {}, locks: ["/locks/gpu-0"], graceMs: 0, pty: false },
+    ...{ treeId: "engine_a", mark: ENGINE_MARK, epoch: 1, argv: [], cwd: "/", env: {} },
+    ...{ locks: ["/locks/gpu-0"], graceMs: 0, pty: false },
     log: new MemoryLog("memory:engine"),
   };
   guards.refuseLock("/locks/gpu-0");

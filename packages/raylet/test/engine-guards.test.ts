@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 import { silentLogger, systemClock } from "@whipray/core";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ChildProcesses } from "../src/child-processes.io.ts";
-import { ENGINE_MARK, EngineGuards } from "../src/engine-guards.io.ts";
+import { EngineGuards } from "../src/engine-guards.io.ts";
 import { parseGuardLine } from "../src/guard-lines.ts";
 import { type GuardLink, localGuardLink, threadedGuardLink } from "../src/guard-link.io.ts";
-import type { GuardSpec } from "../src/guards.ts";
+import { ENGINE_MARK, type GuardSpec } from "../src/guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
 import { processesWith } from "../src/process-table.io.ts";
 import { runtimeDirectory } from "../src/runtime-directory.ts";
@@ -36,7 +36,8 @@ async function guards(options: { threaded?: boolean; raylet?: string; root?: str
     const log = new MemoryLog("memory:engine");
     const argv = ["python3", "-u", "-c", script];
     const spec: GuardSpec = {
-      engineId,
+      treeId: engineId,
+      mark: ENGINE_MARK,
       epoch: 1,
       argv,
       cwd: "/",

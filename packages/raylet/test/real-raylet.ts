@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import { type MemoryMachine, memoryProbe } from "@whipray/devices";
 import {
   actorEnded,
   actorStart,
   actorStop,
+  type DeviceGrant,
   dialTransport,
   type Infer,
   listenUnix,
@@ -34,6 +36,12 @@ export interface RealRayletOptions {
   readonly name?: string;
   /** A folder in front of PATH, with vendors' tools. */
   readonly tools?: string;
+  /** Folder of the locks of real devices. Default: one in `root`. */
+  readonly locks?: string;
+  /** The machine that it looks at. Default: this one. */
+  readonly machine?: MemoryMachine;
+  /** Of the node. */
+  readonly env?: Record<string, string>;
   /** Called when it registers, before the answer. */
   readonly onRegister?: () => void;
   /** Default 300 ms. */
@@ -44,7 +52,8 @@ const services = { clock: systemClock, ids: randomIds(), random: systemRandom, l
 /** A raylet of real parts on this machine, and a head that accepts everything. `root` is a folder of the test. */
 export async function realRaylet(root: string, options: RealRayletOptions = {}) {
   const { cluster: CLUSTER = "cluster_test", nodeId = services.ids.next("node"), fakeDevices, name = "here" } = options;
-  const env = options.tools === undefined ? ENV : { ...ENV, PATH: `${options.tools}:${ENV.PATH}` };
+  const path = options.tools === undefined ? ENV.PATH : `${options.tools}:${ENV.PATH}`;
+  const env = { ...ENV, ...options.env, PATH: path, WHIPRAY_DEVICE_LOCKS: options.locks ?? `${root}/locks` };
   const headUrl = `unix:${root}/head/${CLUSTER}.sock`;
   const admit = (): void => {};
   const transport = dialTransport();
@@ -86,7 +95,11 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
       random: systemRandom,
     },
     ...{ runtimeRoot: root, env, guardFile, ip: "127.0.0.1", name },
-    ...(fakeDevices === undefined ? { resources: { CPU: 4, GPU: 2 } } : { fakeDevices, resources: { CPU: 4 } }),
+    ...(options.machine
+      ? { probe: memoryProbe(options.machine), resources: { CPU: 64 } }
+      : fakeDevices === undefined
+        ? { resources: { CPU: 4, GPU: 2 } }
+        : { fakeDevices, resources: { CPU: 4 } }),
   });
   const tokenFile = await node.secrets.write("worker-token", "w");
   const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
@@ -119,7 +132,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
   };
   await raylet.start();
   const toRaylet = head.connect({ to: `${nodeId}/raylet`, url: `unix:${directory.socket}`, purpose: "control" });
-  const start = (className: string, more = {}) => {
+  const start = (className: string, more = {}, devices: DeviceGrant[] = []) => {
     const spec = actorSpec(services.ids.next("actor"), {
       className,
       units: { GPU: WHOLE },
@@ -128,7 +141,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
     });
     const leaseId = services.ids.next("lease");
     return toRaylet
-      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices: [] })
+      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices })
       .then((answer) => ({ answer, spec }));
   };
   const kill = (actorId: string) => {

@@ -1,0 +1,146 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { fileURLToPath } from "node:url";
+import type { MemoryMachine } from "@whipray/devices";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { processesWith } from "../src/process-table.io.ts";
+import { NODE_MARK } from "../src/runtime-directory.ts";
+import { WHOLE } from "./fake-node.ts";
+import { realRaylet } from "./real-raylet.ts";
+
+/** What the tools of real machines print. */
+function sample(name: string): string {
+  return readFileSync(fileURLToPath(new URL(`../../devices/test/fixtures/${name}`, import.meta.url)), "utf8");
+}
+
+const card = (name: string, vendor: string, address: string) => ({
+  [`/sys/class/drm/${name}/device/vendor`]: `${vendor}\n`,
+  [`/sys/class/drm/${name}/device/uevent`]: `PCI_SLOT_NAME=${address}\n`,
+});
+const numbered = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name}${index}`);
+
+/** One family a resource: what else than GPUs a machine may have, all at once. */
+const NPUS: MemoryMachine = {
+  folders: {
+    "/dev": [
+      ...[...numbered("davinci", 4), ...numbered("neuron", 2), ...numbered("accel", 8), ...numbered("rbln", 2)],
+      ...[...numbered("aries", 2), ...numbered("hl", 2)],
+    ],
+    "/dev/tenstorrent": numbered("", 2),
+    "/dev/rngd": ["npu0mgmt", "npu3mgmt"],
+  },
+  files: Object.fromEntries(
+    numbered("accel", 8).map((chip) => [`/sys/class/accel/${chip}/device/vendor`, "0x1ae0\n"] as const),
+  ),
+  tools: { "neuron-ls": sample("neuron-ls-2xtrn1.json"), "hl-smi": sample("hl-smi-query-2xgaudi2.csv") },
+};
+
+/** Several makers of one resource, told apart by their variables. */
+const GPUS: MemoryMachine = {
+  folders: {
+    "/dev": ["kfd", ...numbered("mtgpu.", 2), ...numbered("cambricon_dev", 2)],
+    "/dev/biren": ["card_0", "card_3"],
+    "/sys/class/drm": ["card0", "card1"],
+  },
+  files: { ...card("card0", "0x8086", "0000:3a:00.0"), ...card("card1", "0x8086", "0000:9a:00.0") },
+  tools: {
+    "nvidia-smi": ([first]) => (first?.startsWith("--query-gpu") ? sample("nvidia-smi-query-4xL40S.csv") : ""),
+    "rocm-smi": sample("rocm-smi-mi210x2.json"),
+  },
+};
+
+/** Every variable that shows devices, as it is for a process that has none. */
+const NONE = {
+  ...{ CUDA_VISIBLE_DEVICES: "", HIP_VISIBLE_DEVICES: "", ROCR_VISIBLE_DEVICES: "", ZE_AFFINITY_MASK: "" },
+  ...{ MUSA_VISIBLE_DEVICES: "", MLU_VISIBLE_DEVICES: "", SUPA_VISIBLE_DEVICES: "", ASCEND_RT_VISIBLE_DEVICES: "" },
+  ...{ HABANA_VISIBLE_MODULES: "", NEURON_RT_VISIBLE_CORES: "", TPU_VISIBLE_CHIPS: "", RBLN_DEVICES: "" },
+  ...{ FURIOSA_DEVICES: "", TT_VISIBLE_DEVICES: "", MBLT_DEVICES: "" },
+};
+const TPU_BOUNDS = { TPU_CHIPS_PER_HOST_BOUNDS: "1,2,1", TPU_HOST_BOUNDS: "1,1,1" };
+const NAMES = new Set([...Object.keys(NONE), ...Object.keys(TPU_BOUNDS)]);
+
+/** Vendor, resource, indices in the order in which they are granted, what of `NONE` is otherwise. */
+type Row = [vendor: string, resource: string, indices: number[], shown: Record<string, string | undefined>];
+const ROWS: { name: string; machine: MemoryMachine; rows: Row[] }[] = [
+  {
+    name: "a machine with one family of each resource but GPU",
+    machine: NPUS,
+    rows: [
+      ["ascend", "NPU", [3, 1], { ASCEND_RT_VISIBLE_DEVICES: "1,3" }],
+      ["gaudi", "HPU", [1], { HABANA_VISIBLE_MODULES: "1" }],
+      ["neuron", "neuron_cores", [1, 2], { NEURON_RT_VISIBLE_CORES: "1,2" }],
+      ["tpu", "TPU", [2, 3], { TPU_VISIBLE_CHIPS: "2,3", ...TPU_BOUNDS }],
+      // Ray: with all chips the framework's own defaults are right.
+      ["tpu", "TPU", [0, 1, 2, 3, 4, 5, 6, 7], { TPU_VISIBLE_CHIPS: undefined }],
+      ["rebellions", "RBLN", [1], { RBLN_DEVICES: "1" }],
+      ["furiosa", "FURIOSA", [0, 3], { FURIOSA_DEVICES: "npu:0,npu:3" }],
+      ["tenstorrent", "TTNPU", [1], { TT_VISIBLE_DEVICES: "1" }],
+      ["mobilint", "MBLT", [0], { MBLT_DEVICES: "0" }],
+    ],
+  },
+  {
+    name: "a machine with GPUs of six makers",
+    machine: GPUS,
+    rows: [
+      ["nvidia", "GPU", [2, 0], { CUDA_VISIBLE_DEVICES: "2,0" }],
+      // The HIP runtime takes an empty list for none; with devices it needs no second variable.
+      ["amd", "GPU", [1], { HIP_VISIBLE_DEVICES: "1", ROCR_VISIBLE_DEVICES: undefined }],
+      ["intel", "GPU", [1], { ZE_AFFINITY_MASK: "1" }],
+      ["moore-threads", "GPU", [1], { MUSA_VISIBLE_DEVICES: "1" }],
+      ["cambricon", "GPU", [0], { MLU_VISIBLE_DEVICES: "0" }],
+      ["biren", "GPU", [3], { SUPA_VISIBLE_DEVICES: "3" }],
+    ],
+  },
+];
+
+describe.each(ROWS)("on $name", ({ machine, rows }) => {
+  const root = mkdtempSync(`${tmpdir()}/wr-`);
+  let real: Awaited<ReturnType<typeof realRaylet>>;
+  beforeAll(async () => {
+    real = await realRaylet(root, { machine });
+  }, 60_000);
+  afterAll(async () => {
+    await real.stop();
+    rmSync(root, { recursive: true, force: true });
+  }, 60_000);
+
+  /** What the engine's and the worker's processes were started with, of the variables that show devices and `also`. */
+  async function seenWith(devices: Row, more: object = {}, also: string[] = []): Promise<Record<string, string>[]> {
+    const [vendor, resource, indices] = devices;
+    const granted = indices.map((index) => {
+      const { uuid } = real.node.node.devices.find((one) => one.vendor === vendor && one.index === index)!;
+      return { uuid, index, resource, units: WHOLE };
+    });
+    const units = indices.length === 0 ? {} : { [resource]: indices.length * WHOLE };
+    const { answer, spec } = await real.start("Engine", { units, placementUnits: units, ...more }, granted);
+    expect(answer).toMatchObject({ ok: true });
+    const { found } = await processesWith(NODE_MARK, real.nodeId);
+    const environments = await Promise.all(found.map(({ pid }) => environmentOf(pid)));
+    const engine = environments.find(
+      (one) => one["WHIPRAY_ENGINE"] !== undefined && one["WHIPRAY_DEVICES"] !== undefined,
+    );
+    const worker = environments.find((one) => one["WHIPRAY_WORKER_ID"] === answer.address!.split("/")[1]);
+    await real.kill(spec.actorId);
+    const shown = (all: Record<string, string> | undefined) =>
+      Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => NAMES.has(name) || also.includes(name)));
+    return [shown(engine), shown(worker)];
+  }
+
+  async function environmentOf(pid: number): Promise<Record<string, string>> {
+    const text = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+    return Object.fromEntries(text.split("\0").map((entry) => entry.split(/=(.*)/s, 2)));
+  }
+
+  const defined = (values: Record<string, string | undefined>) =>
+    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+
+  test.each(rows)("%s: a process with %s %j sees these, and an empty list of every other maker", async (...row) => {
+    const expected = defined({ ...NONE, ...row[3] });
+    expect(await seenWith(row)).toEqual([expected, expected]);
+  });
+
+  test("a process without devices sees none, of any maker", async () => {
+    expect(await seenWith([rows[0]![0], rows[0]![1], [], {}])).toEqual([NONE, NONE]);
+  });
+});
