@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, mkdirSync, type Stats } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
 import { asWhiprayError, WhiprayError } from "@whipray/core";
 
 /** Folder of lock files that somebody chose: of one that several containers of a machine mount, say. */
@@ -12,7 +12,7 @@ const STICKY_AND_OPEN = 0o1777;
  * folder, so its lock has to be as well; hence no rule here looks at who asks. Files are opened so that neither a link nor another user's file is
  * ever written through (whipray_guard_io.py); what is in them is told, never obeyed.
  * @param own this user's own folder, for a machine that has none for all; then `warning` says what is lost.
- * @throws WhiprayError `INVALID_PATH` for a chosen folder that is not absolute, or that cannot be made.
+ * @throws WhiprayError `INVALID_PATH` for a chosen folder that is not absolute, or whose last part cannot be made.
  */
 export function deviceLocks(
   env: Readonly<Record<string, string>>,
@@ -42,8 +42,10 @@ function made(folder: string): string {
   };
   if (!folder.startsWith("/") || folder.includes("\0")) throw refuse("must be an absolute path");
   try {
-    // Who makes it, makes it for all.
-    if (mkdirSync(folder, { recursive: true }) !== undefined) chmodSync(folder, STICKY_AND_OPEN);
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return folder;
+    // The last part alone: Node's recursive form never ends below /proc. Who makes it, makes it for all.
+    mkdirSync(folder);
+    chmodSync(folder, STICKY_AND_OPEN);
   } catch (error) {
     throw refuse(`cannot be made: ${asWhiprayError(error).message}`, error);
   }

@@ -7,7 +7,7 @@ import type { HostedActor, HostedActors } from "./hosted-actors.ts";
 import type { Lease, Ledger } from "./ledger.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { Processes } from "./processes.ts";
-import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
+import { RAYLET_MARK } from "./runtime-directory.ts";
 
 /** From the end of one look to the next. */
 export const LOOK_EVERY_MS = 10_000;
@@ -55,7 +55,7 @@ export class DeviceWatch {
     this.#options = options;
     for (const { uuid, leftBy } of options.devices) {
       if (leftBy === undefined) continue;
-      options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy}, which is dead, cannot be killed`);
+      options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy.node}, which is dead, cannot be killed`);
     }
   }
 
@@ -197,11 +197,11 @@ export class DeviceWatch {
     return device ? `${uuid} (${device.resource} ${device.index})` : uuid;
   }
 
-  /** What a dead node left on a device may be gone at last. */
+  /** What a dead raylet left on a device may be gone at last. It may have been of this very node: its incarnation tells its processes from ours. */
   async #leftovers({ uuid, leftBy }: NodeDevice): Promise<void> {
     const { ledger, processes } = this.#options;
     if (leftBy === undefined || ledger.withheld(uuid)?.kind !== "quarantined") return;
-    const { left } = await processes.sweep(NODE_MARK, leftBy, 0);
+    const { left } = await processes.sweep(RAYLET_MARK, leftBy.raylet, 0);
     if (left === 0) ledger.withhold(uuid, "quarantined", undefined);
   }
 

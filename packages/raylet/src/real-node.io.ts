@@ -24,6 +24,7 @@ import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
 import { lockHolders } from "./lock-holders.io.ts";
+import { type LockOwner, parseLockOwner } from "./lock-table.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
 import { nodeDevices } from "./node-devices.ts";
@@ -128,8 +129,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const alone = fakeDevices !== undefined && options.name === undefined;
   const offered = nodeDevices(found, { locks, node: directory.node }, alone);
   const devices = offered.devices.map((device): NodeDevice => {
-    const holder = lockHolder(device.lockPath) ?? "";
-    return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
+    const leftBy = lastHolder(device.lockPath);
+    return leftBy && swept.stuck.includes(leftBy.node) ? { ...device, leftBy } : device;
   });
   const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
   const node: NodeIdentity = {
@@ -186,13 +187,12 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
 }
 
-/** The node whose guard wrote the lock file last. */
-function lockHolder(path: string): string | undefined {
+/** Whose guard wrote the lock file last. */
+function lastHolder(path: string): LockOwner | undefined {
   try {
-    const { node } = JSON.parse(readFileSync(path, "utf8")) as { node?: string };
-    return node;
+    return parseLockOwner(readFileSync(path, "utf8"));
   } catch {
-    return undefined; // nobody ever held it, or its holder is writing its name: then it lives
+    return undefined; // nobody ever held it
   }
 }
 

@@ -24,7 +24,7 @@ test.each<[string, Record<string, Found>, string]>([
 
 test("a chosen folder is made for all users; one that is there stays as it is", () => {
   const root = temporaryFolder();
-  const chosen = `${root}/a/locks`;
+  const chosen = `${root}/locks`;
   expect(deviceLocks({ WHIPRAY_DEVICE_LOCKS: chosen }, OWN)).toEqual({ locks: chosen });
   expect(statSync(chosen).mode & 0o7777).toBe(0o1777);
   mkdirSync(`${root}/mine`, { mode: 0o700 });

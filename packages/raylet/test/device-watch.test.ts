@@ -6,7 +6,7 @@ import { LOOK_EVERY_MS, LOOK_SOON_MS, LOOKS_TO_LOSE, tellingLocks } from "../src
 import { ENGINE_MARK, type GuardSpec } from "../src/guards.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
-import { GPU1, startedNode } from "./fake-node.ts";
+import { type FakeNodeOptions, GPU1, startedNode } from "./fake-node.ts";
 
 /** A machine of two GPUs that shows what the test says. */
 class FakeEyes implements DeviceEyes {
@@ -34,9 +34,9 @@ class FakeEyes implements DeviceEyes {
   }
 }
 
-async function watched() {
+async function watched(options: Omit<FakeNodeOptions, "eyes"> = {}) {
   const eyes = new FakeEyes();
-  const node = await startedNode({ eyes });
+  const node = await startedNode({ ...options, eyes });
   const view = () => node.raylet.describe().view;
   const look = () => node.settled(LOOK_EVERY_MS);
   return { ...node, eyes, view, look };
@@ -164,6 +164,24 @@ test("a lock that somebody else holds is told with the holder; what an older inc
     reason: "its lock is held by cluster_b node_b, lease lease_b (pid 7)",
   });
   expect(swept).toEqual(["WHIPRAY_RAYLET=inc_old"]);
+});
+
+test("F5: what a dead raylet left and nobody can kill holds its device back, by name, until it is gone; processes of ours, of the same node, do not count", async () => {
+  const leftBy = { node: "node_a", raylet: "inc_dead" };
+  const { head, look, view, processes, start } = await watched({ leftBy, sweepOutcome: { killed: 0, left: 1 } });
+  const reason = "processes of node_a, which is dead, cannot be killed";
+  expect(head.registrations[0]!.view.withheld).toEqual({ "gpu-0": { kind: "quarantined", reason } });
+  expect(await start("actor_a", GPU1)).toMatchObject({ ok: true, devices: [{ uuid: "gpu-1" }] });
+  expect(await start("actor_b", GPU1)).toMatchObject({ ok: false, refused: expect.stringContaining(reason) });
+  await look();
+  expect(view().withheld?.["gpu-0"]).toMatchObject({ kind: "quarantined" });
+  const sweep = async (variable: string, value: string) => {
+    return { killed: 0, left: `${variable}=${value}` === "WHIPRAY_RAYLET=inc_dead" ? 0 : 3 };
+  };
+  Object.assign(processes, { sweep });
+  await look();
+  expect(view().withheld).toBeUndefined();
+  expect(await start("actor_b", GPU1)).toMatchObject({ ok: true, devices: [{ uuid: "gpu-0" }] });
 });
 
 test("a guard's refusal for a lock names who holds it, also a program that wrote no name; nothing else is touched", async () => {

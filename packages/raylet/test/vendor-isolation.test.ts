@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
-import type { MemoryMachine } from "@whipray/devices";
+import { builtinPlugins, type MemoryMachine } from "@whipray/devices";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processesWith } from "../src/process-table.io.ts";
 import { NODE_MARK } from "../src/runtime-directory.ts";
@@ -68,8 +68,8 @@ const ROWS: { name: string; machine: MemoryMachine; rows: Row[] }[] = [
     machine: NPUS,
     rows: [
       ["ascend", "NPU", [3, 1], { ASCEND_RT_VISIBLE_DEVICES: "1,3" }],
-      ["gaudi", "HPU", [1], { HABANA_VISIBLE_MODULES: "1" }],
-      ["neuron", "neuron_cores", [1, 2], { NEURON_RT_VISIBLE_CORES: "1,2" }],
+      ["gaudi", "HPU", [5], { HABANA_VISIBLE_MODULES: "5" }],
+      ["neuron", "neuron_cores", [2, 3], { NEURON_RT_VISIBLE_CORES: "2,3" }],
       ["tpu", "TPU", [2, 3], { TPU_VISIBLE_CHIPS: "2,3", ...TPU_BOUNDS }],
       // Ray: with all chips the framework's own defaults are right.
       ["tpu", "TPU", [0, 1, 2, 3, 4, 5, 6, 7], { TPU_VISIBLE_CHIPS: undefined }],
@@ -83,7 +83,7 @@ const ROWS: { name: string; machine: MemoryMachine; rows: Row[] }[] = [
     name: "a machine with GPUs of six makers",
     machine: GPUS,
     rows: [
-      ["nvidia", "GPU", [2, 0], { CUDA_VISIBLE_DEVICES: "2,0" }],
+      ["nvidia", "GPU", [3, 0], { CUDA_VISIBLE_DEVICES: "3,0" }],
       // The HIP runtime takes an empty list for none; with devices it needs no second variable.
       ["amd", "GPU", [1], { HIP_VISIBLE_DEVICES: "1", ROCR_VISIBLE_DEVICES: undefined }],
       ["intel", "GPU", [1], { ZE_AFFINITY_MASK: "1" }],
@@ -105,15 +105,18 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
     rmSync(root, { recursive: true, force: true });
   }, 60_000);
 
-  /** What the engine's and the worker's processes were started with, of the variables that show devices and `also`. */
-  async function seenWith(devices: Row, more: object = {}, also: string[] = []): Promise<Record<string, string>[]> {
-    const [vendor, resource, indices] = devices;
-    const granted = indices.map((index) => {
-      const { uuid } = real.node.node.devices.find((one) => one.vendor === vendor && one.index === index)!;
-      return { uuid, index, resource, units: WHOLE };
-    });
+  const deviceOf = (vendor: string, index: number) =>
+    real.node.node.devices.find((one) => one.vendor === vendor && one.index === index)!;
+
+  function startWith([vendor, resource, indices]: Row, more: object) {
+    const granted = indices.map((index) => ({ uuid: deviceOf(vendor, index).uuid, index, resource, units: WHOLE }));
     const units = indices.length === 0 ? {} : { [resource]: indices.length * WHOLE };
-    const { answer, spec } = await real.start("Engine", { units, placementUnits: units, ...more }, granted);
+    return real.start("Engine", { units, placementUnits: units, ...more }, granted);
+  }
+
+  /** What the engine's and the worker's processes were started with, of the variables that show devices. */
+  async function seenWith(devices: Row, more: object = {}): Promise<Record<string, string>[]> {
+    const { answer, spec } = await startWith(devices, more);
     expect(answer).toMatchObject({ ok: true });
     const { found } = await processesWith(NODE_MARK, real.nodeId);
     const environments = await Promise.all(found.map(({ pid }) => environmentOf(pid)));
@@ -123,7 +126,7 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
     const worker = environments.find((one) => one["WHIPRAY_WORKER_ID"] === answer.address!.split("/")[1]);
     await real.kill(spec.actorId);
     const shown = (all: Record<string, string> | undefined) =>
-      Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => NAMES.has(name) || also.includes(name)));
+      Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => NAMES.has(name)));
     return [shown(engine), shown(worker)];
   }
 
@@ -140,7 +143,32 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
     expect(await seenWith(row)).toEqual([expected, expected]);
   });
 
+  test("isolation none, or a NOSET flag of either name in use: a variable is the user's own", async () => {
+    for (const row of rows) {
+      const { nosetVariables = [], visibilityVariable = "" } = builtinPlugins.find(({ vendor }) => vendor === row[0])!;
+      const own = { [visibilityVariable]: "of the user" };
+      const [open] = await seenWith(row, { env: own, isolation: "none" });
+      expect(open).toMatchObject(own);
+      for (const flag of nosetVariables) {
+        const [left, worker] = await seenWith(row, { env: { ...own, [flag]: "1" } });
+        expect([left, worker]).toMatchObject([own, own]);
+      }
+    }
+  }, 120_000);
+
+  test("B26: a user's own list of devices is refused without them, naming what was granted", async () => {
+    const [vendor, , indices] = rows[0]!;
+    const { visibilityVariable = "" } = builtinPlugins.find((plugin) => plugin.vendor === vendor)!;
+    const { answer } = await startWith(rows[0]!, { env: { [visibilityVariable]: "0" } });
+    expect(answer).toMatchObject({
+      ok: false,
+      failed: { message: expect.stringContaining(`${visibilityVariable} would show other devices`) },
+    });
+    expect(JSON.stringify(answer)).toContain(deviceOf(vendor, indices[0]!).uuid);
+  });
+
   test("a process without devices sees none, of any maker", async () => {
-    expect(await seenWith([rows[0]![0], rows[0]![1], [], {}])).toEqual([NONE, NONE]);
+    const [engine] = await seenWith([rows[0]![0], rows[0]![1], [], {}]);
+    expect(engine).toEqual(NONE);
   });
 });

@@ -45,7 +45,7 @@ test("links STRICT that no node can keep fails at once where no node can join, a
   const error = await created.then(() => scheduler.getWorkers("rollout")).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(WorkerCreationError);
   expect(String(error)).toMatch(/needs 4 GPU.* with all devices in one link domain/);
-  expect(await devicesOf(1, spec(4, { links: "ANY" }))).toEqual([[0, 1, 2, 3]]);
+  expect((await devicesOf(1, spec(4, { links: "ANY" })))[0]).toHaveLength(4);
 }, 60_000);
 
 test("one rule a bundle, for every placement; a rule that nobody knows is refused", () => {
