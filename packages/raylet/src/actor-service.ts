@@ -41,6 +41,8 @@ export interface ActorServiceOptions {
   readonly causes: CauseBook;
   readonly visibility: DeviceVisibility;
   readonly workerGuards: WorkerGuards;
+  /** The raylet's own environment. */
+  readonly env: Readonly<Record<string, string>>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -104,7 +106,7 @@ export class ActorService {
     const { workers, visibility, ledger, head, workerGuards } = this.#options;
     const { spec, lease } = actor;
     try {
-      const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
+      const env = workerEnvironment(spec.env, lease, spec.isolation, visibility, this.#options.env);
       const worker = await workers.take(env, actor.abort.signal, workerGuards.spawnFor(lease, actor.epoch));
       actor.worker = worker;
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));

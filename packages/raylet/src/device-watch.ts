@@ -43,8 +43,11 @@ export class DeviceWatch {
   readonly #options: DeviceWatchOptions;
   /** Device → looks in a row that found it unhealthy. */
   readonly #bad = new Map<string, number>();
+  readonly #busy = new Set<string>();
   /** Device → a pid that was not here at the last look, and that no lease explains. */
   readonly #unseen = new Map<string, number>();
+  /** Who waits until nobody is seen on some devices who should not be there. */
+  readonly #clearing = new Set<{ uuids: readonly string[]; clear: () => void }>();
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #report: { report: Omit<DeviceReport, "agoMs">; atMs: number } | undefined;
@@ -78,6 +81,12 @@ export class DeviceWatch {
     return mine.flatMap(({ uuid }) => holders.get(uuid)?.text ?? []).join("; ");
   }
 
+  /** Settles when a look that is still to come finds nobody on these devices who holds no lease of them; at once where their vendor's tool tells no processes. */
+  clear(uuids: readonly string[]): Promise<void> {
+    this.soon();
+    return new Promise((clear) => this.#clearing.add({ uuids, clear }));
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
@@ -100,6 +109,7 @@ export class DeviceWatch {
   /** Answers whether nothing needs a closer look. */
   async #once(first: boolean): Promise<boolean> {
     const { eyes, ledger, head, logger, clock } = this.#options;
+    const clearing = [...this.#clearing];
     let look: DeviceLook;
     try {
       look = await eyes.look(first);
@@ -119,9 +129,15 @@ export class DeviceWatch {
       report: { states, ...(look.stale !== undefined && { stale: look.stale }) },
       atMs: clock.now(),
     };
+    for (const wait of clearing) {
+      const seen = look.devices.filter(({ uuid }) => wait.uuids.includes(uuid));
+      if (!seen.every(({ uuid, users }) => this.#isClear(uuid, users, look.stale))) continue;
+      this.#clearing.delete(wait);
+      wait.clear();
+    }
     if (ledger.version !== before) head.viewChanged();
     void this.tell();
-    return calm;
+    return calm && this.#clearing.size === 0;
   }
 
   #judge(device: SeenDevice, stale: boolean): boolean {
@@ -130,7 +146,7 @@ export class DeviceWatch {
     const before = ledger.withheld(uuid)?.reason;
     ledger.setHealth(uuid, health, healthReason);
     ledger.withhold(uuid, "locked", device.holder && `its lock is held by ${device.holder.text}`);
-    if (device.users) ledger.withhold(uuid, "busy", this.#strangers(device));
+    if (device.users) this.#setBusy(uuid, this.#strangers(device));
     const now = ledger.withheld(uuid);
     if (now?.reason !== before) {
       if (now) logger.warn("a device is not offered", { device: uuid, ...now });
@@ -146,6 +162,18 @@ export class DeviceWatch {
     this.#bad.set(uuid, looks);
     if (looks >= LOOKS_TO_LOSE) this.#lose(uuid, healthReason ?? "it is unhealthy");
     return looks >= LOOKS_TO_LOSE;
+  }
+
+  /** What the look said of the users of a device; a tool that failed says nothing, one that never tells them clears. */
+  #isClear(uuid: string, users: SeenDevice["users"], stale: string | undefined): boolean {
+    if (!users) return stale === undefined;
+    return !this.#busy.has(uuid) && !this.#unseen.has(uuid);
+  }
+
+  #setBusy(uuid: string, why: string | undefined): void {
+    this.#options.ledger.withhold(uuid, "busy", why);
+    if (why === undefined) this.#busy.delete(uuid);
+    else this.#busy.add(uuid);
   }
 
   /** Why a device is busy: processes that hold no lease of it; undefined when there are none. */

@@ -181,6 +181,7 @@ class GuardTree implements GuardedTree {
         break;
       case "gone":
         this.#toldGone = true;
+        this.#fail("ENGINE_START_FAILED", "it was stopped before it ran"); // else it had started
         void this.#guardLeaves().then(() => this.#gone.resolve({ killed: event.killed, left: 0 }));
         break;
       case "guard_failed":
@@ -219,7 +220,7 @@ class GuardTree implements GuardedTree {
       killed += outcome.killed;
       // Ignored where the guard told how the first process ended before it went.
       this.#exited.resolve({ code: null, signal: "SIGKILL" });
-      if (outcome.left === 0) return this.#gone.resolve({ killed, left: 0 });
+      if (outcome.left === 0) return this.#gone.resolve({ killed, left: 0, unwatched: true });
       this.#stuck.resolve({ killed, left: outcome.left });
       await delay(clock, STUCK_PAUSE_MS);
     }

@@ -278,11 +278,8 @@ export class EngineService {
 
   async #stop(engine: Engine, graceMs: number): Promise<TreeEnd> {
     const end = await engine.guarded.stop(graceMs);
-    if (end.left > 0) {
-      const reason = `${end.left} processes of ${engine.engineId} cannot be killed`;
-      this.#options.quarantine.hold(engine.devices, reason, engine.guarded.gone);
-    }
-    return end;
+    this.#options.quarantine.ended(engine.engineId, end, engine.devices, engine.guarded);
+    return { killed: end.killed, left: end.left };
   }
 
   /** Ends all engines of an actor, each with its own grace unless one is given. Resolves when all are gone, or quarantined. */

@@ -39,6 +39,8 @@ export interface TreeEnd {
   readonly killed: number;
   /** Processes that are still there (D state); they are watched until they go. */
   readonly left: number;
+  /** Its guard was killed: what had dropped its environment may still be there, and nobody of us can tell. */
+  readonly unwatched?: true;
 }
 
 /** A tree of processes under its guard: an engine, or a worker that has devices. */

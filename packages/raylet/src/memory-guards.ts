@@ -11,6 +11,8 @@ export class MemoryEngine implements GuardedTree {
   readonly stops: number[] = [];
   /** Ends when the test says so (`vanish`), not at once: as one that uses its grace. */
   slow = false;
+  /** Its guard was killed. */
+  unwatched = false;
   /** Some process of its tree is left. */
   alive = true;
   /** Processes that survive a stop until `vanish` (D state). */
@@ -39,7 +41,7 @@ export class MemoryEngine implements GuardedTree {
 
   #end(killed: number): void {
     this.alive = false;
-    this.#gone.resolve({ killed, left: 0 });
+    this.#gone.resolve({ killed, left: 0, ...(this.unwatched && { unwatched: true }) });
   }
 
   async stop(graceMs: number): Promise<TreeEnd> {

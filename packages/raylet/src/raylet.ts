@@ -122,7 +122,8 @@ export class Raylet {
       onChanged: () => this.#tasks?.pump(),
       onRefused: options.onRefused,
     });
-    const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
+    const clear = async (uuids: readonly string[]) => this.#watch?.clear(uuids);
+    const quarantine = new Quarantine(ledger, logger, () => head.viewChanged(), clear);
     const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");
     const shared = {
       ...{ ...parts, guards, nodeId, cluster, headUrl, cwd, env },

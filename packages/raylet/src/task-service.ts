@@ -36,6 +36,8 @@ export interface TaskServiceOptions {
   readonly workers: Workers;
   readonly visibility: DeviceVisibility;
   readonly workerGuards: WorkerGuards;
+  /** The raylet's own environment. */
+  readonly env: Readonly<Record<string, string>>;
   readonly sweeps: WorkerSweeps;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -109,7 +111,7 @@ export class TaskService {
     const hosted: HostedLease = {
       leaseId,
       shape: JSON.stringify([units, pgId, bundleIndex]),
-      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation]),
+      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, units["CPU"]]),
       ask,
       caller: call.peer,
       granted: Promise.withResolvers(),
@@ -190,7 +192,7 @@ export class TaskService {
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {
     const { workers, visibility, workerGuards, headUrl } = this.#options;
     const { jobId, namespace, env: asked, isolation } = hosted.ask;
-    const env = workerEnvironment(asked, lease.devices, isolation, visibility);
+    const env = workerEnvironment(asked, lease, isolation, visibility, this.#options.env);
     const worker = await workers.take(env, hosted.abort.signal, workerGuards.spawnFor(lease, TASK_EPOCH));
     hosted.worker = worker;
     void worker.child.exited.then(() => this.#workerEnded(worker));

@@ -95,7 +95,7 @@ export class Workers {
       signal.throwIfAborted();
     }
     const workerId = this.#options.ids.next("worker");
-    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, spawn));
+    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, spawn, signal));
   }
 
   /** Aborting kills the process while it starts. */
@@ -154,6 +154,7 @@ export class Workers {
     extra: Readonly<Record<string, string>>,
     early?: EarlyWorker,
     spawn: WorkerSpawn = (spec) => this.#options.processes.spawn(spec),
+    signal?: AbortSignal,
   ): Promise<Worker> {
     const { logs, clock, nodeId, endpoint } = this.#options;
     if (this.#closed) throw new WhiprayError({ code: "NODE_LEAVING", message: `${nodeId} is shutting down` });
@@ -169,6 +170,8 @@ export class Workers {
     }
     this.#starting.set(workerId, { child, log, ready });
     this.#live.set(workerId, child);
+    // A guard takes its time: nobody may want what it started any more.
+    if (signal?.aborted) child.kill("SIGKILL");
     const timer = clock.after(WORKER_START_LIMIT_MS, () => child.kill("SIGKILL"));
     void child.exited.then((exit) => this.#ended(workerId, { nodeId, pid: child.pid, exit, log }, ready));
     return ready.promise.finally(() => timer.cancel());

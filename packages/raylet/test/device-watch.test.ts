@@ -166,6 +166,31 @@ test("a lock that somebody else holds is told with the holder; what an older inc
   expect(swept).toEqual(["WHIPRAY_RAYLET=inc_old"]);
 });
 
+test("F3: after the end of a killed guard the devices of its engine are held back until a look shows nobody on them; a look that failed shows nothing", async () => {
+  const { start, stop, eyes, guards, look, view, workers, settled } = await watched();
+  await start("actor_a", GPU1);
+  await workers[0]!.toRaylet.invoke(engineStart, {
+    ...{ engineId: "engine_a", actorId: "actor_a", epoch: 1, argv: [], env: {}, isolation: "env", pty: false },
+    ...{ socket: "/s/w", token: "secret", logName: "d/0", graceMs: 0 },
+  });
+  const [engine] = guards.engines;
+  eyes.see(0, { users: [{ is: "foreign", pid: 77, name: "python3" }] });
+  engine!.unwatched = true;
+  await stop("actor_a");
+  const reason = "the guard of engine_a was killed, and no look has shown yet that all of it is gone";
+  expect(view().withheld).toEqual({ "gpu-0": { kind: "quarantined", reason } });
+  await settled(LOOK_SOON_MS);
+  expect(view().withheld?.["gpu-0"]?.kind).toBe("quarantined");
+  eyes.stale = "nvidia: nvidia-smi did not end within 5000 ms";
+  eyes.devices[0] = { uuid: "gpu-0", health: "ok" };
+  await look();
+  expect(view().withheld?.["gpu-0"]?.kind).toBe("quarantined");
+  eyes.stale = undefined;
+  eyes.see(0, { users: [] });
+  await look();
+  expect(view().withheld).toBeUndefined();
+});
+
 test("F5: what a dead raylet left and nobody can kill holds its device back, by name, until it is gone; processes of ours, of the same node, do not count", async () => {
   const leftBy = { node: "node_a", raylet: "inc_dead" };
   const { head, look, view, processes, start } = await watched({ leftBy, sweepOutcome: { killed: 0, left: 1 } });

@@ -115,18 +115,16 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
   }
 
   /** What the engine's and the worker's processes were started with, of the variables that show devices. */
-  async function seenWith(devices: Row, more: object = {}): Promise<Record<string, string>[]> {
+  async function seenWith(devices: Row, more: object = {}, also: string[] = []): Promise<Record<string, string>[]> {
     const { answer, spec } = await startWith(devices, more);
     expect(answer).toMatchObject({ ok: true });
     const { found } = await processesWith(NODE_MARK, real.nodeId);
     const environments = await Promise.all(found.map(({ pid }) => environmentOf(pid)));
-    const engine = environments.find(
-      (one) => one["WHIPRAY_ENGINE"] !== undefined && one["WHIPRAY_DEVICES"] !== undefined,
-    );
+    const engine = environments.find((one) => one["WHIPRAY_ENGINE"] !== undefined);
     const worker = environments.find((one) => one["WHIPRAY_WORKER_ID"] === answer.address!.split("/")[1]);
     await real.kill(spec.actorId);
     const shown = (all: Record<string, string> | undefined) =>
-      Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => NAMES.has(name)));
+      Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => NAMES.has(name) || also.includes(name)));
     return [shown(engine), shown(worker)];
   }
 
@@ -165,6 +163,14 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
       failed: { message: expect.stringContaining(`${visibilityVariable} would show other devices`) },
     });
     expect(JSON.stringify(answer)).toContain(deviceOf(vendor, indices[0]!).uuid);
+  });
+
+  test("areal 1.4, ray 1: threads of numeric libraries are the CPUs of the process", async () => {
+    const [vendor, resource, [index]] = rows[0]!;
+    const units = { CPU: 4 * WHOLE, [resource]: WHOLE };
+    const one: Row = [vendor, resource, [index!], {}];
+    const seen = await seenWith(one, { units, placementUnits: units }, ["OMP_NUM_THREADS", "MKL_NUM_THREADS"]);
+    expect(seen).toMatchObject([{ OMP_NUM_THREADS: "4", MKL_NUM_THREADS: "4" }, { OMP_NUM_THREADS: "4" }]);
   });
 
   test("a process without devices sees none, of any maker", async () => {

@@ -30,15 +30,7 @@ async function escaped(root: string): Promise<number> {
   return pid;
 }
 
-const lives = (pid: number): boolean => readComm(pid) === "sleep" && statOf(pid)?.state !== "Z";
-
-function readComm(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
-  } catch {
-    return "";
-  }
-}
+const lives = (pid: number): boolean => statOf(pid) !== undefined && statOf(pid)?.state !== "Z";
 
 test.each([
   ["the actor is killed", async ({ kill }: Real, actorId: string) => void (await kill(actorId))],
@@ -58,6 +50,28 @@ test.each([
   },
   60_000,
 );
+
+test("F3: SIGKILL of a worker's guard ends the worker; its device is offered again when a look has shown nobody on it", async () => {
+  // No look comes by itself.
+  const real = await realRaylet(temporaryFolder(), { fakeDevices: "8xH100", lookEveryMs: 3_600_000 });
+  onTestFinished(real.stop);
+  const { answer } = await real.start("Counter", ALL);
+  const worker = answer.pid!;
+  const reasons: string[] = [];
+  const withheld = () => Object.values(real.raylet.describe().view.withheld ?? {});
+  process.kill(statOf(worker)!.parent, "SIGKILL");
+  await until("its end is told", () => {
+    reasons.push(...withheld().map(({ reason }) => reason));
+    return real.ended.length > 0 && reasons.length > 0;
+  });
+  expect(real.ended[0]!.cause).toMatchObject({ kind: "WORKER_DIED", signal: "SIGKILL" });
+  const [reason, ...others] = new Set(reasons);
+  expect(reason).toMatch(/^the guard of worker_\w+ was killed, and no look has shown yet that all of it is gone$/);
+  expect(others).toEqual([]);
+  await until("a look has shown it", () => withheld().length === 0);
+  expect(lives(worker)).toBe(false);
+  expect((await real.start("Counter", ALL)).answer).toMatchObject({ ok: true });
+}, 60_000);
 
 test("P6, F23: what a worker with a device started and nobody can kill holds the device in quarantine until it is gone", async () => {
   const clock = new SimulatedClock();
@@ -87,7 +101,7 @@ test("P6, F23: what a worker with a device started and nobody can kill holds the
   expect(child.kill("SIGKILL")).toBe(false);
   await sweeps.sweep({ workerId: "worker_a", child } as Worker, lease.devices);
   expect(ledger.view().withheld).toEqual({
-    [GPU.uuid]: { kind: "quarantined", reason: "2 processes that worker_a started cannot be killed" },
+    [GPU.uuid]: { kind: "quarantined", reason: "2 processes of worker_a cannot be killed" },
   });
   tree!.vanish();
   await settle();
