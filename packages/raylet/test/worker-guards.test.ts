@@ -19,10 +19,10 @@ const ALL = { units: { GPU: 8 * WHOLE }, placementUnits: { GPU: 8 * WHOLE } };
 
 /** The process that the actor `Escapes` of tiny-worker.ts left: no parent, session or variable of it leads to its worker. */
 async function escaped(root: string): Promise<number> {
-  const pid = await until(
-    "it has escaped",
-    () => existsSync(`${root}/escaped`) && Number(readFileSync(`${root}/escaped`, "utf8")),
-  );
+  const pid = await until("it has escaped", () => {
+    // Empty while it is being written.
+    return existsSync(`${root}/escaped`) && (Number(readFileSync(`${root}/escaped`, "utf8")) || undefined);
+  });
   onTestFinished(() => {
     if (lives(pid)) process.kill(pid, "SIGKILL");
   });
