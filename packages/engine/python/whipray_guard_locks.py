@@ -11,6 +11,7 @@ import time
 from whipray_guard_io import MAX_MESSAGE_CHARS, TREE_KEY, all_processes, carries, os_bytes, parse_object, send_signal
 
 MAX_HOLDER_BYTES = 4096
+MAX_NAME_CHARS = 128
 LOCK_WAIT_S = 1.0
 """How long a refused lock is tried again: an exclusive holder is only writing its name, a shared one may be just leaving."""
 RAYLET_KEY = "WHIPRAY_RAYLET"
@@ -48,9 +49,9 @@ def try_lock(path, me):
     fd = open_lock(path)
     try:
         if flock(fd, fcntl.LOCK_EX):
-            before = parse_object(os.pread(fd, MAX_HOLDER_BYTES, 0)) or {}
-            if isinstance(before.get("raylet"), str) and before["raylet"] != me["raylet"]:
-                end_orphans(before["raylet"])
+            before = (parse_object(os.pread(fd, MAX_HOLDER_BYTES, 0)) or {}).get("raylet")
+            if is_name(before) and before != me["raylet"]:
+                end_orphans(before)
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(me).encode(), 0)
         if flock(fd, fcntl.LOCK_SH):
@@ -89,6 +90,11 @@ def flock(fd, how):
         return True
     except BlockingIOError:
         return False
+
+
+def is_name(value):
+    """Whether it can be an incarnation: anybody may have written it."""
+    return isinstance(value, str) and len(value) <= MAX_NAME_CHARS and value.isascii() and value.replace("_", "").isalnum()
 
 
 def end_orphans(raylet):

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
 import {
@@ -23,8 +22,8 @@ import type { Guards } from "./guards.ts";
 import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
+import { lockFile } from "./lock-file.io.ts";
 import { lockHolders } from "./lock-holders.io.ts";
-import { type LockOwner, parseLockOwner } from "./lock-table.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
 import { nodeDevices } from "./node-devices.ts";
@@ -129,7 +128,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const alone = fakeDevices !== undefined && options.name === undefined;
   const offered = nodeDevices(found, { locks, node: directory.node }, alone);
   const devices = offered.devices.map((device): NodeDevice => {
-    const leftBy = lastHolder(device.lockPath);
+    const leftBy = lockFile(device.lockPath)?.owner;
     return leftBy && swept.stuck.includes(leftBy.node) ? { ...device, leftBy } : device;
   });
   const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
@@ -185,15 +184,6 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };
-}
-
-/** Whose guard wrote the lock file last. */
-function lastHolder(path: string): LockOwner | undefined {
-  try {
-    return parseLockOwner(readFileSync(path, "utf8"));
-  } catch {
-    return undefined; // nobody ever held it
-  }
 }
 
 /** Counts of single devices go to detection, the rest are custom resources. */

@@ -1,6 +1,8 @@
-import { mkdirSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { deviceLocks } from "../src/device-locks.io.ts";
+import { lockFile } from "../src/lock-file.io.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const OWN = "/home/a/.cache/whipray/host/locks";
@@ -20,6 +22,20 @@ test.each<[string, Record<string, Found>, string]>([
   const found = deviceLocks({}, OWN, machine(folders));
   expect(found.locks).toBe(locks);
   expect(found.warning ?? "").toMatch(locks === OWN ? /hold for this user alone/ : /^$/);
+});
+
+test("what is no plain file is no lock file: no link is followed, no pipe is waited for; a name that could move a terminal is none", () => {
+  const root = temporaryFolder();
+  const owner = { cluster: "cluster_a", node: "node_a", raylet: "inc_a", lease: "engine_a", pid: 7 };
+  writeFileSync(`${root}/plain`, JSON.stringify(owner));
+  expect(lockFile(`${root}/plain`)?.owner).toEqual(owner);
+  symlinkSync(`${root}/plain`, `${root}/link`);
+  execFileSync("mkfifo", [`${root}/pipe`]);
+  expect(["link", "pipe", "none", ""].map((name) => lockFile(`${root}/${name}`))).toEqual([
+    ...[undefined, undefined, undefined, undefined],
+  ]);
+  writeFileSync(`${root}/plain`, JSON.stringify({ ...owner, node: "\u001b[2Jnode_a" }));
+  expect(lockFile(`${root}/plain`)).toMatchObject({ owner: undefined });
 });
 
 test("a chosen folder is made for all users; one that is there stays as it is", () => {

@@ -86,7 +86,8 @@ def test_a_refusal_for_one_lock_frees_the_others(raylets, folder, lock):
 
 
 def test_what_a_dead_holder_wrote_does_not_matter(raylets, lock):
-    for content in ('{"cluster":"cluster_z","raylet":"raylet_z"}', "no json", "", "x" * 100000):
+    odd = ('{"raylet":"\\ud800"}', '{"raylet":"a\\u0000b"}', '{"raylet":["raylet_z"]}', '{"raylet":"%s"}' % ("z" * 3000))
+    for content in ('{"cluster":"cluster_z","raylet":"raylet_z"}', "no json", "", "x" * 100000, *odd):
         with open(lock, "w") as file:
             file.write(content)
         raylet = sleeper(raylets, "a", locks=[lock]).start()
