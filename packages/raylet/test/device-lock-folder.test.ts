@@ -30,7 +30,7 @@ test("what is no plain file is no lock file: no link is followed, no pipe is wai
   writeFileSync(`${root}/plain`, JSON.stringify(owner));
   expect(lockFile(`${root}/plain`)?.owner).toEqual(owner);
   symlinkSync(`${root}/plain`, `${root}/link`);
-  execFileSync("mkfifo", [`${root}/pipe`]);
+  execFileSync("python3", ["-c", "import os, sys; os.mkfifo(sys.argv[1])", `${root}/pipe`]);
   expect(["link", "pipe", "none", ""].map((name) => lockFile(`${root}/${name}`))).toEqual([
     ...[undefined, undefined, undefined, undefined],
   ]);

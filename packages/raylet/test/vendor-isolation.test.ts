@@ -119,7 +119,7 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
   /** What the engine's and the worker's processes were started with, of the variables that show devices. */
   async function seenWith(devices: Row, more: object = {}, also: string[] = []): Promise<Record<string, string>[]> {
     const { answer, spec } = await startWith(devices, more);
-    expect(answer).toMatchObject({ ok: true });
+    expect([answer.refused, answer.failed?.message]).toEqual([undefined, undefined]);
     const workerId = answer.address!.split("/")[1]!;
     try {
       const seen = [await environmentWith("WHIPRAY_ENGINE"), await environmentWith("WHIPRAY_WORKER_ID", workerId)];
@@ -171,6 +171,7 @@ describe.each(ROWS)("on $name", ({ machine, rows }) => {
     const [vendor, , indices] = rows[0]!;
     const { visibilityVariable = "" } = builtinPlugins.find((plugin) => plugin.vendor === vendor)!;
     const { answer } = await startWith(rows[0]!, { env: { [visibilityVariable]: "0" } });
+    expect(answer.refused).toBeUndefined();
     expect(answer).toMatchObject({
       ok: false,
       failed: { message: expect.stringContaining(`${visibilityVariable} would show other devices`) },
