@@ -24,6 +24,8 @@ const OUTSIDE_SWEEP_MS = 5_000;
 const STUCK_PAUSE_MS = 1_000;
 /** How long the last words of a guard that ended are waited for. */
 const LAST_LINES_MS = 1_000;
+/** A guard ends with this code only when nothing of its tree is left (GUARD.md). */
+const GUARD_EXIT_GONE = 0;
 
 export interface EngineGuardsOptions {
   readonly link: GuardLink;
@@ -208,7 +210,12 @@ class GuardTree implements GuardedTree {
     if (this.#toldGone) return;
     const how = exit.signal ?? `exit code ${exit.code}`;
     this.#fail("ENGINE_START_FAILED", `its guard ended with ${how} before anything ran`);
-    // Without its "gone" nobody watched the tree's last moments: we do.
+    if (exit.code === GUARD_EXIT_GONE) {
+      // Its last lines were lost: a write of ours met a socket that it had closed.
+      this.#exited.resolve({ code: null, signal: "SIGKILL" });
+      return this.#gone.resolve({ killed: 0, left: 0 });
+    }
+    // Nobody watched the tree's last moments: we do.
     await this.#killFromOutside();
   }
 
