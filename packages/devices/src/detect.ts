@@ -160,7 +160,7 @@ function declare(
   const used = new Set(taken.map((device) => device.index));
   // Where the machine has such devices, or may have them, the numbers that processes get mean those.
   const real = offers.some(({ fingerprint }) => fingerprint.state !== "none");
-  const trusted = (device: Device): Device => (real ? onTrust(probe, device) : device);
+  const trusted = (device: Device): Device => (real ? onTrust(probe, device, offers) : device);
   for (let index = 0; taken.length < count; index++) {
     const entry = free?.shift();
     if (entry !== undefined) taken.push(declaredEntry(resource, nodeName, entry, index, trusted));
@@ -184,10 +184,11 @@ function declaredEntry(
   return { ...trusted(fakeDevice(resource, nodeName, place)), uuid: entry, lockName: lockNameOf(entry) };
 }
 
-/** Its lock is the machine's: every node of it that declares this number means the same device. */
-function onTrust(probe: Probe, device: Device): Device {
+/** Its lock is the machine's: that of the device itself where its driver names it; else every node that declares this number means the same. */
+function onTrust(probe: Probe, device: Device, offers: readonly Offer[]): Device {
+  const known = offers.flatMap(({ fingerprint }) => fingerprint.lockNames?.[device.index] ?? []);
   const { lockName } = machineIdentity(probe, `declared-${device.resource}-${device.index}`);
-  return { ...device, lockName, onTrust: true };
+  return { ...device, lockName: known[0] ?? lockName, onTrust: true };
 }
 
 function rank(device: Device): number {

@@ -33,6 +33,11 @@ export interface Fingerprint {
   /** Time spent in tools. */
   readonly elapsedMs: number;
   readonly error?: ProbeFailure;
+  /**
+   * Of a failed probe: lock names of devices that the driver names all the same, by index. A device that is declared then has the lock that
+   * a raylet with a working tool takes.
+   */
+  readonly lockNames?: Readonly<Record<number, string>>;
   /** The last probe failed, and this is what the one before found (reliability F35). */
   readonly stale?: boolean;
 }

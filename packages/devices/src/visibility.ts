@@ -64,13 +64,19 @@ export function deviceVariables(plugins: readonly DevicePlugin[], request: Visib
       granting.set(name, plugin);
     }
   }
+  const untouched = leftAlone(plugins, request);
   for (const [at, plugin] of plugins.entries()) {
     // What hides one vendor's devices below a shared variable would hide those of the vendor that was granted, too.
     if (grants[at]!.length > 0 || granting.has(plugin.visibilityVariable ?? "")) continue;
     for (const [name, value] of Object.entries(plugin.visibility({ ...request, granted: [] })))
-      variables[name] ??= value;
+      if (!untouched.has(name)) variables[name] ??= value;
   }
   return variables;
+}
+
+/** Variables of plugins whose NOSET flag is set: one that shares such a variable with them does not hide its devices there. */
+function leftAlone(plugins: readonly DevicePlugin[], request: Omit<VisibilityRequest, "granted">): Set<string> {
+  return new Set(plugins.filter((plugin) => isNoset(plugin, request)).flatMap((plugin) => plugin.reservedVariables));
 }
 
 function pluginFor(plugins: readonly DevicePlugin[], device: Device): DevicePlugin | undefined {
@@ -95,8 +101,10 @@ export function overriddenVariables(
   nodeEnvironment: Environment,
   deviceEnvironment: Readonly<Record<string, string>>,
 ): string[] {
-  const guarded = plugins.filter((plugin) => !isNoset(plugin, { nodeEnvironment, userEnvironment }));
-  return reservedVariables(guarded).filter(
-    (name) => userEnvironment[name] !== undefined && userEnvironment[name] !== deviceEnvironment[name],
-  );
+  const request = { nodeEnvironment, userEnvironment };
+  const guarded = plugins.filter((plugin) => !isNoset(plugin, request));
+  const untouched = leftAlone(plugins, request);
+  return reservedVariables(guarded)
+    .filter((name) => deviceEnvironment[name] !== undefined || !untouched.has(name))
+    .filter((name) => userEnvironment[name] !== undefined && userEnvironment[name] !== deviceEnvironment[name]);
 }

@@ -104,6 +104,21 @@ describe("declared counts", () => {
     expect(listed.devices[0]!.lockName).toBe("declared-GPU-1");
     const without = await detect({ folders: { "/dev": ["nvidia0"] } }, { declared: { GPU: 1 } });
     expect(without.devices[0]).toMatchObject({ lockName: "declared-GPU-0", onTrust: true });
+    const driver = await detect(
+      {
+        ...broken,
+        folders: { "/proc/driver/nvidia/gpus": ["0000:65:00.0", "0000:17:00.0", "0000:ca:00.0"] },
+        files: {
+          "/proc/driver/nvidia/gpus/0000:17:00.0/information": "Model: \t\t NVIDIA H100\nGPU UUID: \t GPU-aaaa1111\n",
+          "/proc/driver/nvidia/gpus/0000:65:00.0/information":
+            "Model: \t\t NVIDIA H100\nGPU UUID: \t GPU-????????-????\n",
+          "/proc/driver/nvidia/gpus/0000:ca:00.0/information": "GPU UUID: \t GPU-cccc3333\nBus Type: \t PCIe\n",
+        },
+      },
+      { declared: { GPU: 3 } },
+    );
+    // As nvidia-smi would name and count them.
+    expect(driver.devices.map(({ lockName }) => lockName)).toEqual(["GPU-aaaa1111", "declared-GPU-1", "GPU-cccc3333"]);
     const bare = await detect({}, { declared: { GPU: 1 } });
     expect(bare.devices[0]).toMatchObject({ lockName: "FAKE-GPU-node-a-0" });
     expect(bare.devices[0]!.onTrust).toBeUndefined();

@@ -164,6 +164,19 @@ describe("device variables of all plugins together", () => {
     }
   });
 
+  test("a NOSET flag of one vendor leaves a variable alone that another one shares", () => {
+    const own = { HIP_VISIBLE_DEVICES: "1,0", RAY_EXPERIMENTAL_NOSET_ROCR_VISIBLE_DEVICES: "1" };
+    const request = { granted: [], nodeEnvironment: {}, userEnvironment: own };
+    const shown = deviceVariables(builtinPlugins, request);
+    // Hygon's list is the same one.
+    expect(shown["HIP_VISIBLE_DEVICES"]).toBeUndefined();
+    expect(overriddenVariables(builtinPlugins, own, {}, shown)).toEqual([]);
+    const dcu = { ...fakeDevice("GPU", "n", 0), vendor: "hygon" };
+    const granted = deviceVariables(builtinPlugins, { ...request, granted: [dcu] });
+    expect(granted["HIP_VISIBLE_DEVICES"]).toBe("0");
+    expect(overriddenVariables(builtinPlugins, own, {}, granted)).toEqual(["HIP_VISIBLE_DEVICES"]);
+  });
+
   test("B26: reserved names are known, and an attempt to override one is found", () => {
     expect(reservedVariables([nvidia, ascend])).toEqual([
       "CUDA_VISIBLE_DEVICES",

@@ -28,8 +28,8 @@ from whipray_guard_io import (  # noqa: E402
     send_signal,
     settle,
     start_engine,
-    take_locks,
 )
+from whipray_guard_locks import take_locks  # noqa: E402
 
 EXIT_GONE = 0
 EXIT_CONFIG = 64

@@ -1,7 +1,6 @@
-"""Every touch of the guard with the outside: the raylet's socket, lock files, /proc, signals, fork (see GUARD.md)."""
+"""Touches of the guard with the outside: the raylet's socket, /proc, signals, fork (see GUARD.md); lock files are in whipray_guard_locks.py."""
 
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -10,11 +9,10 @@ import time
 
 MAX_LINE_BYTES = 64 << 10
 MAX_OUTBOX_BYTES = 256 << 10
-MAX_HOLDER_BYTES = 4096
 MAX_MESSAGE_CHARS = 500
-LOCK_WAIT_S = 1.0
-"""How long a refused lock is tried again: an exclusive holder is only writing its name, a shared one may be just leaving."""
 CLUSTER_KEY = "WHIPRAY_CLUSTER"
+TREE_KEY = "WHIPRAY_TREE"
+"""In the environment of every guarded process, whatever its search key is."""
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -121,60 +119,6 @@ class Lifeline:
                 pass  # the raylet is gone, and so are we
 
 
-def take_locks(paths, me, wait_s=LOCK_WAIT_S):
-    """Holds all lock files shared, in our name: returns (descriptors, None), or (None, the refusal to report)."""
-    deadline = time.monotonic() + wait_s
-    held = []
-    for path in paths:
-        fd, holder, message = None, None, None
-        while fd is None:
-            try:
-                fd, holder = try_lock(path, me)
-                message = "another cluster or raylet holds this lock"
-            except OSError as error:
-                message = str(error)[:MAX_MESSAGE_CHARS]
-            if fd is None and time.monotonic() > deadline:
-                for other in held:
-                    os.close(other)
-                return None, {"path": path, "holder": holder, "message": message}
-            if fd is None:
-                time.sleep(0.01 + os.urandom(1)[0] / 10000)  # uneven, or two that probe in step refuse each other for ever
-        held.append(fd)
-    return held, None
-
-
-def try_lock(path, me):
-    """One attempt: (descriptor, None), or (None, the holder as far as it is known).
-
-    Who gets the file exclusively writes its name, then shares it. That conversion is not atomic: another may slip in between,
-    write its own name and share it too. So the name is read again under the shared lock, where nobody can change it any more.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        if flock(fd, fcntl.LOCK_EX):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(me).encode(), 0)
-        if flock(fd, fcntl.LOCK_SH):
-            holder = parse_object(os.pread(fd, MAX_HOLDER_BYTES, 0))
-            ours = holder is not None and all(holder.get(key) == me[key] for key in ("cluster", "raylet"))
-            if ours and os.path.samestat(os.fstat(fd), os.stat(path)):  # nobody removed the file before we held it
-                held, fd = fd, -1
-                return held, None
-            return None, holder
-        return None, None
-    finally:
-        if fd >= 0:
-            os.close(fd)
-
-
-def flock(fd, how):
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-
-
 class Process:
     """What /proc/<pid>/stat says. A process is its pid and its start time (ticks since boot), never a bare pid."""
 
@@ -207,13 +151,20 @@ def read_process(pid):
         os.close(fd)
 
 
-def carries(pid, mark):
-    """Whether the environment that the process was started with holds `mark`."""
+def carries(pid, *marks):
+    """Whether the environment that the process was started with holds all these."""
     try:
         with open("/proc/%d/environ" % pid, "rb", buffering=0) as file:
-            return mark in b"\0" + file.read() + b"\0"
+            environment = b"\0" + file.read() + b"\0"
+            return all(mark in environment for mark in marks)
     except OSError:
         return False
+
+
+def all_processes():
+    """By pid."""
+    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return {process.pid: process for process in found if process is not None}
 
 
 def find_tree(guard_pid, mark):
@@ -222,12 +173,7 @@ def find_tree(guard_pid, mark):
     Orphans come back to the guard, their subreaper, whatever session or group they made. Environments prove the rest, and only
     the rest: reading that of a process which hangs in the kernel can hang the reader.
     """
-    everyone = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            process = read_process(int(name))
-            if process is not None:
-                everyone[process.pid] = process
+    everyone = all_processes()
     children = {}
     for process in everyone.values():
         children.setdefault(process.parent, []).append(process)
@@ -300,7 +246,7 @@ def start_engine(config):
     The engine gets descriptors 0-2, the given environment and default signals; a group of its own, which is the terminal's foreground
     where there is one; and SIGKILL when the guard dies.
     """
-    keys = {config["searchKey"]: config["lease"], CLUSTER_KEY: config["cluster"]}
+    keys = {config["searchKey"]: config["lease"], TREE_KEY: config["lease"], CLUSTER_KEY: config["cluster"]}
     env = {os_bytes(key): os_bytes(value) for key, value in {**keys, **config["env"], **keys}.items()}
     argv = [os_bytes(word) for word in config["argv"]]
     guard_pid = os.getpid()

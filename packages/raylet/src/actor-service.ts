@@ -18,7 +18,7 @@ import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit } from "./processes.ts";
-import type { WorkerHolds } from "./worker-hold.ts";
+import type { WorkerGuards } from "./worker-guards.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
@@ -41,8 +41,9 @@ export interface ActorServiceOptions {
   readonly sweeps: WorkerSweeps;
   readonly causes: CauseBook;
   readonly visibility: DeviceVisibility;
-  /** How workers with devices hold their locks. */
-  readonly holds?: WorkerHolds | undefined;
+  readonly workerGuards: WorkerGuards;
+  /** The raylet's own environment. */
+  readonly env: Readonly<Record<string, string>>;
   /** Looks at devices before they are used. */
   readonly grants?: GrantLook | undefined;
   readonly clock: Clock;
@@ -105,7 +106,7 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head, holds, grants, nodeId } = this.#options;
+    const { workers, visibility, ledger, head, workerGuards, grants, nodeId } = this.#options;
     const { spec, lease } = actor;
     try {
       const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
@@ -113,8 +114,8 @@ export class ActorService {
         await this.#cleanUp(actor, startFailed(new WhiprayError({ code: "DEVICE_BUSY", message: busy }), nodeId));
         return { ok: false, refused: busy.slice(0, 1_024), view: ledger.view() };
       }
-      const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
-      const worker = await workers.take(env, actor.abort.signal, holds?.wrap(lease));
+      const env = workerEnvironment(spec.env, lease, spec.isolation, visibility, this.#options.env);
+      const worker = await workers.take(env, actor.abort.signal, workerGuards.spawnFor(lease, actor.epoch));
       actor.worker = worker;
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
       if (actor.ending) return await this.#failed(actor, actor.ending);
@@ -128,10 +129,9 @@ export class ActorService {
       const where = { address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] };
       const bundle = lease.bundleIndex === undefined ? {} : { bundleIndex: lease.bundleIndex };
       return { ok: true, ...where, ...bundle, view: ledger.view() };
-    } catch (thrown) {
-      const error = holds?.refusal(thrown) ?? thrown;
+    } catch (error) {
       if (!actor.worker && error instanceof WhiprayError && error.retryable && !actor.ending) {
-        // No memory or descriptors left for a process now: as good as no room.
+        // No memory or descriptors left for a process now, or a device's lock is held: as good as no room.
         await this.#cleanUp(actor, creationFailed(error, this.#options.nodeId));
         return { ok: false, refused: error.message.slice(0, 1_024), view: ledger.view() };
       }

@@ -8,7 +8,7 @@ import type { HostedActor, HostedActors } from "./hosted-actors.ts";
 import type { Ledger } from "./ledger.ts";
 import type { NodeDevice } from "./node-identity.ts";
 import type { Processes } from "./processes.ts";
-import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
+import { RAYLET_MARK } from "./runtime-directory.ts";
 
 /** From the end of one look to the next. */
 export const LOOK_EVERY_MS = 10_000;
@@ -45,6 +45,9 @@ export class DeviceWatch {
   readonly #options: DeviceWatchOptions;
   /** Device → looks in a row that found it unhealthy. */
   readonly #bad = new Map<string, number>();
+  readonly #busy = new Set<string>();
+  /** Who waits until nobody is seen on some devices who should not be there. */
+  readonly #clearing = new Set<{ uuids: readonly string[]; clear: () => void }>();
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #report: { report: Omit<DeviceReport, "agoMs">; atMs: number } | undefined;
@@ -60,7 +63,8 @@ export class DeviceWatch {
   watch(devices: readonly NodeDevice[]): void {
     for (const { uuid, leftBy } of devices) {
       if (leftBy === undefined) continue;
-      this.#options.ledger.withhold(uuid, "quarantined", `processes of ${leftBy}, which is dead, cannot be killed`);
+      const why = `processes of ${leftBy.node}, which is dead, cannot be killed`;
+      this.#options.ledger.withhold(uuid, "quarantined", why);
     }
     if (this.#timer) this.soon();
   }
@@ -82,6 +86,12 @@ export class DeviceWatch {
     const holders = await eyes.holders();
     const mine = devices.filter((device) => paths.includes(device.lockPath));
     return mine.flatMap(({ uuid }) => holders.get(uuid)?.text ?? []).join("; ");
+  }
+
+  /** Settles when a look that is still to come finds nobody on these devices who holds no lease of them; at once where their vendor's tool tells no processes. */
+  clear(uuids: readonly string[]): Promise<void> {
+    this.soon();
+    return new Promise((clear) => this.#clearing.add({ uuids, clear }));
   }
 
   close(): void {
@@ -106,6 +116,7 @@ export class DeviceWatch {
   /** Answers whether nothing needs a closer look. */
   async #once(first: boolean): Promise<boolean> {
     const { eyes, ledger, head, logger, clock } = this.#options;
+    const clearing = [...this.#clearing];
     let look: DeviceLook;
     try {
       look = await eyes.look(first);
@@ -125,9 +136,15 @@ export class DeviceWatch {
       report: { states, ...(look.stale !== undefined && { stale: look.stale }) },
       atMs: clock.now(),
     };
+    for (const wait of clearing) {
+      const seen = look.devices.filter(({ uuid }) => wait.uuids.includes(uuid));
+      if (!seen.every(({ uuid, users }) => this.#isClear(uuid, users, look.stale))) continue;
+      this.#clearing.delete(wait);
+      wait.clear();
+    }
     if (ledger.version !== before) head.viewChanged();
     void this.tell();
-    return calm;
+    return calm && this.#clearing.size === 0;
   }
 
   #judge(device: SeenDevice, stale: boolean): boolean {
@@ -136,7 +153,7 @@ export class DeviceWatch {
     const before = ledger.withheld(uuid)?.reason;
     ledger.setHealth(uuid, health, healthReason);
     ledger.withhold(uuid, "locked", device.holder && `its lock is held by ${device.holder.text}`);
-    if (device.users) ledger.withhold(uuid, "busy", this.#options.strangers.of(uuid, device.users, true));
+    if (device.users) this.#setBusy(uuid, this.#options.strangers.of(uuid, device.users, true));
     const now = ledger.withheld(uuid);
     if (now?.reason !== before) {
       if (now) logger.warn("a device is not offered", { device: uuid, ...now });
@@ -152,6 +169,18 @@ export class DeviceWatch {
     this.#bad.set(uuid, looks);
     if (looks >= LOOKS_TO_LOSE) this.#lose(uuid, healthReason ?? "it is unhealthy");
     return looks >= LOOKS_TO_LOSE;
+  }
+
+  /** What the look said of the users of a device; a tool that failed says nothing, one that never tells them clears. */
+  #isClear(uuid: string, users: SeenDevice["users"], stale: string | undefined): boolean {
+    if (!users) return stale === undefined;
+    return !this.#busy.has(uuid) && !this.#options.strangers.doubtful(uuid);
+  }
+
+  #setBusy(uuid: string, why: string | undefined): void {
+    this.#options.ledger.withhold(uuid, "busy", why);
+    if (why === undefined) this.#busy.delete(uuid);
+    else this.#busy.add(uuid);
   }
 
   /** Whoever runs there finds it in its log. */
@@ -178,11 +207,11 @@ export class DeviceWatch {
     return device ? `${uuid} (${device.resource} ${device.index})` : uuid;
   }
 
-  /** What a dead node left on a device may be gone at last. */
+  /** What a dead raylet left on a device may be gone at last. It may have been of this very node: its incarnation tells its processes from ours. */
   async #leftovers({ uuid, leftBy }: NodeDevice): Promise<void> {
     const { ledger, processes } = this.#options;
     if (leftBy === undefined || ledger.withheld(uuid)?.kind !== "quarantined") return;
-    const { left } = await processes.sweep(NODE_MARK, leftBy, 0);
+    const { left } = await processes.sweep(RAYLET_MARK, leftBy.raylet, 0);
     if (left === 0) ledger.withhold(uuid, "quarantined", undefined);
   }
 
@@ -222,11 +251,12 @@ export function tellingLocks(guards: Guards, locked: (paths: readonly string[]) 
         return await guards.start(spec);
       } catch (error) {
         if (!(error instanceof WhiprayError) || error.code !== "DEVICE_LOCKED") throw error;
-        const { message, details } = error;
+        const { message, details, retryable } = error;
         const holder = await locked(spec.locks);
         throw new WhiprayError({
           code: "DEVICE_LOCKED",
           message: holder === "" ? message : `${message}; held by ${holder}`,
+          retryable,
           details,
           cause: error,
         });

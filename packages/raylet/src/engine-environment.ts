@@ -1,6 +1,7 @@
-import { WhiprayError } from "@whipray/core";
+import { UNITS_PER_ONE, WhiprayError } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { checkEnvironment, OWN_PREFIX } from "./environment-names.ts";
+import type { Lease } from "./ledger.ts";
 
 export type Variables = Readonly<Record<string, string>>;
 
@@ -69,19 +70,28 @@ export function engineEnvironment(ask: EngineEnvironmentAsk): Record<string, str
   };
 }
 
-/** What an actor's Node worker gets beyond the raylet's environment. @throws WhiprayError `INVALID_ENV` */
+/** Threads of numeric libraries (Ray: the CPUs that were assigned, 1 below one CPU). */
+const WORKER_THREADS = "OMP_NUM_THREADS";
+
+/**
+ * What a Node worker gets beyond the raylet's environment (`inherited`), in which thread variables win over its CPUs.
+ * @throws WhiprayError `INVALID_ENV`
+ */
 export function workerEnvironment(
   user: Variables,
-  granted: readonly DeviceGrant[],
+  { devices: granted, units }: Pick<Lease, "devices" | "units">,
   isolation: "env" | "none",
   visibility: DeviceVisibility,
+  inherited: Variables,
 ): Record<string, string> {
   checkEnvironment(user, "worker");
+  const cpus = Math.max(1, Math.floor((units["CPU"] ?? 0) / UNITS_PER_ONE));
+  const threads = inherited[WORKER_THREADS] === undefined ? { [WORKER_THREADS]: String(cpus) } : {};
   const devices = visibility.variables(granted, user);
   const overridden = visibility.overridden(user, devices);
   if (overridden.length > 0 && isolation !== "none") throw overrides(overridden, granted);
   for (const name of overridden) delete devices[name];
-  return { ...user, ...devices };
+  return { ...threads, ...user, ...devices };
 }
 
 /**

@@ -8,7 +8,7 @@ import {
   GUARD_KILL_BY_MS,
   GUARD_SILENCE_MS,
   GUARD_START_LIMIT_MS,
-  type GuardedEngine,
+  type GuardedTree,
   type GuardSpec,
   type Guards,
   type TreeEnd,
@@ -17,8 +17,6 @@ import type { Child, ProcessExit, Processes } from "./processes.ts";
 import { writeSecret } from "./runtime-directory.io.ts";
 import { NODE_MARK, RAYLET_MARK, type RuntimeDirectory } from "./runtime-directory.ts";
 
-/** Marks every process of one engine's tree. */
-export const ENGINE_MARK = "WHIPRAY_ENGINE";
 const CONFIG_VARIABLE = "WHIPRAY_GUARD_CONFIG";
 const TERMINAL_SIZE = { columns: 120, rows: 40 };
 /** How long a tree without its guard is killed from outside before it counts as stuck; then it is tried on and on. */
@@ -26,6 +24,8 @@ const OUTSIDE_SWEEP_MS = 5_000;
 const STUCK_PAUSE_MS = 1_000;
 /** How long the last words of a guard that ended are waited for. */
 const LAST_LINES_MS = 1_000;
+/** A guard ends with this code only when nothing of its tree is left (GUARD.md). */
+const GUARD_EXIT_GONE = 0;
 
 export interface EngineGuardsOptions {
   readonly link: GuardLink;
@@ -45,7 +45,7 @@ export interface EngineGuardsOptions {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Engines under Python guards, one each (design.md, mechanism 11). */
+/** Engines, and workers with devices, under Python guards, one each (design.md, mechanism 11). */
 export class EngineGuards implements Guards {
   readonly #options: EngineGuardsOptions;
   readonly #trees = new Map<string, GuardTree>();
@@ -57,9 +57,9 @@ export class EngineGuards implements Guards {
     });
   }
 
-  async start(spec: GuardSpec): Promise<GuardedEngine> {
+  async start(spec: GuardSpec): Promise<GuardedTree> {
     const { link, processes, directory, python, guardFile, cluster, nodeId, raylet, env } = this.#options;
-    const { engineId: lease, epoch, argv, cwd, locks, graceMs } = spec;
+    const { treeId: lease, mark, epoch, argv, cwd, locks, graceMs } = spec;
     const token = randomBytes(24).toString("hex");
     const path = directory.secret(`${lease}.guard`);
     const config = {
@@ -76,10 +76,10 @@ export class EngineGuards implements Guards {
         env: spec.env,
       },
       ...{ locks, graceMs, beatTimeoutMs: GUARD_SILENCE_MS, killByMs: GUARD_KILL_BY_MS },
-      ...{ searchKey: ENGINE_MARK, pdeathsig: true },
+      ...{ searchKey: mark, pdeathsig: true },
     };
     await Promise.all([writeSecret(path, JSON.stringify(config)), link.ready()]);
-    const tree = new GuardTree(lease, this.#options);
+    const tree = new GuardTree(lease, mark, this.#options);
     this.#trees.set(lease, tree);
     link.send({ to: "expect", lease, epoch, token });
     try {
@@ -114,13 +114,15 @@ export class EngineGuards implements Guards {
   }
 }
 
-/** One engine's tree as its raylet sees it. */
-class GuardTree implements GuardedEngine {
+/** One tree as its raylet sees it. */
+class GuardTree implements GuardedTree {
   pid = 0;
-  terminal: GuardedEngine["terminal"];
+  startTime = 0;
+  terminal: GuardedTree["terminal"];
   readonly exited: Promise<ProcessExit>;
   readonly gone: Promise<TreeEnd>;
-  readonly #lease: string;
+  readonly #treeId: string;
+  readonly #mark: string;
   readonly #options: EngineGuardsOptions;
   readonly #started = Promise.withResolvers<void>();
   readonly #exited = Promise.withResolvers<ProcessExit>();
@@ -130,8 +132,9 @@ class GuardTree implements GuardedEngine {
   #guard: Child | undefined;
   #toldGone = false;
 
-  constructor(lease: string, options: EngineGuardsOptions) {
-    this.#lease = lease;
+  constructor(treeId: string, mark: string, options: EngineGuardsOptions) {
+    this.#treeId = treeId;
+    this.#mark = mark;
     this.#options = options;
     this.exited = this.#exited.promise;
     this.gone = this.#gone.promise;
@@ -161,6 +164,7 @@ class GuardTree implements GuardedEngine {
     switch (event.event) {
       case "started":
         this.pid = event.pid;
+        this.startTime = event.startTime;
         this.#started.resolve();
         break;
       case "lock_failed": {
@@ -179,10 +183,11 @@ class GuardTree implements GuardedEngine {
         break;
       case "gone":
         this.#toldGone = true;
+        this.#fail("ENGINE_START_FAILED", "it was stopped before it ran"); // else it had started
         void this.#guardLeaves().then(() => this.#gone.resolve({ killed: event.killed, left: 0 }));
         break;
       case "guard_failed":
-        this.#options.logger.error("a guard failed", { engineId: this.#lease, error: event.message });
+        this.#options.logger.error("a guard failed", { treeId: this.#treeId, error: event.message });
     }
   }
 
@@ -192,9 +197,11 @@ class GuardTree implements GuardedEngine {
   }
 
   #fail(code: string, reason: string, details: Record<string, unknown> = {}): void {
-    const engineId = this.#lease;
-    const message = `engine ${engineId} could not be started: ${reason}`;
-    this.#started.reject(new WhiprayError({ code, message, details: { engineId, ...details } }));
+    const treeId = this.#treeId;
+    const message = `${treeId} could not be started: ${reason}`;
+    // A device that somebody holds is free elsewhere, or later.
+    const retryable = code === "DEVICE_LOCKED";
+    this.#started.reject(new WhiprayError({ code, message, retryable, details: { treeId, ...details } }));
   }
 
   /** The guard's own exit. Its last lines come through another thread, perhaps later than the news of its end. */
@@ -202,8 +209,13 @@ class GuardTree implements GuardedEngine {
     await Promise.race([this.#hungUp.promise, delay(this.#options.clock, LAST_LINES_MS)]);
     if (this.#toldGone) return;
     const how = exit.signal ?? `exit code ${exit.code}`;
-    this.#fail("ENGINE_START_FAILED", `its guard ended with ${how} before the engine ran`);
-    // Without its "gone" nobody watched the tree's last moments: we do.
+    this.#fail("ENGINE_START_FAILED", `its guard ended with ${how} before anything ran`);
+    if (exit.code === GUARD_EXIT_GONE) {
+      // Its last lines were lost: a write of ours met a socket that it had closed.
+      this.#exited.resolve({ code: null, signal: "SIGKILL" });
+      return this.#gone.resolve({ killed: 0, left: 0 });
+    }
+    // Nobody watched the tree's last moments: we do.
     await this.#killFromOutside();
   }
 
@@ -211,18 +223,18 @@ class GuardTree implements GuardedEngine {
     const { processes, clock } = this.#options;
     let killed = 0;
     for (;;) {
-      const outcome = await processes.sweep(ENGINE_MARK, this.#lease, OUTSIDE_SWEEP_MS);
+      const outcome = await processes.sweep(this.#mark, this.#treeId, OUTSIDE_SWEEP_MS);
       killed += outcome.killed;
-      // Ignored where the guard told how the engine ended before it went.
+      // Ignored where the guard told how the first process ended before it went.
       this.#exited.resolve({ code: null, signal: "SIGKILL" });
-      if (outcome.left === 0) return this.#gone.resolve({ killed, left: 0 });
+      if (outcome.left === 0) return this.#gone.resolve({ killed, left: 0, unwatched: true });
       this.#stuck.resolve({ killed, left: outcome.left });
       await delay(clock, STUCK_PAUSE_MS);
     }
   }
 
   stop(graceMs: number): Promise<TreeEnd> {
-    this.#options.link.send({ to: "kill", lease: this.#lease, graceMs });
+    this.#options.link.send({ to: "kill", lease: this.#treeId, graceMs });
     return Promise.race([this.gone, this.#stuck.promise]);
   }
 }

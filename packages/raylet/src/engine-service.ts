@@ -21,7 +21,7 @@ import type { CauseBook } from "./cause-book.ts";
 import { deathCause, showExit } from "./death-cause.ts";
 import { type DeviceVisibility, deviceCounts, engineEnvironment } from "./engine-environment.ts";
 import type { GrantLook } from "./grant-look.ts";
-import type { GuardedEngine, Guards, TreeEnd } from "./guards.ts";
+import { ENGINE_MARK, type GuardedTree, type Guards, type TreeEnd } from "./guards.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { Ledger } from "./ledger.ts";
@@ -77,7 +77,7 @@ export interface EngineServiceOptions {
 interface Engine {
   readonly engineId: string;
   readonly actor: HostedActor;
-  readonly guarded: GuardedEngine;
+  readonly guarded: GuardedTree;
   readonly devices: readonly DeviceGrant[];
   readonly log: LogWriter;
   readonly graceMs: number;
@@ -162,7 +162,8 @@ export class EngineService {
     try {
       const env = this.#environment(request, actor, devices, cwd, tokenFile);
       log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
-      const guarded = await guards.start({ engineId, epoch, argv, cwd, env, locks, graceMs, log, pty });
+      const named = { treeId: engineId, mark: ENGINE_MARK, epoch };
+      const guarded = await guards.start({ ...named, argv, cwd, env, locks, graceMs, log, pty });
       const engine: Engine = { engineId, actor, guarded, devices, log, graceMs, ended: Promise.withResolvers() };
       this.#engines.set(engineId, engine);
       logger.info("engine started", { engineId, actorId: actor.spec.actorId, pid: guarded.pid, log: log.path });
@@ -284,11 +285,8 @@ export class EngineService {
 
   async #stop(engine: Engine, graceMs: number): Promise<TreeEnd> {
     const end = await engine.guarded.stop(graceMs);
-    if (end.left > 0) {
-      const reason = `${end.left} processes of ${engine.engineId} cannot be killed`;
-      this.#options.quarantine.hold(engine.devices, reason, engine.guarded.gone);
-    }
-    return end;
+    this.#options.quarantine.ended(engine.engineId, end, engine.devices, engine.guarded);
+    return { killed: end.killed, left: end.left };
   }
 
   /** Ends all engines of an actor, each with its own grace unless one is given. Resolves when all are gone, or quarantined. */

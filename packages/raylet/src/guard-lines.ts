@@ -1,3 +1,5 @@
+import { type LockOwner, lockOwner } from "./lock-table.ts";
+
 /** Lines between guard and raylet (GUARD.md): JSON objects, one a line. */
 export interface GuardHello {
   readonly lease: string;
@@ -9,7 +11,7 @@ export interface GuardHello {
 
 export type GuardEvent =
   | { event: "started"; pid: number; startTime: number }
-  | { event: "lock_failed"; path: string; holder: Record<string, unknown> | undefined; message: string }
+  | { event: "lock_failed"; path: string; holder: LockOwner | undefined; message: string }
   | { event: "start_failed"; message: string }
   | { event: "exited"; pid: number; code: number | null; signal: string | null }
   | { event: "left"; count: number; text: string }
@@ -54,7 +56,7 @@ function parseEvent(fields: Fields): GuardEvent | undefined {
       };
     }
     case "lock_failed":
-      return { event: "lock_failed", path: text(fields["path"]), holder: objectOf(fields["holder"]), message };
+      return { event: "lock_failed", path: text(fields["path"]), holder: lockOwner(fields["holder"]), message };
     case "start_failed":
       return { event: "start_failed", message };
     case "left": {

@@ -9,12 +9,17 @@ export const GUARD_KILL_BY_MS = 8_000;
 export const GUARD_BEAT_MS = 1_000;
 /** A guard that echoes no beat for this long is taken for stopped: its tree is killed from outside (reliability F4). */
 export const GUARD_ECHO_LIMIT_MS = 5_000;
-/** From the start of a guard to the start of its engine. */
+/** From the start of a guard to the start of what it guards. */
 export const GUARD_START_LIMIT_MS = 30_000;
 
+/** Marks every process of one engine's tree. */
+export const ENGINE_MARK = "WHIPRAY_ENGINE";
+
 export interface GuardSpec {
-  /** Names the tree: every process of it carries it in its environment. Unique for ever. */
-  readonly engineId: string;
+  /** Names the tree. Unique for ever. */
+  readonly treeId: string;
+  /** Variable that has the name in the environment of every process of the tree. */
+  readonly mark: string;
   /** Epoch of the actor's lease. */
   readonly epoch: number;
   readonly argv: readonly string[];
@@ -34,14 +39,18 @@ export interface TreeEnd {
   readonly killed: number;
   /** Processes that are still there (D state); they are watched until they go. */
   readonly left: number;
+  /** Its guard was killed: what had dropped its environment may still be there, and nobody of us can tell. */
+  readonly unwatched?: true;
 }
 
-/** An engine under its guard. */
-export interface GuardedEngine {
-  /** Of the engine's first process. */
+/** A tree of processes under its guard: an engine, or a worker that has devices. */
+export interface GuardedTree {
+  /** Of the tree's first process. */
   readonly pid: number;
+  /** Of the same, in clock ticks after boot. */
+  readonly startTime: number;
   readonly terminal: Terminal | undefined;
-  /** How the engine's first process ended. The rest of the tree ends after it. */
+  /** How the first process ended. The rest of the tree ends after it. */
   readonly exited: Promise<ProcessExit>;
   /** No process of the tree is left. May take for ever (D state). */
   readonly gone: Promise<TreeEnd>;
@@ -49,13 +58,13 @@ export interface GuardedEngine {
   stop(graceMs: number): Promise<TreeEnd>;
 }
 
-/** Starts engines under guards. The in-memory twin is `MemoryGuards`. */
+/** Starts processes under guards. The in-memory twin is `MemoryGuards`. */
 export interface Guards {
   /**
-   * Resolves when the engine's first process runs.
+   * Resolves when the first process runs.
    * @throws WhiprayError `DEVICE_LOCKED` naming lock and holder; `ENGINE_START_FAILED` with the reason; `INVALID_PATH` for
    * the working directory; `SPAWN_FAILED`.
    */
-  start(spec: GuardSpec): Promise<GuardedEngine>;
+  start(spec: GuardSpec): Promise<GuardedTree>;
   close(): Promise<void>;
 }

@@ -16,7 +16,7 @@ export { EngineGuards, type EngineGuardsOptions } from "./engine-guards.io.ts";
 export type { Secrets } from "./engine-service.ts";
 export { checkEnvironment } from "./environment-names.ts";
 export { type GuardLink, localGuardLink, type ThreadedGuardLink, threadedGuardLink } from "./guard-link.io.ts";
-export type { GuardedEngine, GuardSpec, Guards, TreeEnd } from "./guards.ts";
+export type { GuardedTree, GuardSpec, Guards, TreeEnd } from "./guards.ts";
 export { describeMachine, readHostFacts } from "./host-facts.io.ts";
 export { type HostFacts, nodeScalars } from "./host-facts.ts";
 export { type Lease, type LeaseAnswer, type LeaseAsk, Ledger, type NodeTotals, type PrepareAnswer } from "./ledger.ts";

@@ -2,11 +2,9 @@ import type { Stats } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import type { LockHolder } from "./device-eyes.ts";
 import { nameOf } from "./device-users.io.ts";
-import { type HeldLock, type LockOwner, parseLockOwner, parseLocks } from "./lock-table.ts";
+import { lockFile } from "./lock-file.io.ts";
+import { type HeldLock, type LockOwner, parseLocks } from "./lock-table.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
-
-/** Bytes of a lock file that are read: a guard's name is far shorter. */
-const OWNER_LIMIT_BYTES = 4_096;
 
 /**
  * Who holds locks of these devices, other than the guards of this raylet (design.md, mechanism 11). It takes no lock itself: the
@@ -19,10 +17,9 @@ export async function lockHolders(
   const held = parseLocks(await readFile("/proc/locks", "utf8").catch(() => ""));
   const holders = new Map<string, LockHolder>();
   for (const { uuid, lockPath } of held.length === 0 ? [] : devices) {
-    const file = await stat(lockPath).catch(() => undefined);
+    const { stats: file, owner } = lockFile(lockPath) ?? {};
     for (const lock of held) {
       if (!file || lock.inode !== file.ino || !(await isOpen(lock, file))) continue;
-      const owner = await ownerOf(lockPath);
       const ours = owner?.cluster === cluster && owner.raylet === incarnation;
       // A shared lock is held under the name in the file; who holds it alone is a guard that is writing its name, or a stranger.
       if (ours && (!lock.exclusive || (await isGuard(lock.pid)))) continue;
@@ -55,12 +52,7 @@ async function isOpen({ pid }: HeldLock, file: Stats): Promise<boolean> {
 /** Whether it takes locks for a raylet. */
 async function isGuard(pid: number): Promise<boolean> {
   const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-  return /whipray_(guard|hold)\.py/.test(command);
-}
-
-async function ownerOf(path: string): Promise<LockOwner | undefined> {
-  const text = await readFile(path, "utf8").catch(() => "");
-  return parseLockOwner(text.slice(0, OWNER_LIMIT_BYTES));
+  return /whipray_guard\.py/.test(command);
 }
 
 function showOwner({ cluster, node, lease, pid }: LockOwner): string {

@@ -28,16 +28,22 @@ export interface LockOwner {
   readonly pid: number;
 }
 
-/** Undefined for anything else than a guard's own line. */
+/** Other users write here too: what people read must not move their terminals. */
+const NAME = /^[\w.:-]{1,128}$/;
+
+/** What the first line of a lock file says. Undefined for anything else than a guard's own. */
 export function parseLockOwner(text: string): LockOwner | undefined {
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return lockOwner(JSON.parse(text.split("\n", 1)[0]!));
   } catch {
     return undefined;
   }
+}
+
+/** A guard's name, or undefined for anything else. */
+export function lockOwner(value: unknown): LockOwner | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { cluster, node, raylet, lease, pid } = value as Record<string, unknown>;
-  const named = [cluster, node, raylet, lease].every((one) => typeof one === "string" && one.length <= 128);
-  return named && Number.isSafeInteger(pid) ? (value as LockOwner) : undefined;
+  const named = [cluster, node, raylet, lease].every((one) => typeof one === "string" && NAME.test(one));
+  return named && Number.isSafeInteger(pid) ? ({ cluster, node, raylet, lease, pid } as LockOwner) : undefined;
 }

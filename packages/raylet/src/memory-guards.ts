@@ -1,15 +1,18 @@
 import { WhiprayError } from "@whipray/core";
-import type { GuardedEngine, GuardSpec, Guards, TreeEnd } from "./guards.ts";
+import type { GuardedTree, GuardSpec, Guards, TreeEnd } from "./guards.ts";
 import type { ProcessExit } from "./processes.ts";
 
 /** An engine of a simulation: the test plays it. */
-export class MemoryEngine implements GuardedEngine {
+export class MemoryEngine implements GuardedTree {
   readonly pid: number;
+  readonly startTime = 1;
   readonly terminal = undefined;
   readonly spec: GuardSpec;
   readonly stops: number[] = [];
   /** Ends when the test says so (`vanish`), not at once: as one that uses its grace. */
   slow = false;
+  /** Its guard was killed. */
+  unwatched = false;
   /** Some process of its tree is left. */
   alive = true;
   /** Processes that survive a stop until `vanish` (D state). */
@@ -38,7 +41,7 @@ export class MemoryEngine implements GuardedEngine {
 
   #end(killed: number): void {
     this.alive = false;
-    this.#gone.resolve({ killed, left: 0 });
+    this.#gone.resolve({ killed, left: 0, ...(this.unwatched && { unwatched: true }) });
   }
 
   async stop(graceMs: number): Promise<TreeEnd> {

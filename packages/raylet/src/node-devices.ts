@@ -7,7 +7,7 @@ import type { NodeDevice } from "./node-identity.ts";
 const OVER_PCIE: ReadonlySet<LinkKind> = new Set(["PIX", "PXB", "PHB", "NODE", "SYS"]);
 
 /**
- * What detection found, in the words of the ledger and the wire. Locks lie in the folder that all raylets of this host share; what
+ * What detection found, in the words of the ledger and the wire. Locks lie in the folder that all raylets of this host share (`locks`); what
  * is declared on a machine that has no such device exists in one raylet alone, and locks in its own, as all do that nobody else
  * can have (`alone`). What is declared because a probe failed stands for a real device, and is locked as one.
  */
@@ -24,7 +24,7 @@ export function nodeDevices(
     const { memoryBytes, pciAddress, numaNode, cpuAffinity, healthReason } = device;
     const linkDomain = domains.get(uuid);
     const shared = !alone && (vendor !== FAKE_VENDOR || device.onTrust === true);
-    const lockPath = `${shared ? folders.locks : folders.node}/${device.lockName}.lock`;
+    const lockPath = `${shared ? folders.locks : folders.node}/whipray-${device.lockName}.lock`;
     return {
       ...{ uuid, index, resource, vendor, model, acceleratorType, health, lockPath, shared },
       ...(memoryBytes !== undefined && { memoryBytes }),

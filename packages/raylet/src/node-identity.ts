@@ -1,5 +1,6 @@
 import type { LinkMatrix } from "@whipray/core";
 import type { DeviceInfo } from "@whipray/rpc";
+import type { LockOwner } from "./lock-table.ts";
 
 /** A device of this node with the name of its lock file. */
 export interface NodeDevice extends DeviceInfo {
@@ -7,8 +8,8 @@ export interface NodeDevice extends DeviceInfo {
   readonly lockPath: string;
   /** Other raylets of this host may offer it too, so that its lock means something. */
   readonly shared?: boolean;
-  /** A dead node whose processes on this device could not be killed: not offered until they are gone. */
-  readonly leftBy?: string;
+  /** A dead raylet whose processes on this device could not be killed: not offered until they are gone. */
+  readonly leftBy?: Pick<LockOwner, "node" | "raylet">;
 }
 
 /** Who this node is. Fixed for the life of a raylet. */

@@ -10,7 +10,7 @@ import {
 import type { DeviceGrant } from "@whipray/rpc";
 import type { DeviceVisibility, Variables } from "./engine-environment.ts";
 
-/** What the device plugins of this node write. A device that two fractions of one process share is shown once. */
+/** What the device plugins of this node write: in the order of the grants (areal 6.13), and what two fractions of one process share once. */
 export function pluginVisibility(
   plugins: readonly DevicePlugin[],
   devices: readonly Device[],
@@ -18,8 +18,8 @@ export function pluginVisibility(
 ): DeviceVisibility {
   return {
     variables(granted: readonly DeviceGrant[], userEnvironment: Variables) {
-      const uuids = new Set(granted.map((grant) => grant.uuid));
-      const shown = devices.filter((device) => uuids.has(device.uuid));
+      const uuids = [...new Set(granted.map((grant) => grant.uuid))];
+      const shown = uuids.flatMap((uuid) => devices.find((device) => device.uuid === uuid) ?? []);
       return deviceVariables(plugins, { granted: shown, offered: devices, nodeEnvironment, userEnvironment });
     },
     overridden: (userEnv, variables) => overriddenVariables(plugins, userEnv, nodeEnvironment, variables),

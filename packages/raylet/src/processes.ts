@@ -1,3 +1,4 @@
+import type { GuardedTree } from "./guards.ts";
 import type { LogWriter } from "./logs.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -27,6 +28,8 @@ export interface Child {
   /** Clock ticks after boot at which it started; 0 when it was gone before we could look. */
   readonly startTime: number;
   readonly terminal: Terminal | undefined;
+  /** Of one that runs under a guard: the end of everything that it started. */
+  readonly tree?: Pick<GuardedTree, "gone" | "stop">;
   /** Resolves when it was reaped and its output has been taken. */
   readonly exited: Promise<ProcessExit>;
   /** Signals it, with its whole group where it leads one. False when it is gone. */

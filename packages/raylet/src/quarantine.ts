@@ -1,5 +1,6 @@
 import type { Logger } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
+import type { GuardedTree, TreeEnd } from "./guards.ts";
 import type { Ledger } from "./ledger.ts";
 
 /**
@@ -10,13 +11,30 @@ export class Quarantine {
   readonly #ledger: Ledger;
   readonly #logger: Logger;
   readonly #changed: () => void;
+  readonly #clear: (uuids: readonly string[]) => Promise<void>;
   /** Device → how many trees are still on it. */
   readonly #holds = new Map<string, number>();
 
-  constructor(ledger: Ledger, logger: Logger, changed: () => void) {
+  /** @param clear settles when the vendor's tool shows nobody on these devices who should not be, where it can tell */
+  constructor(
+    ledger: Ledger,
+    logger: Logger,
+    changed: () => void,
+    clear: (uuids: readonly string[]) => Promise<void> = async () => {},
+  ) {
     this.#ledger = ledger;
     this.#logger = logger;
     this.#changed = changed;
+    this.#clear = clear;
+  }
+
+  /** After a tree was ended: what is left of it, or may be, holds its devices back. */
+  ended(name: string, end: TreeEnd, devices: readonly DeviceGrant[], { gone }: Pick<GuardedTree, "gone">): void {
+    if (end.left > 0) this.hold(devices, `${end.left} processes of ${name} cannot be killed`, gone);
+    else if (end.unwatched) {
+      const reason = `the guard of ${name} was killed, and no look has shown yet that all of it is gone`;
+      this.hold(devices, reason, this.#clear(devices.map((device) => device.uuid)));
+    }
   }
 
   /** Holds the devices back until `gone` resolves. */

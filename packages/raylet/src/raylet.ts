@@ -31,7 +31,7 @@ import { Quarantine } from "./quarantine.ts";
 import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
-import { WorkerHolds } from "./worker-hold.ts";
+import { WorkerGuards } from "./worker-guards.ts";
 import type { EarlyWorker } from "./worker-start.ts";
 import { WorkerSweeps } from "./worker-sweeps.ts";
 import { Workers } from "./workers.ts";
@@ -83,8 +83,6 @@ export interface RayletOptions {
   readonly cacheDirectory: string;
   /** Folder of the Python engine host. */
   readonly enginePythonPath?: string;
-  /** Interpreter that workers with devices start with. Default `python3`. */
-  readonly python?: string;
   /** From the end of one look at the devices to the next. Default `LOOK_EVERY_MS`. */
   readonly lookEveryMs?: number;
   /** How long a grant waits for a look at who uses its devices. Default `GRANT_LOOK_MS`. */
@@ -140,7 +138,8 @@ export class Raylet {
       onChanged: () => this.#tasks?.pump(),
       onRefused: options.onRefused,
     });
-    const quarantine = new Quarantine(ledger, logger, () => head.viewChanged());
+    const clear = async (uuids: readonly string[]) => this.#watch?.clear(uuids);
+    const quarantine = new Quarantine(ledger, logger, () => head.viewChanged(), clear);
     const guards = tellingLocks(parts.guards, async (paths) => (await this.#watch?.locked(paths)) ?? "");
     const strangers = new DeviceStrangers({ nodeId, ledger, actors });
     const onBusy = (): void => {
@@ -164,20 +163,10 @@ export class Raylet {
     const hosts = { cacheDirectory, enginePythonPath, engineHostArgs };
     const engines = new EngineService({ ...shared, ...hosts, devices });
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
-    const holds =
-      enginePythonPath === undefined
-        ? undefined
-        : new WorkerHolds({
-            ...{ cluster, nodeId, raylet: endpoint.incarnation, devices },
-            locked: () => this.#watch?.soon(),
-            ...{
-              python: options.python ?? "python3",
-              holdFile: `${enginePythonPath.replace(/\/$/, "")}/whipray_hold.py`,
-            },
-          });
+    const workerGuards = new WorkerGuards({ guards, clock, devices });
     const sweeps = new WorkerSweeps({ ...parts, quarantine });
-    const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps });
-    const tasks = new TaskService({ ...shared, workers, holds, sweeps });
+    const actorService = new ActorService({ ...shared, workers, engines, ports, workerGuards, sweeps });
+    const tasks = new TaskService({ ...shared, workers, workerGuards, sweeps });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));

@@ -1,11 +1,18 @@
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
-import { builtinPlugins, type DevicePlugin, detectDevices, fakeMachine, systemProbe } from "@whipray/devices";
+import {
+  builtinPlugins,
+  type DevicePlugin,
+  detectDevices,
+  fakeMachine,
+  type Probe,
+  systemProbe,
+} from "@whipray/devices";
 import type { NodeStore } from "@whipray/objects";
 import { ownPidNamespace } from "@whipray/rpc";
 import { ChildProcesses } from "./child-processes.io.ts";
 import type { DeviceEyes } from "./device-eyes.ts";
+import { deviceLocks } from "./device-locks.io.ts";
 import { deviceUser } from "./device-users.io.ts";
 import type { DeviceVisibility } from "./engine-environment.ts";
 import { EngineGuards } from "./engine-guards.io.ts";
@@ -16,6 +23,7 @@ import { readHostFacts } from "./host-facts.io.ts";
 import { type HostFacts, nodeScalars } from "./host-facts.ts";
 import { lastWill } from "./last-will.io.ts";
 import type { LateProbe } from "./late-devices.ts";
+import { lockFile } from "./lock-file.io.ts";
 import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
@@ -55,6 +63,8 @@ export interface RealNodeOptions {
   readonly fakeDevices?: string;
   /** Folder that stands for `/` where device files and sysfs are looked for. Default `/`; a test gives its own. */
   readonly deviceRoot?: string;
+  /** How to look at the machine. Default: by its tools and device files. A test gives a machine of its own. */
+  readonly probe?: Probe;
   readonly env: Readonly<Record<string, string>>;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
@@ -116,16 +126,18 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { fakeDevices, deviceRoot: root = "/" } = options;
   const probe =
     fakeDevices === undefined
-      ? systemProbe({ environment: env, machine: name, root })
+      ? (options.probe ?? systemProbe({ environment: env, machine: name, root }))
       : fakeMachine(fakeDevices, options.name ?? nodeId);
   const detect = (asked: readonly DevicePlugin[], counts: Readonly<Record<string, number>> = {}) => {
     return detectDevices({ plugins: asked, declared: counts, probe, environment: env, nodeName: name });
   };
+  const { locks, warning } = fakeDevices === undefined ? deviceLocks(env, directory.locks) : { locks: directory.locks };
+  // A fake machine without a name is this node's own.
+  const alone = fakeDevices !== undefined && options.name === undefined;
   const inventory = new NodeInventory({
     ...{ plugins, declared, detect, found: await detect(plugins, declared) },
     offer(found) {
-      // A fake machine without a name is this node's own.
-      const { devices, links } = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
+      const { devices, links } = nodeDevices(found, { locks, node: directory.node }, alone);
       return { devices: devices.map((device) => leftOver(device, swept.stuck)), links };
     },
     scalars(devices) {
@@ -163,7 +175,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   return {
     objects,
-    ...{ directory, node, facts, warnings: inventory.found.warnings, swept, processes, guards, guardLink },
+    ...{ directory, node, facts, swept, processes, guards, guardLink },
+    warnings: [...inventory.found.warnings, ...(warning && inventory.offered.length > 0 ? [warning] : [])],
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
     ports: new Ports({ store, probe: bindTest, random, raylet }),
     secrets: secretFiles(directory),
@@ -180,18 +193,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
 
 /** A dead node whose processes cannot be killed may have left some on the device. */
 function leftOver(device: NodeDevice, stuck: readonly string[]): NodeDevice {
-  const holder = lockHolder(device.lockPath) ?? "";
-  return stuck.includes(holder) ? { ...device, leftBy: holder } : device;
-}
-
-/** The node whose guard wrote the lock file last. */
-function lockHolder(path: string): string | undefined {
-  try {
-    const { node } = JSON.parse(readFileSync(path, "utf8")) as { node?: string };
-    return node;
-  } catch {
-    return undefined; // nobody ever held it, or its holder is writing its name: then it lives
-  }
+  const leftBy = lockFile(device.lockPath)?.owner;
+  return leftBy && stuck.includes(leftBy.node) ? { ...device, leftBy } : device;
 }
 
 /** Counts of single devices go to detection, the rest are custom resources. */

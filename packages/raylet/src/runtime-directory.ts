@@ -6,7 +6,7 @@ const LONGEST_ENTRY = "/s/0123456789abcdef.sock";
 
 /**
  * The folders of one raylet: `<root>/<cluster>-<node>/`, with ids cut to keep socket paths short, and `<root>/host/` that all
- * raylets of this user share: device locks and port leases.
+ * raylets of this user share: port leases, and locks of devices that exist for them alone.
  */
 export interface RuntimeDirectory {
   readonly root: string;
@@ -17,7 +17,7 @@ export interface RuntimeDirectory {
   readonly socket: string;
   /** The socket on which guards report. */
   readonly guardSocket: string;
-  /** Lock files of real devices: one folder for all raylets of this host. */
+  /** Lock files of fake devices, and of real ones where the machine has no folder for all its users. */
   readonly locks: string;
   /** The port table, shared likewise. */
   readonly ports: string;

@@ -19,12 +19,14 @@ import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
 import { TaskQueue } from "./task-queue.ts";
-import type { WorkerHolds } from "./worker-hold.ts";
+import type { WorkerGuards } from "./worker-guards.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
 /** Task workers that may wait idle on a node that declares fewer CPUs. */
 const IDLE_WORKERS_MIN = 1;
+/** A task's lease lives once. */
+const TASK_EPOCH = 0;
 
 export interface TaskServiceOptions {
   readonly endpoint: Endpoint;
@@ -34,8 +36,9 @@ export interface TaskServiceOptions {
   readonly ledger: Ledger;
   readonly workers: Workers;
   readonly visibility: DeviceVisibility;
-  /** How workers with devices hold their locks. */
-  readonly holds?: WorkerHolds | undefined;
+  readonly workerGuards: WorkerGuards;
+  /** The raylet's own environment. */
+  readonly env: Readonly<Record<string, string>>;
   /** Looks at devices before they are used. */
   readonly grants?: GrantLook | undefined;
   readonly sweeps: WorkerSweeps;
@@ -111,7 +114,7 @@ export class TaskService {
     const hosted: HostedLease = {
       leaseId,
       shape: JSON.stringify([units, pgId, bundleIndex]),
-      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation]),
+      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, units["CPU"]]),
       ask,
       caller: call.peer,
       granted: Promise.withResolvers(),
@@ -175,7 +178,7 @@ export class TaskService {
   }
 
   async #start(hosted: HostedLease, lease: Lease): Promise<void> {
-    const { holds, grants } = this.#options;
+    const { grants } = this.#options;
     try {
       const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
       if (busy !== undefined && !hosted.ending) {
@@ -188,8 +191,7 @@ export class TaskService {
       if (hosted.ending) throw causeError(worker.address, hosted.ending);
       const { address, socket, pid, peer } = worker;
       hosted.granted.resolve({ address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] });
-    } catch (thrown) {
-      const error = holds?.refusal(thrown) ?? thrown;
+    } catch (error) {
       hosted.granted.reject(error);
       if (hosted.worker) void this.#options.workers.stop(hosted.worker, 0);
       else this.#finish(hosted);
@@ -206,10 +208,10 @@ export class TaskService {
   }
 
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {
-    const { workers, visibility, holds, headUrl } = this.#options;
+    const { workers, visibility, workerGuards, headUrl } = this.#options;
     const { jobId, namespace, env: asked, isolation } = hosted.ask;
-    const env = workerEnvironment(asked, lease.devices, isolation, visibility);
-    const worker = await workers.take(env, hosted.abort.signal, holds?.wrap(lease));
+    const env = workerEnvironment(asked, lease, isolation, visibility, this.#options.env);
+    const worker = await workers.take(env, hosted.abort.signal, workerGuards.spawnFor(lease, TASK_EPOCH));
     hosted.worker = worker;
     void worker.child.exited.then(() => this.#workerEnded(worker));
     await worker.peer.invoke(taskHost, { jobId, namespace, devices: [...lease.devices], env, head: headUrl });

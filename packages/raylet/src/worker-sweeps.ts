@@ -24,12 +24,15 @@ export class WorkerSweeps {
     this.#options = options;
   }
 
-  /** After the end of the worker. What cannot be killed holds its devices in quarantine. */
+  /** After the end of the worker. What cannot be killed holds its devices in quarantine. A guard finds more than we can. */
   async sweep(worker: Worker, devices: readonly DeviceGrant[]): Promise<void> {
+    const { quarantine } = this.#options;
+    const { tree } = worker.child;
+    if (tree) return quarantine.ended(worker.workerId, await tree.stop(0), devices, tree);
     const left = await this.#swept(worker);
     if (left === 0) return;
     const reason = `${left} processes that ${worker.workerId} started cannot be killed`;
-    this.#options.quarantine.hold(devices, reason, this.#sweptAtLast(worker));
+    quarantine.hold(devices, reason, this.#sweptAtLast(worker));
   }
 
   /** How many are left. When nobody can tell, one: what may be there must not be ignored. */

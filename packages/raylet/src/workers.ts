@@ -4,8 +4,7 @@ import type { CauseBook } from "./cause-book.ts";
 import { type Corpse, causeError, deathCause, showExit } from "./death-cause.ts";
 import type { KnownLogs } from "./known-logs.ts";
 import type { LogWriter } from "./logs.ts";
-import type { Child, ProcessExit, Processes } from "./processes.ts";
-import type { WorkerSpec } from "./worker-hold.ts";
+import type { Child, ProcessExit, Processes, SpawnSpec } from "./processes.ts";
 import { WARM_IDLE_MS, WorkerPool } from "./worker-pool.ts";
 import { type EarlyWorker, type WorkerStart, workerSpec } from "./worker-start.ts";
 
@@ -25,6 +24,9 @@ export interface Worker {
   readonly child: Child;
   readonly log: LogWriter;
 }
+
+/** Another way to start the process of a worker than as a plain child of ours. */
+export type WorkerSpawn = (spec: SpawnSpec, workerId: string) => Promise<Child>;
 
 export interface WorkersOptions extends Omit<WorkerStart, "incarnation"> {
   /** A worker process is gone. */
@@ -78,15 +80,11 @@ export class Workers {
 
   /**
    * A process for an actor with this environment.
-   * With `wrap` it is a new process, started so.
-   * @throws WhiprayError `SPAWN_FAILED`; `WORKER_START_FAILED` with how it ended and its last words.
+   * With `spawn` it is a new process, started so.
+   * @throws WhiprayError `SPAWN_FAILED`, or what `spawn` threw; `WORKER_START_FAILED` with how it ended and its last words.
    */
-  async take(
-    env: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-    wrap?: (spec: WorkerSpec) => WorkerSpec,
-  ): Promise<Worker> {
-    const action = wrap ? ({ do: "cold" } as const) : this.#pool.request(env);
+  async take(env: Readonly<Record<string, string>>, signal: AbortSignal, spawn?: WorkerSpawn): Promise<Worker> {
+    const action = spawn ? ({ do: "cold" } as const) : this.#pool.request(env);
     const warmId = action.do === "take" ? action.workerId : "";
     const warm = this.#blanks.get(warmId);
     this.#blanks.delete(warmId);
@@ -97,7 +95,7 @@ export class Workers {
       signal.throwIfAborted();
     }
     const workerId = this.#options.ids.next("worker");
-    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, wrap));
+    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, spawn, signal));
   }
 
   /** Aborting kills the process while it starts. */
@@ -155,22 +153,25 @@ export class Workers {
     workerId: string,
     extra: Readonly<Record<string, string>>,
     early?: EarlyWorker,
-    wrap: (spec: WorkerSpec) => WorkerSpec = (spec) => spec,
+    spawn: WorkerSpawn = (spec) => this.#options.processes.spawn(spec),
+    signal?: AbortSignal,
   ): Promise<Worker> {
-    const { processes, logs, clock, nodeId, endpoint } = this.#options;
+    const { logs, clock, nodeId, endpoint } = this.#options;
     if (this.#closed) throw new WhiprayError({ code: "NODE_LEAVING", message: `${nodeId} is shutting down` });
     const log = logs.open(workerId);
     const ready = Promise.withResolvers<Worker>();
     let child: Child;
     try {
       const start = { ...this.#options, incarnation: endpoint.incarnation };
-      child = await (early?.adopt(log) ?? processes.spawn({ ...wrap(workerSpec(start, workerId, extra)), log }));
+      child = await (early?.adopt(log) ?? spawn({ ...workerSpec(start, workerId, extra), log }, workerId));
     } catch (error) {
       await log.close();
       throw error;
     }
     this.#starting.set(workerId, { child, log, ready });
     this.#live.set(workerId, child);
+    // A guard takes its time: nobody may want what it started any more.
+    if (signal?.aborted) child.kill("SIGKILL");
     const timer = clock.after(WORKER_START_LIMIT_MS, () => child.kill("SIGKILL"));
     void child.exited.then((exit) => this.#ended(workerId, { nodeId, pid: child.pid, exit, log }, ready));
     return ready.promise.finally(() => timer.cancel());

@@ -17,6 +17,7 @@ const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
 const FAKE = { fakeDevices: "8xH100" };
 /** What one look at all processes of a busy machine may take, beyond the guards' own time. */
 const LOOK_MARGIN_MS = 1_000;
+const H100_QUERY = "index, uuid, name, memory.total [MiB], driver_version";
 const ALL = { units: { GPU: 8 * WHOLE }, placementUnits: { GPU: 8 * WHOLE } };
 
 async function raylet(root: string, options: RealRayletOptions = {}) {
@@ -38,6 +39,20 @@ async function engineOf(nodeId: string): Promise<string> {
   return "";
 }
 
+/** Processes of a node that have something to do with a device: guards, and what they guard. */
+async function usersOf(nodeId: string): Promise<string[]> {
+  const { found } = await processesWith(NODE_MARK, nodeId);
+  const shown = found.map(async ({ pid, parent }) => {
+    const [own, of] = await Promise.all([commandOf(pid), commandOf(parent)]);
+    return [own, of].some((command) => command.includes("whipray_guard.py")) ? `${pid} ${own}` : "";
+  });
+  return (await Promise.all(shown)).filter((text) => text !== "");
+}
+
+async function commandOf(pid: number): Promise<string> {
+  return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).replaceAll("\0", " ");
+}
+
 /** Another program that takes a lock, as anybody can. */
 async function foreignLock(path: string, exclusive = true): Promise<ChildProcess> {
   const how = exclusive ? "LOCK_EX" : "LOCK_SH";
@@ -57,7 +72,7 @@ async function loneRaylet(root: string, options: RealRayletOptions) {
   const child = await new ChildProcesses(systemClock).spawn(spec);
   onTestFinished(() => void child.kill("SIGKILL"));
   const running = () => /running on (node_\w+)/.exec(log.errorTail().join("\n"))?.[1];
-  return { child, nodeId: await until("its engine", running, 25_000) };
+  return { child, log, nodeId: await until("its engine", running, 25_000) };
 }
 
 describe("a device has one owner on a host (mechanism 11, P4)", () => {
@@ -88,7 +103,9 @@ describe("a device has one owner on a host (mechanism 11, P4)", () => {
     const { answer } = await start("Counter");
     expect(answer).toMatchObject({
       ok: false,
-      refused: expect.stringMatching(/^lock \S+\.lock could not be taken: /),
+      refused: expect.stringMatching(
+        /^worker_\w+ could not be started: lock \S+\.lock could not be taken: .*; held by pid \d+/,
+      ),
     });
     await until("the refusal made it look", () => Object.keys(withheld()).length === devices.length);
   });
@@ -126,6 +143,23 @@ describe("a device has one owner on a host (mechanism 11, P4)", () => {
       [taken.uuid]: { kind: "locked", reason: expect.stringMatching(/held by .*cluster_one/) },
     });
     expect((await second.start("Counter")).answer).toMatchObject({ ok: true, devices: [{ uuid: free.uuid }] });
+    expect((await second.start("Counter")).answer).toMatchObject({ ok: false });
+  });
+
+  test("two clusters with different runtime folders contend for a device of the machine", async () => {
+    const locks = temporaryFolder();
+    const tools = temporaryFolder();
+    const query = `${H100_QUERY}\n0, GPU-aaaa, NVIDIA H100, 81559 MiB, 570.1\n1, GPU-bbbb, NVIDIA H100, 81559 MiB, 570.1`;
+    writeFileSync(`${tools}/nvidia-smi`, `#!/bin/sh\n[ "$1" = topo ] && exit 1\necho '${query}'\n`, { mode: 0o755 });
+    const real = { tools, locks, fakeDevices: undefined };
+    const first = await raylet(temporaryFolder(), { ...real, cluster: "cluster_one" });
+    expect(first.lockOf(0)).toMatchObject({ uuid: "GPU-aaaa", lockPath: `${locks}/whipray-GPU-aaaa.lock` });
+    expect((await first.start("Counter")).answer).toMatchObject({ ok: true, devices: [{ uuid: "GPU-aaaa" }] });
+    const second = await raylet(temporaryFolder(), { ...real, cluster: "cluster_two" });
+    expect(second.registrations[0]!.view.withheld).toEqual({
+      "GPU-aaaa": { kind: "locked", reason: expect.stringMatching(/held by cluster_one node_\w+, lease worker_/) },
+    });
+    expect((await second.start("Counter")).answer).toMatchObject({ ok: true, devices: [{ uuid: "GPU-bbbb" }] });
     expect((await second.start("Counter")).answer).toMatchObject({ ok: false });
   });
 
@@ -176,23 +210,34 @@ describe("a raylet that comes back", () => {
     expect((await again.start("Counter", ALL)).answer.ok).toBe(true);
   }, 60_000);
 
-  test("after SIGSTOP: its guards end the engine in 8 s; while its worker lives, another cluster's raylet is told so and does not get the device; then it does", async () => {
+  test("after SIGSTOP: its guards end engine and worker in 8 s; until then another cluster's raylet is told so and does not get the device; waking up, the old one finds them dead and does not get it back", async () => {
     const root = temporaryFolder();
-    const { child, nodeId } = await loneRaylet(root, { cluster: "cluster_one" });
+    const { child, nodeId, log } = await loneRaylet(root, { cluster: "cluster_one" });
     const second = await raylet(root, { cluster: "cluster_two" });
-    const [[uuid, why] = []] = Object.entries(second.registrations[0]!.view.withheld!);
+    const [why] = Object.values(second.registrations[0]!.view.withheld!);
     expect(why!.reason).toContain(`cluster_one ${nodeId}`);
-    expect(await engineOf(nodeId)).not.toBe("");
+    // Two guards, a worker and an engine with what it started: all but the worker that waits warm, without a device.
+    expect((await usersOf(nodeId)).length).toBeGreaterThanOrEqual(4);
     const stoppedMs = performance.now();
     process.kill(child.pid, "SIGSTOP");
     onTestFinished(() => void child.kill("SIGCONT"));
     const untilMs = stoppedMs + GUARD_KILL_BY_MS + LOOK_MARGIN_MS;
-    while ((await engineOf(nodeId)) !== "" && performance.now() < untilMs) await delay(systemClock, 100);
-    expect(await engineOf(nodeId)).toBe("");
-    expect((await second.start("Counter", ALL)).answer.refused).toContain("locked: its lock is held by cluster_one");
+    let owner = (await second.start("Counter", ALL)).answer;
+    expect(owner.refused).toContain("locked: its lock is held by cluster_one");
+    while (!owner.ok && performance.now() < untilMs) {
+      await delay(systemClock, 100);
+      owner = (await second.start("Counter", ALL)).answer;
+    }
+    // The old one still sleeps, and the new owner runs.
+    expect(owner).toMatchObject({ ok: true });
+    expect(await usersOf(nodeId)).toEqual([]);
     process.kill(child.pid, "SIGCONT");
-    child.kill("SIGKILL");
-    await until("the device is free", () => second.withheld()[uuid!] === undefined, 15_000);
-    expect((await second.start("Counter", ALL)).answer).toMatchObject({ ok: true });
+    await until("the old one has seen it", () => log.errorTail().some((line) => line.startsWith("ended ")), 15_000);
+    await until("and whose all devices are", () => {
+      const withheld = log.errorTail().findLast((line) => line.startsWith("withheld "));
+      return withheld?.match(/its lock is held by cluster_two/g)?.length === 8;
+    });
+    expect(second.ended).toEqual([]);
+    expect(await usersOf(nodeId)).toEqual([]);
   }, 60_000);
 });

@@ -2,15 +2,15 @@ import { WhiprayError } from "@whipray/core";
 import { bundleCommit, bundlePrepare, engineStart } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import { LOOK_EVERY_MS, LOOK_SOON_MS, LOOKS_TO_LOSE, tellingLocks } from "../src/device-watch.ts";
-import type { GuardSpec } from "../src/guards.ts";
+import { ENGINE_MARK, type GuardSpec } from "../src/guards.ts";
 import { MemoryGuards } from "../src/memory-guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
 import { FakeEyes } from "./fake-eyes.ts";
-import { GPU1, startedNode } from "./fake-node.ts";
+import { type FakeNodeOptions, GPU1, startedNode } from "./fake-node.ts";
 
-async function watched() {
+async function watched(options: Omit<FakeNodeOptions, "eyes"> = {}) {
   const eyes = new FakeEyes();
-  const node = await startedNode({ eyes });
+  const node = await startedNode({ ...options, eyes });
   const view = () => node.raylet.describe().view;
   const look = () => node.settled(LOOK_EVERY_MS);
   return { ...node, eyes, view, look };
@@ -140,6 +140,49 @@ test("a lock that somebody else holds is told with the holder; what an older inc
   expect(swept).toEqual(["WHIPRAY_RAYLET=inc_old"]);
 });
 
+test("F3: after the end of a killed guard the devices of its engine are held back until a look shows nobody on them; a look that failed shows nothing", async () => {
+  const { start, stop, eyes, guards, look, view, workers, settled } = await watched();
+  await start("actor_a", GPU1);
+  await workers[0]!.toRaylet.invoke(engineStart, {
+    ...{ engineId: "engine_a", actorId: "actor_a", epoch: 1, argv: [], env: {}, isolation: "env", pty: false },
+    ...{ socket: "/s/w", token: "secret", logName: "d/0", graceMs: 0 },
+  });
+  const [engine] = guards.engines;
+  eyes.see(0, { users: [{ is: "foreign", pid: 77, name: "python3" }] });
+  engine!.unwatched = true;
+  await stop("actor_a");
+  const reason = "the guard of engine_a was killed, and no look has shown yet that all of it is gone";
+  expect(view().withheld).toEqual({ "gpu-0": { kind: "quarantined", reason } });
+  await settled(LOOK_SOON_MS);
+  expect(view().withheld?.["gpu-0"]?.kind).toBe("quarantined");
+  eyes.stale = "nvidia: nvidia-smi did not end within 5000 ms";
+  eyes.devices[0] = { uuid: "gpu-0", health: "ok" };
+  await look();
+  expect(view().withheld?.["gpu-0"]?.kind).toBe("quarantined");
+  eyes.stale = undefined;
+  eyes.see(0, { users: [] });
+  await look();
+  expect(view().withheld).toBeUndefined();
+});
+
+test("F5: what a dead raylet left and nobody can kill holds its device back, by name, until it is gone; processes of ours, of the same node, do not count", async () => {
+  const leftBy = { node: "node_a", raylet: "inc_dead" };
+  const { head, look, view, processes, start } = await watched({ leftBy, sweepOutcome: { killed: 0, left: 1 } });
+  const reason = "processes of node_a, which is dead, cannot be killed";
+  expect(head.registrations[0]!.view.withheld).toEqual({ "gpu-0": { kind: "quarantined", reason } });
+  expect(await start("actor_a", GPU1)).toMatchObject({ ok: true, devices: [{ uuid: "gpu-1" }] });
+  expect(await start("actor_b", GPU1)).toMatchObject({ ok: false, refused: expect.stringContaining(reason) });
+  await look();
+  expect(view().withheld?.["gpu-0"]).toMatchObject({ kind: "quarantined" });
+  const sweep = async (variable: string, value: string) => {
+    return { killed: 0, left: `${variable}=${value}` === "WHIPRAY_RAYLET=inc_dead" ? 0 : 3 };
+  };
+  Object.assign(processes, { sweep });
+  await look();
+  expect(view().withheld).toBeUndefined();
+  expect(await start("actor_b", GPU1)).toMatchObject({ ok: true, devices: [{ uuid: "gpu-0" }] });
+});
+
 test("a guard's refusal for a lock names who holds it, also a program that wrote no name; nothing else is touched", async () => {
   const guards = new MemoryGuards();
   const asked: string[] = [];
@@ -148,7 +191,8 @@ test("a guard's refusal for a lock names who holds it, also a program that wrote
     return "pid 7 (python3)";
   });
   const spec: GuardSpec = {
-    ...{ engineId: "engine_a", epoch: 1, argv: [], cwd: "/", env: {}, locks: ["/locks/gpu-0"], graceMs: 0, pty: false },
+    ...{ treeId: "engine_a", mark: ENGINE_MARK, epoch: 1, argv: [], cwd: "/", env: {} },
+    ...{ locks: ["/locks/gpu-0"], graceMs: 0, pty: false },
     log: new MemoryLog("memory:engine"),
   };
   guards.refuseLock("/locks/gpu-0");

@@ -86,14 +86,25 @@ describe("an engine's environment (mechanism 9, areal 1.4)", () => {
   test("LD_PRELOAD, PATH and PYTHONPATH are for engines, not for workers", () => {
     for (const name of ["LD_PRELOAD", "PATH", "PYTHONPATH"]) {
       expect(engineEnvironment(ask({ user: { [name]: "/x" } }))[name]).toContain("/x");
-      const attempt = () => workerEnvironment({ [name]: "/x" }, [], "env", visibility);
+      const attempt = () => workerEnvironment({ [name]: "/x" }, { devices: [], units: {} }, "env", visibility, {});
       expect(attempt).toThrow(expect.objectContaining({ code: "INVALID_ENV" }));
     }
   });
 
   test("a worker gets the user's and the device variables", () => {
-    const env = workerEnvironment({ RANK: "1" }, [GRANT], "env", visibility);
+    const env = workerEnvironment({ RANK: "1" }, { devices: [GRANT], units: {} }, "env", visibility, {});
     expect(env).toMatchObject({ RANK: "1", CUDA_VISIBLE_DEVICES: "3" });
+  });
+
+  test("ray 1: OMP_NUM_THREADS of a worker is its CPUs, 1 below one CPU, unless the user or the node has set it", () => {
+    const threads = (cpus: number, user = {}, node = {}) =>
+      workerEnvironment(user, { devices: [], units: { CPU: cpus * 10_000 } }, "env", visibility, node)[
+        "OMP_NUM_THREADS"
+      ];
+    expect([threads(4), threads(2.5), threads(0.5), threads(0)]).toEqual(["4", "2", "1", "1"]);
+    expect(threads(4, { OMP_NUM_THREADS: "7" })).toBe("7");
+    // Inherited.
+    expect(threads(4, {}, { OMP_NUM_THREADS: "9" })).toBeUndefined();
   });
 });
 

@@ -4,12 +4,12 @@ import { fileURLToPath } from "node:url";
 import { silentLogger, systemClock } from "@whipray/core";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ChildProcesses } from "../src/child-processes.io.ts";
-import { ENGINE_MARK, EngineGuards } from "../src/engine-guards.io.ts";
+import { EngineGuards } from "../src/engine-guards.io.ts";
 import { parseGuardLine } from "../src/guard-lines.ts";
 import { type GuardLink, localGuardLink, threadedGuardLink } from "../src/guard-link.io.ts";
-import type { GuardSpec } from "../src/guards.ts";
+import { ENGINE_MARK, type GuardSpec } from "../src/guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
-import { processesWith } from "../src/process-table.io.ts";
+import { processesWith, statOf } from "../src/process-table.io.ts";
 import { runtimeDirectory } from "../src/runtime-directory.ts";
 import { temporaryFolder, until } from "./temporary-folder.ts";
 
@@ -17,14 +17,21 @@ const GUARD = fileURLToPath(new URL("../../engine/python/whipray_guard.py", impo
 const PATH = process.env["PATH"]!;
 let engines = 0;
 
-async function guards(options: { threaded?: boolean; raylet?: string; root?: string } = {}) {
-  const { threaded = false, raylet = "inc_a", root = temporaryFolder() } = options;
+async function guards(options: { threaded?: boolean; raylet?: string; root?: string; loses?: string } = {}) {
+  const { threaded = false, raylet = "inc_a", root = temporaryFolder(), loses } = options;
   const directory = runtimeDirectory(root, "cluster_a", `node_${++engines}`);
   for (const folder of ["", "/x"]) mkdirSync(directory.node + folder, { recursive: true });
   mkdirSync(directory.locks, { recursive: true });
-  const link: GuardLink = threaded
+  const whole: GuardLink = threaded
     ? threadedGuardLink(directory.guardSocket)
     : await localGuardLink(directory.guardSocket, systemClock);
+  const link: GuardLink = {
+    ready: () => whole.ready(),
+    send: (order) => whole.send(order),
+    onNews: (listener) =>
+      whole.onNews((news) => (news.news === "event" && news.event.event === loses) || listener(news)),
+    close: () => whole.close(),
+  };
   const processes = new ChildProcesses(systemClock);
   const all = new EngineGuards({
     ...{ link, processes, directory, clock: systemClock, logger: silentLogger, cluster: "cluster_a" },
@@ -36,7 +43,8 @@ async function guards(options: { threaded?: boolean; raylet?: string; root?: str
     const log = new MemoryLog("memory:engine");
     const argv = ["python3", "-u", "-c", script];
     const spec: GuardSpec = {
-      engineId,
+      treeId: engineId,
+      mark: ENGINE_MARK,
       epoch: 1,
       argv,
       cwd: "/",
@@ -64,6 +72,15 @@ describe("engines under the real guard (mechanism 11)", () => {
     expect(log.errorTail()).toEqual(["bye"]);
     expect(await marked(engineId)).toBe(0);
     expect(readdirSync(`${directory.node}/x`)).toEqual([]);
+  });
+
+  test("a guard whose last word is lost says by its exit code that nothing is left; one that was killed says nothing", async () => {
+    const { start } = await guards({ loses: "gone" });
+    const { engine } = await start("import time; time.sleep(60)");
+    expect(await engine.stop(0)).toEqual({ killed: 0, left: 0 });
+    const killed = await start("import time; time.sleep(60)");
+    process.kill(statOf(killed.engine.pid)!.parent, "SIGKILL");
+    expect(await killed.engine.gone).toMatchObject({ left: 0, unwatched: true });
   });
 
   test("F21 a signal is told by its name", async () => {

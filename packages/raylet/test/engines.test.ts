@@ -27,7 +27,7 @@ describe("engines", () => {
       logPath: expect.stringContaining("rollout-0"),
     });
     expect(guards.engines[0]!.spec).toMatchObject({
-      engineId: "engine_aaaaaa",
+      treeId: "engine_aaaaaa",
       argv: ["python3", "-m", "whipray_engine"],
       locks: ["/locks/gpu-0"],
       cwd: "/work",

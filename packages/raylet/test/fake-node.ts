@@ -27,6 +27,7 @@ import { MemoryLogs } from "../src/memory-logs.ts";
 import { type MemoryChild, MemoryProcesses } from "../src/memory-processes.ts";
 import type { NodeDevice } from "../src/node-identity.ts";
 import { MemoryPortStore, Ports } from "../src/ports.ts";
+import type { SweepOutcome } from "../src/processes.ts";
 import { Raylet } from "../src/raylet.ts";
 import { type FakeEndpoint, FakeNetwork, type FakePeer } from "./fake-endpoint.ts";
 
@@ -143,11 +144,15 @@ export interface FakeNodeOptions {
   readonly ready?: (child: MemoryChild) => boolean;
   /** Looks at the devices. Default: nobody does. */
   readonly eyes?: DeviceEyes;
+  /** A dead raylet that could not be ended on the first device. */
+  readonly leftBy?: NodeDevice["leftBy"];
+  /** What the machine has of other processes when the raylet starts. */
+  readonly sweepOutcome?: SweepOutcome;
 }
 
 /** A whole raylet of memory parts under a simulated clock. */
 export function fakeNode(options: FakeNodeOptions = {}) {
-  const { gpus = 2, construct = () => {}, ready = () => true, eyes } = options;
+  const { gpus = 2, construct = () => {}, ready = () => true, eyes, leftBy } = options;
   const clock = new SimulatedClock();
   const network = new FakeNetwork();
   const head = new FakeHead(network);
@@ -157,6 +162,7 @@ export function fakeNode(options: FakeNodeOptions = {}) {
     workers.push(worker);
     if (ready(child)) queueMicrotask(() => void worker.ready().catch(() => {}));
   });
+  if (options.sweepOutcome) processes.sweepOutcome = options.sweepOutcome;
   const random = seededRandom(7);
   const endpoint = network.endpoint(`${NODE}/raylet`, "raylet");
   const guards = new MemoryGuards();
@@ -168,7 +174,7 @@ export function fakeNode(options: FakeNodeOptions = {}) {
   const devices = Array.from({ length: gpus }, (_, index): NodeDevice => {
     const uuid = `gpu-${index}`;
     const fixed = { resource: "GPU", vendor: "fake", model: "fake", health: "ok" as const };
-    return { uuid, index, ...fixed, lockPath: `/locks/${uuid}` };
+    return { uuid, index, ...fixed, lockPath: `/locks/${uuid}`, ...(leftBy && index === 0 && { leftBy }) };
   });
   const raylet = new Raylet(
     {

@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
+import { type MemoryMachine, memoryProbe } from "@whipray/devices";
 import {
   actorEnded,
   actorStart,
   actorStop,
+  type DeviceGrant,
   dialTransport,
   type Infer,
   listenUnix,
@@ -34,6 +36,10 @@ export interface RealRayletOptions {
   readonly name?: string;
   /** A folder in front of PATH, with vendors' tools. */
   readonly tools?: string;
+  /** Folder of the locks of real devices. Default: one in `root`. */
+  readonly locks?: string;
+  /** The machine that it looks at. Default: this one. */
+  readonly machine?: MemoryMachine;
   /** More of the raylet's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Called when it registers, before the answer. */
@@ -49,7 +55,7 @@ const services = { clock: systemClock, ids: randomIds(), random: systemRandom, l
 export async function realRaylet(root: string, options: RealRayletOptions = {}) {
   const { cluster: CLUSTER = "cluster_test", nodeId = services.ids.next("node"), fakeDevices, name = "here" } = options;
   const path = options.tools === undefined ? ENV.PATH : `${options.tools}:${ENV.PATH}`;
-  const env = { ...ENV, ...options.env, PATH: path };
+  const env = { ...ENV, ...options.env, PATH: path, WHIPRAY_DEVICE_LOCKS: options.locks ?? `${root}/locks` };
   const headUrl = `unix:${root}/head/${CLUSTER}.sock`;
   const admit = (): void => {};
   const transport = dialTransport();
@@ -94,9 +100,11 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
     ...(options.deviceRoot !== undefined && { deviceRoot: options.deviceRoot }),
     ...(options.deviceRoot !== undefined
       ? { resources: { CPU: 4 } }
-      : fakeDevices === undefined
-        ? { resources: { CPU: 4, GPU: 2 } }
-        : { fakeDevices, resources: { CPU: 4 } }),
+      : options.machine
+        ? { probe: memoryProbe(options.machine), resources: { CPU: 64 } }
+        : fakeDevices === undefined
+          ? { resources: { CPU: 4, GPU: 2 } }
+          : { fakeDevices, resources: { CPU: 4 } }),
   });
   const tokenFile = await node.secrets.write("worker-token", "w");
   const beats = new BeatLoop({ endpoint, headUrl, nodeId, ...services });
@@ -131,7 +139,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
   };
   await raylet.start();
   const toRaylet = head.connect({ to: `${nodeId}/raylet`, url: `unix:${directory.socket}`, purpose: "control" });
-  const start = (className: string, more = {}) => {
+  const start = (className: string, more = {}, devices: DeviceGrant[] = []) => {
     const spec = actorSpec(services.ids.next("actor"), {
       className,
       units: { GPU: WHOLE },
@@ -140,7 +148,7 @@ export async function realRaylet(root: string, options: RealRayletOptions = {}) 
     });
     const leaseId = services.ids.next("lease");
     return toRaylet
-      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices: [] })
+      .invoke(actorStart, { spec, epoch: 1, nodeEpoch: 1, leaseId, devices })
       .then((answer) => ({ answer, spec }));
   };
   const kill = (actorId: string) => {

@@ -4,6 +4,7 @@ import { systemClock } from "@whipray/core";
 import { describe, expect, test } from "vitest";
 import { ChildProcesses } from "../src/child-processes.io.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
+import { MemoryProcesses } from "../src/memory-processes.ts";
 import { processesWith, statOf } from "../src/process-table.io.ts";
 import { closeRuntimeDirectory, openRuntimeDirectory, writeSecret } from "../src/runtime-directory.io.ts";
 import {
@@ -113,5 +114,16 @@ describe("the folders of a raylet", () => {
     expect((await processesWith(NODE_MARK, "node_dead")).found).toEqual([]);
     expect(existsSync(folders[0]!.node)).toBe(false);
     expect(await processes.sweep(NODE_MARK, "node_live", 5_000)).toEqual({ killed: 1, left: 0 });
+  });
+
+  test("P6, F5: what cannot be killed of a dead raylet is told, and its folder stays for the next look", async () => {
+    const root = temporaryFolder();
+    const dead = runtimeDirectory(root, CLUSTER, "node_dead");
+    const memory = new MemoryProcesses();
+    await openRuntimeDirectory(dead, owner("node_dead"), memory);
+    memory.sweepOutcome = { killed: 0, left: 2 };
+    const next = await openRuntimeDirectory(runtimeDirectory(root, CLUSTER, "node_new"), owner("node_new"), memory);
+    expect(next).toEqual({ nodes: ["node_dead"], killed: 0, stuck: ["node_dead"] });
+    expect(existsSync(dead.node)).toBe(true);
   });
 });

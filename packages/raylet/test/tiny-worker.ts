@@ -1,4 +1,5 @@
 /** Main file of a worker of a test: says that it is ready, hosts anything, and obeys its actor's module name. */
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { randomIds, silentLogger, systemClock, systemRandom } from "@whipray/core";
 import {
@@ -37,13 +38,19 @@ endpoint.serve(actorHost, async ({ spec, epoch, env: given }) => {
     console.error("cannot go on");
     process.exit(11);
   }
+  if (spec.className === "Escapes") {
+    // Two sessions away, its parents gone, and no word of ours in its environment.
+    const script = "(setsid sh -c 'echo $$ > escaped; exec sleep 303' &) &";
+    const child = spawn("/bin/sh", ["-c", script], { detached: true, env: { PATH: env["PATH"]! }, stdio: "ignore" });
+    await new Promise((resolve) => child.once("exit", resolve));
+  }
   if (spec.className === "Engine") {
     const script =
       "import subprocess, sys, time; subprocess.Popen(['setsid', 'sleep', '300']); print('engine up', flush=True); time.sleep(300)";
     const request = {
       argv: ["-c", script],
-      env: {},
-      isolation: "env" as const,
+      env: spec.env,
+      isolation: spec.isolation,
       pty: false,
       socket: "/none",
       token: "t",

@@ -1,4 +1,4 @@
-import type { ResourceAmounts } from "@whipray/core";
+import type { LinkRule, ResourceAmounts } from "@whipray/core";
 import type { ActorRow, CallOptions, GroupRow, ItemStream, NodeRow, Parts, Strategy } from "@whipray/rpc";
 import type { ServerStart } from "./server-start.ts";
 
@@ -48,6 +48,8 @@ export interface SchedulerCluster {
       name?: string;
       /** Of the node of each bundle. */
       labels?: readonly Readonly<Record<string, string>>[];
+      /** Between the devices of each bundle. */
+      links?: readonly LinkRule[];
       signal?: AbortSignal | undefined;
     },
   ): Promise<SchedulerGroup>;

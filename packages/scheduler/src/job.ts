@@ -1,3 +1,4 @@
+import type { LinkRule } from "@whipray/core";
 import type { Strategy } from "@whipray/rpc";
 import { invalid, WorkerCreationError } from "./errors.ts";
 import { SERVER_BACKENDS, type ServerBackend } from "./server-nodes.ts";
@@ -5,6 +6,8 @@ import { SERVER_BACKENDS, type ServerBackend } from "./server-nodes.ts";
 /** How the bundles of a role are cut (AReaL R1), and `node`: one bundle a node (R2). */
 export const PLACEMENTS = ["shared", "separate", "deferred", "node"] as const;
 export type RayPlacementStrategy = (typeof PLACEMENTS)[number];
+
+const LINK_RULES: readonly LinkRule[] = ["ANY", "STRICT"];
 
 /** What one worker needs (AReaL: SchedulingSpec). All fields have AReaL's defaults. */
 export interface SchedulingSpec {
@@ -37,6 +40,11 @@ export interface SchedulingSpec {
   serverModule?: string;
   /** Strategy of the placement groups. Default PACK. */
   strategy?: Strategy;
+  /**
+   * `STRICT`: all devices of a worker are of one link domain (NVLink, HCCS, …); with placement `node`, all of a bundle. Default `ANY`: those that are
+   * linked best.
+   */
+  links?: LinkRule;
   /** Python interpreter; the raylet's default when absent. */
   python?: string;
   /** Working directory of the engine; the raylet's default when absent. */
@@ -82,6 +90,7 @@ const DEFAULTS = {
   envVars: {},
   rayPlacementStrategy: "shared",
   strategy: "PACK",
+  links: "ANY",
   pty: false,
   labels: {},
   resources: {},
@@ -161,6 +170,9 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
       role,
       `rayPlacementStrategy must be one of ${PLACEMENTS.join(", ")}; got ${spec.rayPlacementStrategy}`,
     );
+  }
+  if (!LINK_RULES.includes(spec.links)) {
+    throw new WorkerCreationError(role, `links must be one of ${LINK_RULES.join(", ")}; got ${spec.links}`);
   }
   if (spec.serverBackend !== undefined && !SERVER_BACKENDS.includes(spec.serverBackend)) {
     throw new WorkerCreationError(

@@ -1,4 +1,4 @@
-import type { ResourceAmounts } from "@whipray/core";
+import type { LinkRule, ResourceAmounts } from "@whipray/core";
 import type { Strategy } from "@whipray/rpc";
 import { amountsOf } from "./amounts.ts";
 import { splitBundles } from "./bundle-split.ts";
@@ -32,6 +32,8 @@ export interface RolePlan {
   readonly groups: readonly (readonly ResourceAmounts[])[];
   /** Labels that each bundle's node must have. */
   readonly labels: readonly (readonly FullSpec["labels"][])[];
+  /** How the devices of each bundle must be linked. */
+  readonly links: readonly (readonly LinkRule[])[];
   readonly strategy: Strategy;
   readonly workers: readonly WorkerPlan[];
   /** Several workers share a bundle: a fork cannot be bound to its target's device by the bundle alone. */
@@ -69,9 +71,11 @@ export function planRole(
     mode === "deferred" ? splitBundles(spec, nGpusPerNode, device) : [amountsOf(spec, device)],
   );
   const labels = own.map((bundles, index) => bundles.map(() => specs[index]!.labels));
+  const links = own.map((bundles, index) => bundles.map(() => specs[index]!.links));
   return {
     groups: mode === "shared" ? [own.flat()] : own,
     labels: mode === "shared" ? [labels.flat()] : labels,
+    links: mode === "shared" ? [links.flat()] : links,
     strategy,
     workers: specs.map((spec, index) => ({
       ...(mode === "shared" ? { group: 0, bundle: index } : { group: index, bundle: 0 }),
@@ -111,6 +115,7 @@ function planByNode(
   return {
     groups: [plan.bundles],
     labels: [plan.bundles.map(() => spec.labels)],
+    links: [plan.bundles.map(() => spec.links)],
     strategy: spec.strategy,
     workers: plan.workers.flatMap((count, bundle) =>
       Array.from({ length: count }, () => ({
@@ -126,6 +131,19 @@ function planByNode(
   };
 }
 
-function kindOf({ cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount }: FullSpec): string {
-  return JSON.stringify([cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount]);
+function kindOf({
+  cpu,
+  gpu,
+  mem,
+  resources,
+  labels,
+  links,
+  envVars,
+  cmd,
+  python,
+  cwd,
+  pty,
+  portCount,
+}: FullSpec): string {
+  return JSON.stringify([cpu, gpu, mem, resources, labels, links, envVars, cmd, python, cwd, pty, portCount]);
 }

@@ -56,8 +56,8 @@ export class RoleBuilder {
       const plan = planRole(role, specs, await this.#cluster());
       for (const [index, bundles] of plan.groups.entries()) {
         const name = plan.groups.length === 1 ? `${namePrefix}${role}` : `${namePrefix}${role}.${index}`;
-        const labels = plan.labels[index]!;
-        this.#groups.push(await cluster.placementGroup(bundles, { strategy: plan.strategy, name, labels }));
+        const [labels, links] = [plan.labels[index]!, plan.links[index]!];
+        this.#groups.push(await cluster.placementGroup(bundles, { strategy: plan.strategy, name, labels, links }));
         signal.throwIfAborted();
       }
       const timeoutMs = Math.max(1, Math.ceil(startupTimeoutMs - (clock.now() - startedAtMs)));

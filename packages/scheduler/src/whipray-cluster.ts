@@ -10,11 +10,12 @@ const SERVER_MODULE = sibling("rpc-server", import.meta.url);
 /** A cluster of whipray as the scheduler needs it. */
 export function whiprayCluster(cluster: Cluster): SchedulerCluster {
   return {
-    placementGroup: (bundles, { strategy, name, labels, signal }) =>
+    placementGroup: (bundles, { strategy, name, labels, links, signal }) =>
       cluster.placementGroup(bundles, {
         strategy,
         ...(name !== undefined && { name }),
         ...(labels?.some((one) => Object.keys(one).length > 0) && { labels }),
+        ...(links?.includes("STRICT") && { links }),
         ...(signal && { signal }),
       }),
     server: (placement, start) => startServer(cluster, placement, start),

@@ -22,6 +22,7 @@ interface PlacedGroup extends SchedulerGroup {
   readonly name: string | undefined;
   readonly strategy: Strategy;
   readonly labels: unknown;
+  readonly links: unknown;
   readonly places: { nodeId: string; devices: DeviceGrant[]; free: number }[];
   removed: boolean;
 }
@@ -62,7 +63,7 @@ export class MemoryCluster implements SchedulerCluster {
 
   async placementGroup(
     bundles: readonly ResourceAmounts[],
-    options: { strategy: Strategy; name?: string; labels?: unknown },
+    options: { strategy: Strategy; name?: string; labels?: unknown; links?: unknown },
   ): Promise<SchedulerGroup> {
     const places: PlacedGroup["places"] = [];
     for (const bundle of bundles) {
@@ -87,6 +88,7 @@ export class MemoryCluster implements SchedulerCluster {
       name: options.name,
       strategy: options.strategy,
       labels: options.labels,
+      links: options.links,
       bundleSpecs: bundles,
       places,
       removed: false,

@@ -35,6 +35,8 @@ export interface RealClusterOptions {
   tls?: boolean;
   /** More environment for head and raylets. */
   env?: Record<string, string>;
+  /** From the end of one look at the devices to the next. Default: the raylet's own, 10 s. */
+  lookEveryMs?: number;
 }
 
 export interface RealRaylet {
@@ -145,7 +147,8 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
   const environment = (home: string): Record<string, string> => {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     const inherited = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
-    return { ...Object.fromEntries(inherited), ...options.env, HOME: home, WHIPRAY_CLUSTER: clusterId };
+    const own = { HOME: home, WHIPRAY_CLUSTER: clusterId, WHIPRAY_DEVICE_LOCKS: join(base, "locks") };
+    return { ...Object.fromEntries(inherited), ...options.env, ...own };
   };
   const end = async (): Promise<Leak[]> => {
     await Promise.all(drivers.map((driver) => driver.close()));
@@ -210,6 +213,7 @@ export async function startCluster(options: RealClusterOptions): Promise<RealClu
           fakeDevices: spec.fakeDevices,
           labels,
           runtimeRoot: join(root, "run"),
+          lookEveryMs: options.lookEveryMs,
           cwd,
         });
         const launch = { env: environment(join(root, "home")), cwd, logFile: logFiles[index + 1], wrapper };

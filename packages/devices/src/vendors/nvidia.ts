@@ -9,6 +9,7 @@ import { linksBetween, type MatrixPlace, parseTopologyMatrix } from "../topology
 import { isNoset, visibleEntries } from "../visibility.ts";
 import { WarningList } from "../warning-list.ts";
 import { nvidiaProcesses, nvidiaStats } from "./nvidia-activity.ts";
+import { driverLockNames } from "./nvidia-driver.ts";
 import { parseNvidiaXml } from "./nvidia-mig.ts";
 import {
   type NvidiaGpu,
@@ -54,6 +55,11 @@ export const nvidia: DevicePlugin = {
 };
 
 async function fingerprint(probe: Probe, signal?: AbortSignal): Promise<Fingerprint> {
+  const found = await byTool(probe, signal);
+  return found.state === "unknown" ? { ...found, lockNames: await driverLockNames(probe) } : found;
+}
+
+async function byTool(probe: Probe, signal?: AbortSignal): Promise<Fingerprint> {
   const asked = await nvidiaTool(probe, [QUERY, OLD_DRIVER_QUERY], signal);
   const { outcome } = asked;
   let { elapsedMs } = asked;

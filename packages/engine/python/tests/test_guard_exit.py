@@ -66,7 +66,7 @@ def test_the_engine_gets_exactly_the_given_environment_and_cwd(raylet):
     env = {bytes.fromhex(key): bytes.fromhex(value) for key, value in pairs}
     env.pop(b"LC_CTYPE", None)  # set by the engine's own interpreter
     lease = raylet.lease.encode()
-    expected = {b"A": b"1", b"UTF": "gr\u00fcn".encode(), b"EMPTY": b"", b"RAW": b"\xff", b"WHIPRAY_LEASE": lease, b"WHIPRAY_CLUSTER": b"cluster_a"}
+    expected = {b"A": b"1", b"UTF": "gr\u00fcn".encode(), b"EMPTY": b"", b"RAW": b"\xff", b"WHIPRAY_LEASE": lease, b"WHIPRAY_TREE": lease, b"WHIPRAY_CLUSTER": b"cluster_a"}
     assert env == expected
     assert os.path.samefile(os.path.dirname(cwd), raylet.folder) and os.path.basename(cwd) == "d\u00e9p\u00f4t"
 

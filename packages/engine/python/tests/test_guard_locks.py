@@ -4,17 +4,22 @@ import fcntl
 import json
 import os
 import subprocess
+import tempfile
 
 import pytest
 from guard_raylet import GUARD, PYTHON, folder, is_free, raylet, raylets  # noqa: F401
 
-import whipray_guard_io as guard_io
+import whipray_guard_locks as guard_locks
 
+NOBODY = 65534
 SLEEP = "ready('up-%s'); time.sleep(60)"
 CONTENDER = """
 import json, os, sys, time
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
-from whipray_guard_io import take_locks
+from whipray_guard_locks import take_locks
+for user in sys.argv[4:]:
+    os.setgid(int(user))
+    os.setuid(int(user))
 me = {"cluster": "cluster_a", "node": "node_a", "raylet": sys.argv[3], "lease": "lease_" + sys.argv[3], "pid": os.getpid()}
 print("ready", flush=True)
 sys.stdin.readline()
@@ -81,7 +86,8 @@ def test_a_refusal_for_one_lock_frees_the_others(raylets, folder, lock):
 
 
 def test_what_a_dead_holder_wrote_does_not_matter(raylets, lock):
-    for content in ('{"cluster":"cluster_z","raylet":"raylet_z"}', "no json", "", "x" * 100000):
+    odd = ('{"raylet":"\\ud800"}', '{"raylet":"a\\u0000b"}', '{"raylet":["raylet_z"]}', '{"raylet":"%s"}' % ("z" * 3000))
+    for content in ('{"cluster":"cluster_z","raylet":"raylet_z"}', "no json", "", "x" * 100000, *odd):
         with open(lock, "w") as file:
             file.write(content)
         raylet = sleeper(raylets, "a", locks=[lock]).start()
@@ -139,13 +145,13 @@ def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(lock, monkeypat
     me = {"cluster": "c", "node": "n", "raylet": "r", "lease": "l", "pid": 1}
     removed = []
 
-    def remove_once(fd, how, real=guard_io.flock):
+    def remove_once(fd, how, real=guard_locks.flock):
         if not removed:
             removed.append(os.unlink(lock))
         return real(fd, how)
 
-    monkeypatch.setattr(guard_io, "flock", remove_once)
-    held, refusal = guard_io.take_locks([lock], me)
+    monkeypatch.setattr(guard_locks, "flock", remove_once)
+    held, refusal = guard_locks.take_locks([lock], me)
     try:
         assert refusal is None and removed
         assert not is_free(lock)
@@ -160,15 +166,15 @@ def test_who_is_overtaken_in_the_conversion_loses(lock, monkeypatch):
     other = {**mine, "raylet": "other"}
     overtaken = []
 
-    def let_go(fd, how, real=guard_io.flock):
+    def let_go(fd, how, real=guard_locks.flock):
         if how == fcntl.LOCK_SH and not overtaken:
             overtaken.append(None)
             real(fd, fcntl.LOCK_UN)
-            overtaken[0] = guard_io.try_lock(lock, other)[0]
+            overtaken[0] = guard_locks.try_lock(lock, other)[0]
         return real(fd, how)
 
-    monkeypatch.setattr(guard_io, "flock", let_go)
-    held, refusal = guard_io.take_locks([lock], mine, 0.05)
+    monkeypatch.setattr(guard_locks, "flock", let_go)
+    held, refusal = guard_locks.take_locks([lock], mine, 0.05)
     assert overtaken[0] is not None
     os.close(overtaken[0])
     assert held is None and refusal["holder"] == other
@@ -193,3 +199,77 @@ def test_of_many_that_race_only_one_raylet_wins(lock):
         one.communicate("end\n")
     assert len(winners) == 1
     assert is_free(lock)
+
+
+def test_a_lock_with_a_second_name_is_never_written(raylets, folder, lock):
+    precious = os.path.join(folder, "precious")
+    with open(precious, "w") as file:
+        file.write("what a guard of root could destroy")
+    os.link(precious, lock)
+    assert "second name" in refused(sleeper(raylets, "a", locks=[lock]))["message"]
+    with open(precious) as file:
+        assert file.read() == "what a guard of root could destroy"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's process can be started by root alone")
+@pytest.mark.parametrize("first, second", [(0, NOBODY), (NOBODY, 0)])
+def test_users_of_a_machine_contend_for_its_device(first, second):
+    with tempfile.TemporaryDirectory() as shared:
+        os.chmod(shared, 0o1777)
+        lock = os.path.join(shared, "GPU-1.lock")
+
+        def contender(user, name):
+            process = subprocess.Popen(
+                [PYTHON, "-I", "-c", CONTENDER, GUARD, lock, name, str(user)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout.readline() == "ready\n"
+            return process
+
+        def take(process):
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        one, two, three = contender(first, "one"), contender(second, "two"), contender(second, "three")
+        assert take(one) is None
+        assert os.stat(lock).st_uid == first
+        assert take(two)["holder"]["lease"] == "lease_one"
+        one.communicate("\n")
+        assert take(three) is None
+        for process in (two, three):
+            process.communicate("\n")
+
+
+def test_who_takes_a_lock_over_ends_what_a_killed_guard_left(raylets, lock):
+    """The guard's root goes with it by PDEATHSIG, but not what that started; nobody else may use the device before that is gone."""
+    env = {"WHIPRAY_RAYLET": "raylet_a", "PATH": os.environ["PATH"]}
+    first = raylets(locks=[lock], env=env).run("daemon(lambda: (ready('daemon'), stubborn()))").start()
+    first.file("daemon")
+    # Guarded by somebody else who lives, and named like the raylet of the dead one: not ours to end.
+    other = raylets(env=env).run("ready('other'); time.sleep(60)").start()
+    first.guard.kill()
+    first.guard.wait()
+    assert is_free(lock) and first.carriers() != []
+    second = sleeper(raylets, "b", locks=[lock], raylet="raylet_b").start()
+    assert first.carriers() == []
+    assert other.carriers() == [other.started["pid"]]
+    for raylet in (second, other):
+        raylet.say(kill={})
+        raylet.gone()
+
+
+def test_a_lock_is_refused_while_what_a_killed_guard_left_cannot_be_ended(lock, monkeypatch):
+    with open(lock, "w") as file:
+        json.dump({"cluster": "c", "node": "n", "raylet": "raylet_dead", "lease": "l", "pid": 1}, file)
+    env = {"WHIPRAY_RAYLET": "raylet_dead", "WHIPRAY_TREE": "engine_a"}
+    stuck = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"], env=env)
+    monkeypatch.setattr(guard_locks, "send_signal", lambda *_: False)  # D state
+    me = {"cluster": "c", "node": "n", "raylet": "raylet_new", "lease": "l", "pid": 1}
+    held, refusal = guard_locks.take_locks([lock], me, 0.05)
+    assert held is None and "left is still there: pid %d" % stuck.pid in refusal["message"]
+    stuck.kill()
+    stuck.wait()
+    held, refusal = guard_locks.take_locks([lock], me, 0.05)
+    assert refusal is None
+    for fd in held:
+        os.close(fd)

@@ -44,6 +44,8 @@ export interface RayletDaemonConfig extends DaemonBase {
   /** Working directory of workers and engines. */
   cwd: string;
   python?: string | undefined;
+  /** From the end of one look at the devices to the next; for tests, which have no 10 s. */
+  lookEveryMs?: number | undefined;
 }
 
 export type DaemonConfig = HeadDaemonConfig | RayletDaemonConfig;

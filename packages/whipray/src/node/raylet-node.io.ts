@@ -75,6 +75,8 @@ export interface RayletNodeOptions {
   env: Readonly<Record<string, string>>;
   /** Interpreter of guards and engines. Default `python3`. */
   python?: string | undefined;
+  /** From the end of one look at the devices to the next. Default 10 000. */
+  lookEveryMs?: number | undefined;
   logger?: Logger | undefined;
   /** A registration failed, for whatever reason; it is tried again. */
   onRefused?: ((error: WhiprayError) => void) | undefined;
@@ -210,6 +212,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       },
       ...workerStart({ nodeId, cluster: clusterId, incarnation: endpoint.incarnation }, directory, cwd, env),
       enginePythonPath: fileURLToPath(engineHostPath()),
+      ...definedOnly({ lookEveryMs: options.lookEveryMs }),
     },
   );
   raylet.onRegistered(({ peerTokens }) => {
