@@ -90,7 +90,10 @@ describe("a probe that failed when the node started", () => {
     expect(again).toBe(false);
     expect(more).toMatchObject({ devices: [{ uuid: "GPU-00000000-aaaa", resource: "GPU" }], scalars: { seen: 2 } });
     expect(devices.map(({ resource }) => resource)).toEqual(["TTNPU", "GPU"]);
-    expect(offered.map(({ lockPath }) => lockPath)).toEqual(["/l/TT-0.lock", "/l/GPU-00000000-aaaa.lock"]);
+    expect(offered.map(({ lockPath }) => lockPath)).toEqual([
+      "/l/whipray-TT-0.lock",
+      "/l/whipray-GPU-00000000-aaaa.lock",
+    ]);
   });
 
   test("tells at last: the node registers again with the devices, and grants them", async () => {
