@@ -42,7 +42,12 @@ esac
 
 function whipray(args: string[], more: Record<string, string> = {}) {
   const { WHIPRAY_TEST_RUN: mark } = process.env;
-  const own = { PATH: `${bin}:${process.env["PATH"]}`, HOME: home, WHIPRAY_RUNTIME_DIR: join(home, "run") };
+  const own = {
+    PATH: `${bin}:${process.env["PATH"]}`,
+    HOME: home,
+    WHIPRAY_RUNTIME_DIR: join(home, "run"),
+    WHIPRAY_DEVICE_LOCKS: join(home, "locks"),
+  };
   const env = { ...own, ...(mark && { WHIPRAY_TEST_RUN: mark }), ...more };
   return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
     const child = execFile(process.execPath, [MAIN, ...args], { env }, (_, stdout, stderr) => {
@@ -107,9 +112,9 @@ test(
     const stranger = spawn("sleep", ["120"], { stdio: "ignore" });
     onTestFinished(() => void stranger.kill("SIGKILL"));
     machine([`${uuidOf(1)}, ${stranger.pid}, 100 MiB, sleep`]);
-    const locks = join(home, "run/host/locks");
+    const locks = join(home, "locks");
     mkdirSync(locks, { recursive: true });
-    const path = join(locks, `${uuidOf(0)}.lock`);
+    const path = join(locks, `whipray-${uuidOf(0)}.lock`);
     const script = `import fcntl, sys, time; f = open(sys.argv[1], "a"); fcntl.flock(f, fcntl.LOCK_EX); print("held", flush=True); time.sleep(120)`;
     const thief = spawn("python3", ["-c", script, path], { stdio: ["ignore", "pipe", "inherit"] });
     onTestFinished(() => void thief.kill("SIGKILL"));
@@ -145,9 +150,9 @@ test(
   "doctor names the lease that holds a lock, which is nothing wrong",
   async () => {
     machine();
-    const locks = join(home, "run/host/locks");
+    const locks = join(home, "locks");
     mkdirSync(locks, { recursive: true });
-    const path = join(locks, `${MIG}.lock`);
+    const path = join(locks, `whipray-${MIG}.lock`);
     const owner = { cluster: "cluster_x", node: "node_y", raylet: "inc_r", lease: "lease_z", pid: 7 };
     writeFileSync(path, JSON.stringify(owner));
     const script = `import fcntl, sys, time; f = open(sys.argv[1], "a"); fcntl.flock(f, fcntl.LOCK_SH); print("held", flush=True); time.sleep(120)`;

@@ -221,6 +221,18 @@ test("with partly used devices, and bundles that want one link domain, a small p
         if (bundles[index]!.links === "STRICT") expect(domains.size).toBe(1);
       }
     }),
-    { numRuns: 1_000 },
+    {
+      numRuns: 1_000,
+      examples: [
+        [
+          [{ domains: ["a", "a", "a", "a", "c"], gpus: [1, 1, 1, 0.5, 1] }],
+          [
+            { GPU: 2, links: "ANY" },
+            { GPU: 2, links: "STRICT" },
+            { GPU: 0.5, links: "STRICT" },
+          ],
+        ],
+      ],
+    },
   );
 });

@@ -15,7 +15,7 @@ const STICKY_AND_OPEN = 0o1777;
  * @throws WhiprayError `INVALID_PATH` for a chosen folder that is not absolute, or whose last part cannot be made.
  */
 export function deviceLocks(
-  env: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string | undefined>>,
   own: string,
   look: (path: string) => Pick<Stats, "uid" | "mode" | "isDirectory"> | undefined = lookAt,
 ): { locks: string; warning?: string } {

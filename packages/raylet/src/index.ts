@@ -3,6 +3,7 @@ export { type BeatCommand, type BeatNews, type BeatThreadParts, runBeatThread } 
 export type { BeatListener, BeatPeer, Beats, BeatTerms } from "./beats.ts";
 export { ChildProcesses, spawnArguments } from "./child-processes.io.ts";
 export type { DeviceEyes, DeviceLook, DeviceUser, LockHolder, SeenDevice } from "./device-eyes.ts";
+export { deviceLocks } from "./device-locks.io.ts";
 export { deviceUser } from "./device-users.io.ts";
 export {
   baseVariables,

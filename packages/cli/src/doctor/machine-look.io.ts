@@ -10,7 +10,15 @@ import {
   fakeMachine,
   systemProbe,
 } from "@whipray/devices";
-import { deviceUser, lockHolders, nodeDevices, PluginEyes, readHostFacts, type SeenDevice } from "@whipray/raylet";
+import {
+  deviceLocks,
+  deviceUser,
+  lockHolders,
+  nodeDevices,
+  PluginEyes,
+  readHostFacts,
+  type SeenDevice,
+} from "@whipray/raylet";
 import type { Withheld } from "@whipray/rpc";
 import { daemons } from "whipray";
 import { deviceStatus } from "../device-status.ts";
@@ -56,7 +64,9 @@ export async function detectionReport(
         ? systemProbe({ environment: env, machine: nodeName })
         : fakeMachine(fakeDevices, nodeName);
     const found = await detectDevices({ plugins, probe, environment: env, nodeName });
-    const { devices, links } = nodeDevices(found, { locks: `${runtimeRoot}/host/locks`, node: "" });
+    const own = `${runtimeRoot}/host/locks`;
+    const { locks } = fakeDevices === undefined ? deviceLocks(env, own) : { locks: own };
+    const { devices, links } = nodeDevices(found, { locks, node: "" });
     const eyes = new PluginEyes({
       ...{ plugins, probe, devices: found.devices, fingerprints: found.fingerprints },
       userOf: (pid) => deviceUser(pid),
