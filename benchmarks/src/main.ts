@@ -21,7 +21,7 @@ if (values.strict && below.length > 0) {
 }
 
 function show({ name, value, unit, against }: Row): string {
-  const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${unit}`.padStart(14);
+  const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(value < 1 ? 2 : 1)} ${unit}`.padStart(14);
   if (!against) return `${name.padEnd(44)}${figure}`;
   const { ratio, atLeast, atMost } = against;
   const rule = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast.toFixed(2)}`;
