@@ -55,7 +55,7 @@ export class StreamOutbox implements Outbox {
   #copy(piece: Uint8Array): void {
     const { length } = piece;
     if (owner !== this) {
-      owner?.#endRun();
+      if (owner) owner.#endRun();
       owner = this;
       this.#from = used;
     }
