@@ -102,6 +102,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const processes = new ChildProcesses(clock, () => lastWill({ cluster, incarnation, folder: directory.node, path }));
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
+  const swept = await openRuntimeDirectory(directory, owner, processes, logger);
   const facts = readHostFacts(options.ip);
   const name = options.name ?? facts.hostname;
   const { CPU: cpus, memory: memoryBytes, object_store_memory: objectStoreBytes, ...others } = resources;
@@ -111,11 +112,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     fakeDevices === undefined
       ? systemProbe({ environment: env, machine: name })
       : fakeMachine(fakeDevices, options.name ?? nodeId);
-  // Both wait for files and tools of the machine, not for each other.
-  const [swept, found] = await Promise.all([
-    openRuntimeDirectory(directory, owner, processes, logger),
-    detectDevices({ plugins, declared, probe, environment: env, nodeName: name }),
-  ]);
+  const found = await detectDevices({ plugins, declared, probe, environment: env, nodeName: name });
   // A fake machine without a name is this node's own.
   const offered = nodeDevices(found, directory, fakeDevices !== undefined && options.name === undefined);
   const devices = offered.devices.map((device): NodeDevice => {
