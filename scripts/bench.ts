@@ -11,7 +11,14 @@ import { runTool } from "./stages/tool.io.ts";
 
 const INSTALL_DEADLINE_MS = 5 * 60_000;
 
-const FIRST_START = `const { init } = await import("whipray"); await (await init()).close();`;
+/** What the first program of a user does; Node keeps the compiled code of what ran. */
+const FIRST_START = `
+const { init } = await import("whipray");
+await using cluster = await init();
+const counter = await cluster.actor(new URL("src/counter.ts", "file://" + process.cwd() + "/"), "Counter").create();
+await counter.add(1);
+await new Promise((resolve) => setTimeout(resolve, 1_000));
+`;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const home = join(root, "out/bench");
@@ -28,21 +35,21 @@ const hash = inputsHash(
   inputs.map((path) => join(root, path)),
   [process.version, process.arch],
 );
-if (!stampMatches(stamp, hash)) {
+const fresh = !stampMatches(stamp, hash);
+if (fresh) {
   process.stderr.write("packing and installing the packages …\n");
   await install();
   writeStamp(stamp, hash);
-  // The first start ever compiles all modules; what people wait for each time comes after it.
-  await bench.tool({
-    file: process.execPath,
-    args: ["--input-type=module", "-e", FIRST_START],
-    cwd: app,
-    deadlineMs: INSTALL_DEADLINE_MS,
-  });
 }
 for (const folder of ["src", "engines", "ray"]) {
   rmSync(join(app, folder), { recursive: true, force: true });
   cpSync(join(root, "benchmarks", folder), join(app, folder), { recursive: true });
+}
+if (fresh) {
+  // The first start ever compiles all modules; what people wait for each time comes after it.
+  const args = ["--input-type=module", "-e", FIRST_START];
+  const first = await bench.tool({ file: process.execPath, args, cwd: app, deadlineMs: INSTALL_DEADLINE_MS });
+  if (first.code !== 0) throw new Error(`the first start failed\n${showEnd(first)}`);
 }
 const child = spawn(process.execPath, [join(app, "src/main.ts"), ...process.argv.slice(2)], {
   stdio: "inherit",

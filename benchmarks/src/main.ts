@@ -56,7 +56,7 @@ async function main(): Promise<number> {
 }
 
 function show({ name, value, unit, against }: Row): string {
-  const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${unit}`.padStart(14);
+  const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(value < 1 ? 2 : 1)} ${unit}`.padStart(14);
   if (!against) return `${name.padEnd(44)}${figure}`;
   const { ratio, atLeast, atMost } = against;
   const rule = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast.toFixed(2)}`;

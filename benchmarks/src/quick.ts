@@ -1,10 +1,11 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { RayScheduler } from "@whipray/scheduler";
 import { type Cluster, init } from "whipray";
 import type { Counter } from "./counter.ts";
+import type { Idle } from "./idle.ts";
 import { BATCH, openRawLimits, type RawLimits } from "./limits/raw.ts";
-import { bareNodeStartMs, inTurns, type Row, sequential, together, ussMb } from "./measure.ts";
+import { bareNodeStartMs, inTurns, type Row, sequential, together } from "./measure.ts";
 
 const COUNTER = new URL("./counter.ts", import.meta.url);
 /** Calls of an engine at once. */
@@ -47,16 +48,23 @@ export async function quick(): Promise<Row[]> {
       await cluster.kill(one);
     };
     row("actor launches, one at a time", await sequential(launch, 3, 1_500), "/s");
-    await cluster.kill(counter);
-    row("idle memory beside a bare process", ussMb(familyOf(cluster.id)) - BARE_MB, "MB");
   } finally {
     limits?.close();
     await cluster.close();
   }
+  idleRows(row);
   return rows;
 }
 
-const BARE_MB = ussMb([process.pid]);
+/** Of a program that does nothing else: this one's own calls, promises and helpers would count, too. */
+function idleRows(row: Add): void {
+  const said = execFileSync(process.execPath, [fileURLToPath(new URL("./idle.ts", import.meta.url))], {
+    encoding: "utf8",
+  });
+  const { memoryMb, cpuPercent } = JSON.parse(said) as Idle;
+  row("idle memory beyond a bare process", memoryMb, "MB");
+  row("processor time while idle", cpuPercent, "%");
+}
 
 async function engineRows(cluster: Cluster, limits: RawLimits, row: Add): Promise<void> {
   await using scheduler = new RayScheduler({ cluster });
@@ -78,19 +86,4 @@ async function group(cluster: Cluster): Promise<void> {
   const one = await cluster.placementGroup([{ CPU: 1 }]);
   await one.ready();
   await one.remove();
-}
-
-/** This process and the processes of the cluster. */
-function familyOf(cluster: string): number[] {
-  const mine = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && belongs(name, cluster));
-  return [process.pid, ...mine.map(Number)];
-}
-
-function belongs(pid: string, cluster: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`WHIPRAY_CLUSTER=${cluster}`);
-  } catch {
-    // It ended while we looked.
-    return false;
-  }
 }

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { builtinsByName } from "../pack/bundles.ts";
 import { type Program, runProgram } from "../pack/programs.ts";
 import { faultsOf } from "../pack/published.ts";
 import { filesBelow, staleOutputs } from "../pack/tarballs.ts";
@@ -17,6 +18,18 @@ function scratch(): string {
   folders.push(folder);
   return folder;
 }
+
+test("what a source imports of Node is taken from the module by name; types, packages and line numbers stay as they are", () => {
+  const kept =
+    'import type { Socket } from "node:net";\nimport { type Stats } from "node:fs";\nimport { pack } from "msgpackr";\n';
+  expect(builtinsByName(kept)).toBe(kept);
+  expect(builtinsByName('import { inspect as show, type T, types } from "node:util";\nshow;')).toBe(
+    'const { inspect: show, types } = process.getBuiltinModule("node:util");\nshow;',
+  );
+  expect(builtinsByName('import {\n  a,\n  b,\n} from "node:fs/promises";\nx')).toBe(
+    'const { a, b } = process.getBuiltinModule("node:fs/promises");\n\n\n\nx',
+  );
+});
 
 const MANIFEST = JSON.stringify({
   bin: { tool: "./dist/main.js" },

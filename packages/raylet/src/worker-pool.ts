@@ -12,9 +12,12 @@ export function coldNames(env: Readonly<Record<string, string>>): string[] {
   return Object.keys(env).filter((name) => AT_EXEC.test(name));
 }
 
-/** What the pool wants done. `prestart` and `stop` are about the blank worker; `take` and `cold` answer a request. */
+/**
+ * What the pool wants done. `prestart` and `stop` are about the blank worker; `take` and `cold` answer a request. `next`: another blank
+ * one is wanted at once.
+ */
 export type PoolAction =
-  | { do: "take"; workerId: string }
+  | { do: "take"; workerId: string; next: boolean }
   | { do: "cold" }
   | { do: "prestart" }
   | { do: "stop"; workerId: string };
@@ -41,9 +44,10 @@ export class WorkerPool {
   /** An actor needs a process. A blank one that is still starting is taken too: it is ahead of any cold start. */
   request(env: Readonly<Record<string, string>>): PoolAction {
     if (!this.#blank || coldNames(env).length > 0) return { do: "cold" };
-    const { workerId } = this.#blank;
+    const { workerId, ready } = this.#blank;
     this.#blank = undefined;
-    return { do: "take", workerId };
+    // Actors come faster than blank workers start. Else the next one starts when the actor runs, and keeps the processors from nobody.
+    return { do: "take", workerId, next: !ready };
   }
 
   /** Work is likely soon: an actor runs, so that the next one may follow, or a program has just started its cluster. */

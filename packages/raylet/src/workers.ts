@@ -88,6 +88,7 @@ export class Workers {
     const warmId = action.do === "take" ? action.workerId : "";
     const warm = this.#blanks.get(warmId);
     this.#blanks.delete(warmId);
+    if (action.do === "take" && action.next) this.prestart();
     if (warm) {
       const worker = await this.#abortable(warmId, signal, warm).catch(() => undefined);
       if (worker) return worker;

@@ -15,11 +15,14 @@ describe("the worker pool (mechanism 12)", () => {
     expect(pool.expected(1)).toBeUndefined();
   });
 
-  test("a blank worker is taken, also while it still starts", () => {
+  test("a blank worker is taken, also while it still starts: then the next one is wanted at once", () => {
     const pool = new WorkerPool();
     pool.prestarted("worker_a", 0);
-    expect(pool.request({})).toEqual({ do: "take", workerId: "worker_a" });
+    expect(pool.request({})).toEqual({ do: "take", workerId: "worker_a", next: true });
     expect(pool.request({})).toEqual({ do: "cold" });
+    pool.prestarted("worker_b", 0);
+    pool.ready("worker_b", 1);
+    expect(pool.request({})).toEqual({ do: "take", workerId: "worker_b", next: false });
   });
 
   test.each(["NODE_OPTIONS", "LD_LIBRARY_PATH", "UV_THREADPOOL_SIZE"])("%s acts at exec alone: cold", (name) => {

@@ -1,6 +1,6 @@
 import { asWhiprayError, systemClock, type Timer, WhiprayError } from "@whipray/core";
 import { FrameSplitter } from "./frame-splitter.ts";
-import { Outbox } from "./outbox.ts";
+import type { Outbox } from "./outbox.ts";
 import { CHANNEL_HIGH_WATER_BYTES, CHANNEL_LOW_WATER_BYTES, type Channel, type ChannelHandlers } from "./transport.ts";
 
 /** A connection of the operating system, seen from a channel. */
@@ -10,8 +10,10 @@ export interface Pipe {
   readonly pendingBytes: number;
   /** What waits is written as soon as it is this much, before the turn is over: the other side works while we go on. */
   readonly eagerBytes: number;
+  /** What is to be written. */
+  readonly outbox: Outbox;
   /** Takes everything out of the outbox and writes it at once. */
-  write(outbox: Outbox): void;
+  write(): void;
   /** Lets bytes come in. Before, none do. */
   resume(): void;
   /** Says goodbye after what was written; reads on until the other side has ended too. */
@@ -37,7 +39,7 @@ export const CLOSE_TIMEOUT_MS = 5_000;
 /** The part of a Channel that all real connections share: batches, water marks, one end. */
 export class FramedChannel implements Channel, PipeEvents {
   readonly #pipe: Pipe;
-  readonly #outbox = new Outbox();
+  readonly #outbox: Outbox;
   readonly #splitter: FrameSplitter;
   #handlers: ChannelHandlers | undefined;
   #state: "open" | "closing" | "closed" = "open";
@@ -50,6 +52,7 @@ export class FramedChannel implements Channel, PipeEvents {
   constructor(open: (events: PipeEvents) => Pipe) {
     this.#splitter = new FrameSplitter((raw) => this.#handlers!.onFrame(raw));
     this.#pipe = open(this);
+    this.#outbox = this.#pipe.outbox;
   }
 
   get remote(): string {
@@ -65,7 +68,7 @@ export class FramedChannel implements Channel, PipeEvents {
     this.#outbox.add(pieces);
     if (!this.#full && this.bufferedBytes > CHANNEL_HIGH_WATER_BYTES) this.#full = true;
     if (this.#outbox.bytes >= this.#pipe.eagerBytes && !this.#full) {
-      this.#pipe.write(this.#outbox);
+      this.#pipe.write();
       return;
     }
     if (this.#flushing) return;
@@ -129,7 +132,7 @@ export class FramedChannel implements Channel, PipeEvents {
 
   #flush = (): void => {
     this.#flushing = false;
-    if (this.#state === "open" && this.#outbox.bytes > 0) this.#pipe.write(this.#outbox);
+    if (this.#state === "open" && this.#outbox.bytes > 0) this.#pipe.write();
   };
 
   /** An other side that does not read must not hold a closed channel for ever. */

@@ -1,8 +1,12 @@
-/** Pieces up to this size are joined; larger ones are handed on as they are, without a copy. */
-const SMALL_PIECE_BYTES = 4_096;
-
 /** Frames that wait for the end of this turn of the event loop, to leave in one write. */
-export class Outbox {
+export interface Outbox {
+  readonly bytes: number;
+  add(pieces: readonly Uint8Array[]): void;
+  clear(): void;
+}
+
+/** What waits for a pipe of messages: it keeps where frames end. */
+export class MessageOutbox implements Outbox {
   #frames: (readonly Uint8Array[])[] = [];
   #bytes = 0;
 
@@ -18,32 +22,6 @@ export class Outbox {
   clear(): void {
     this.#frames = [];
     this.#bytes = 0;
-  }
-
-  /** Takes everything as few buffers for one gathering write: many small pieces cost one copy, large ones none. */
-  takeBuffers(): Uint8Array[] {
-    const buffers: Uint8Array[] = [];
-    let run: Uint8Array[] = [];
-    let runBytes = 0;
-    const endRun = (): void => {
-      if (run.length > 0) buffers.push(join(run, runBytes));
-      run = [];
-      runBytes = 0;
-    };
-    for (const pieces of this.#frames) {
-      for (const piece of pieces) {
-        if (piece.length > SMALL_PIECE_BYTES) {
-          endRun();
-          buffers.push(piece);
-        } else if (piece.length > 0) {
-          run.push(piece);
-          runBytes += piece.length;
-        }
-      }
-    }
-    endRun();
-    this.clear();
-    return buffers;
   }
 
   /** Takes everything as buffers that each hold whole frames, and more than one only up to `limitBytes`. */

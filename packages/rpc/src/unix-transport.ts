@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { type Logger, silentLogger, WhiprayError } from "@whipray/core";
 import { type Dialing, dialing, invalidAddress } from "./dialing.ts";
 import { FramedChannel, linkBroken, type Pipe, type PipeEvents } from "./framed-channel.ts";
-import type { Outbox } from "./outbox.ts";
+import { StreamOutbox } from "./stream-outbox.ts";
 import type { Channel, DialOptions, Listener, Transport } from "./transport.ts";
 
 /** Longest path of a unix socket: sun_path of Linux without its final NUL. */
@@ -74,6 +74,7 @@ export async function listenUnix(
 class UnixPipe implements Pipe {
   readonly remote = "unix";
   readonly eagerBytes = EAGER_BYTES;
+  readonly outbox = new StreamOutbox();
   readonly #socket: Socket;
   readonly #events: PipeEvents;
   #resumed = false;
@@ -92,9 +93,13 @@ class UnixPipe implements Pipe {
     return this.#socket.writableLength;
   }
 
-  write(outbox: Outbox): void {
-    const buffers = outbox.takeBuffers();
+  write(): void {
+    const buffers = this.outbox.take();
     const last = buffers.length - 1;
+    if (last === 0) {
+      this.#socket.write(buffers[0]!, this.#wrote);
+      return;
+    }
     this.#socket.cork();
     for (let i = 0; i <= last; i++) this.#socket.write(buffers[i]!, i === last ? this.#wrote : undefined);
     this.#socket.uncork();

@@ -1,7 +1,7 @@
 import { WhiprayError } from "@whipray/core";
 import type { ClientOptions, RawData, WebSocket } from "ws";
 import { linkBroken, type Pipe, type PipeEvents } from "./framed-channel.ts";
-import type { Outbox } from "./outbox.ts";
+import { MessageOutbox } from "./outbox.ts";
 
 /** Largest binary message: what one turn queued is split above this, at a frame's end. */
 export const MAX_WEBSOCKET_MESSAGE_BYTES = 1_048_576;
@@ -31,6 +31,7 @@ export const WEBSOCKET_CLIENT_OPTIONS: ClientOptions = {
 /** An open WebSocket as a pipe: each binary message holds whole frames. */
 export class WebSocketPipe implements Pipe {
   /** One turn, one message. */
+  readonly outbox = new MessageOutbox();
   readonly eagerBytes = Number.POSITIVE_INFINITY;
   readonly remote: string;
   readonly #socket: WebSocket;
@@ -53,8 +54,8 @@ export class WebSocketPipe implements Pipe {
     return this.#socket.bufferedAmount;
   }
 
-  write(outbox: Outbox): void {
-    for (const message of outbox.takeMessages(MAX_WEBSOCKET_MESSAGE_BYTES)) {
+  write(): void {
+    for (const message of this.outbox.takeMessages(MAX_WEBSOCKET_MESSAGE_BYTES)) {
       this.#socket.send(message, { binary: true, compress: false, fin: true }, this.#wrote);
     }
   }

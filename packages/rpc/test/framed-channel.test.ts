@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { FramedChannel, type Pipe } from "../src/framed-channel.ts";
-import type { Outbox } from "../src/outbox.ts";
+import { StreamOutbox } from "../src/stream-outbox.ts";
 import { CHANNEL_HIGH_WATER_BYTES } from "../src/transport.ts";
 
 const FRAME_BYTES = 100;
@@ -8,11 +8,12 @@ const FRAME_BYTES = 100;
 class FakePipe implements Pipe {
   readonly remote = "fake";
   readonly eagerBytes = 1_000;
+  readonly outbox = new StreamOutbox();
   pendingBytes = 0;
   readonly writes: number[] = [];
 
-  write(outbox: Outbox): void {
-    this.writes.push(outbox.takeBuffers().reduce((sum, buffer) => sum + buffer.length, 0));
+  write(): void {
+    this.writes.push(this.outbox.take().reduce((sum, buffer) => sum + buffer.length, 0));
   }
   resume(): void {}
   end(): void {}

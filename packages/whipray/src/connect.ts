@@ -31,6 +31,8 @@ export interface ConnectOptions {
   ca?: string | undefined;
   /** How long the head may take to answer, milliseconds. */
   timeoutMs: number;
+  /** Gives up, also after the connection is there. */
+  signal?: AbortSignal | undefined;
   logger?: Logger | undefined;
   clock?: Clock;
   ids?: IdSource;
@@ -54,7 +56,8 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
     logger,
     transport: dialTransport({ ca: options.ca }),
   });
-  const { headUrl, localNode, localRaylet } = options;
+  const { headUrl, localNode, localRaylet, signal } = options;
+  signal?.addEventListener("abort", () => void endpoint.close(), { once: true });
   const home =
     localNode !== undefined && localRaylet !== undefined
       ? { address: `${localNode}/raylet`, url: localRaylet, local: true }

@@ -62,9 +62,14 @@ async function start(options: InitOptions): Promise<Cluster> {
   const common = { namespace, logger, timeoutMs };
   if (address === undefined) {
     const embedded = await startEmbedded(options, timeoutMs);
+    const failed = new AbortController();
     try {
-      return clusterOf(await connectDriver({ ...common, ...embedded.access }), embedded.stop);
+      // The driver's links come up while the node registers.
+      const { signal } = failed;
+      const [driver] = await Promise.all([connectDriver({ ...common, ...embedded.access, signal }), embedded.ready]);
+      return clusterOf(driver, embedded.stop);
     } catch (error) {
+      failed.abort();
       await embedded.stop();
       throw error;
     }

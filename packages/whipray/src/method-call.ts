@@ -38,26 +38,17 @@ export class MethodCall implements Submission {
   retries = Number.NaN;
   /** The caller reads items: this call is not made. */
   streamed = false;
-  readonly #target: CallTarget;
-  readonly #args: unknown[];
-  readonly #take: (parts: Parts) => unknown;
+  readonly target: CallTarget;
+  readonly args: unknown[];
   #loan: Loan | undefined;
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
 
-  /** `take` makes the result of the reply's parts. */
-  constructor(
-    target: CallTarget,
-    method: string,
-    args: unknown[],
-    options: MethodOptions,
-    take: (parts: Parts) => unknown,
-  ) {
-    this.#target = target;
+  constructor(target: CallTarget, method: string, args: unknown[], options: MethodOptions) {
+    this.target = target;
     this.method = method;
-    this.#args = args;
+    this.args = args;
     this.options = options;
-    this.#take = take;
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -65,17 +56,22 @@ export class MethodCall implements Submission {
     if (soon.push(this) === 1) queueMicrotask(startAll);
   }
 
+  /** The result, of the reply's parts. */
+  protected take(parts: Parts): unknown {
+    return parts;
+  }
+
   start(): void {
     if (this.streamed) return;
     try {
-      if (this.#args.some(isRef)) this.#target.submitWhen(this, this.#encodeRefs());
+      if (this.args.some(isRef)) this.target.submitWhen(this, this.#encodeRefs());
       else {
-        const parts = encodeValues(this.#args, "args");
+        const parts = encodeValues(this.args, "args");
         const large = isLarge(parts);
-        this.#loan = large ? this.#target.objects.lendNow(parts) : undefined;
+        this.#loan = large ? this.target.objects.lendNow(parts) : undefined;
         this.parts = this.#loan?.parts ?? copied(parts);
-        if (large && !this.#loan) this.#target.submitWhen(this, this.#lend());
-        else this.#target.submit(this);
+        if (large && !this.#loan) this.target.submitWhen(this, this.#lend());
+        else this.target.submit(this);
       }
     } catch (error) {
       this.#reject(error);
@@ -84,21 +80,21 @@ export class MethodCall implements Submission {
 
   /** Refs among the arguments are values when the call starts (Ray): large ones are taken by the callee from where they lie. */
   async #encodeRefs(): Promise<void> {
-    const { objects } = this.#target;
-    const given = this.#args.map((arg) => (arg instanceof ObjectRef ? objects.argument(arg) : arg));
+    const { objects } = this.target;
+    const given = this.args.map((arg) => (arg instanceof ObjectRef ? objects.argument(arg) : arg));
     this.parts = encodeArguments(await Promise.all(given));
     if (isLarge(this.parts)) await this.#lend();
   }
 
   async #lend(): Promise<void> {
-    this.#loan = await this.#target.objects.lend(this.parts);
+    this.#loan = await this.target.objects.lend(this.parts);
     this.parts = this.#loan.parts;
   }
 
   resolve(parts: Parts): void {
     this.#loan?.done();
     try {
-      this.#resolve(this.#take(parts));
+      this.#resolve(this.take(parts));
     } catch (error) {
       this.#reject(error);
     }

@@ -12,8 +12,26 @@ export interface RemoteTarget extends CallTarget {
   stream(method: string, parts: Parts, options: CallOptions): AsyncIterable<Parts>;
 }
 
+/** A call as the promise of its result knows it. */
+class ValueCall extends MethodCall {
+  readonly driver: Driver;
+  declare readonly target: RemoteTarget;
+
+  constructor(driver: Driver, target: RemoteTarget, name: string, args: unknown[], options: MethodOptions) {
+    super(target, name, args, options);
+    this.driver = driver;
+  }
+
+  protected override take(parts: Parts): unknown {
+    const { driver } = this;
+    const reply = driver.objects.take(parts);
+    return reply instanceof Promise ? reply.then((taken) => decode(driver, taken)) : decode(driver, reply);
+  }
+}
+
 interface Made {
-  [MADE]: { made: MethodCall; driver: Driver; target: RemoteTarget; args: unknown[] };
+  [MADE]: ValueCall;
+  [Symbol.asyncIterator]: (this: Made) => AsyncGenerator<unknown>;
 }
 
 /** A call: a promise of its result, which is an iterator of its items too. */
@@ -24,14 +42,13 @@ export function remoteCall(
   args: unknown[],
   options: MethodOptions,
 ): unknown {
-  const value = (parts: Parts): unknown => {
-    const reply = driver.objects.take(parts);
-    return reply instanceof Promise ? reply.then((taken) => decode(driver, taken)) : decode(driver, reply);
-  };
-  const made = new MethodCall(target, name, args, options, value);
+  const made = new ValueCall(driver, target, name, args, options);
   // Whoever makes a call waits for it; one that becomes a stream ends never.
   if (driver.waits) queueMicrotask(() => void (made.streamed || driver.until(made.result)));
-  return Object.assign(made.result, { [MADE]: { made, driver, target, args }, [Symbol.asyncIterator]: iterate });
+  const result = made.result as Promise<unknown> & Made;
+  result[MADE] = made;
+  result[Symbol.asyncIterator] = iterate;
+  return result;
 }
 
 /** A call whose result is a ref, at once. */
@@ -42,18 +59,14 @@ export function remoteRef(
   args: unknown[],
   options: MethodOptions,
 ): ObjectRef {
-  return driver.objects.own(new MethodCall(target, name, args, options, asParts).result as Promise<Parts>);
+  return driver.objects.own(new MethodCall(target, name, args, options).result as Promise<Parts>);
 }
 
 /** The call becomes a stream; its promise, which nobody may wait for now, stays open. */
 function iterate(this: Made): AsyncGenerator<unknown> {
-  const { made, driver, target, args } = this[MADE];
+  const made = this[MADE];
   made.streamed = true;
-  return items(driver, target, made.method, args, made.options);
-}
-
-function asParts(parts: Parts): Parts {
-  return parts;
+  return items(made.driver, made.target, made.method, made.args, made.options);
 }
 
 async function* items(

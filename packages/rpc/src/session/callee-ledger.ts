@@ -1,3 +1,5 @@
+import { SequenceTable } from "./sequence-table.ts";
+
 /**
  * The callee's half of a session, without any I/O: the highest sequence that arrived, the calls that run, and the
  * replies that are kept until they are acknowledged, within a bound. `Reply` is whatever can be sent again.
@@ -5,8 +7,8 @@
 export class CalleeLedger<Call, Reply> {
   readonly #limits: CalleeLimits;
   readonly #lostReply: (sequence: number) => Reply;
-  readonly #running = new Map<number, Call>();
-  readonly #kept = new Map<number, { reply: Reply; bytes: number; lost: boolean }>();
+  readonly #running = new SequenceTable<Call>();
+  readonly #kept = new SequenceTable<{ reply: Reply; bytes: number; lost: boolean }>();
   /** Kept replies that are still whole. */
   #whole = 0;
   #keptBytes = 0;
@@ -53,7 +55,7 @@ export class CalleeLedger<Call, Reply> {
     return this.#running.get(sequence);
   }
 
-  runningCalls(): IterableIterator<Call> {
+  runningCalls(): Iterable<Call> {
     return this.#running.values();
   }
 
@@ -76,7 +78,7 @@ export class CalleeLedger<Call, Reply> {
     if (!kept.lost) this.#whole--;
   }
 
-  /** Replies to send again after a reconnect, in the order in which they were given. */
+  /** Replies to send again after a reconnect. */
   repliesToResend(): Reply[] {
     return [...this.#kept.values()].map(({ reply }) => reply);
   }
@@ -96,7 +98,7 @@ export class CalleeLedger<Call, Reply> {
   #trim(): void {
     const { maxKeptReplies, maxKeptBytes } = this.#limits;
     if (this.#whole <= maxKeptReplies && this.#keptBytes <= maxKeptBytes) return;
-    for (const [sequence, kept] of this.#kept) {
+    for (const [sequence, kept] of this.#kept.entries()) {
       if (this.#whole <= maxKeptReplies && this.#keptBytes <= maxKeptBytes) break;
       if (kept.lost) continue;
       this.#keptBytes -= kept.bytes;

@@ -1,4 +1,5 @@
 import { WhiprayError } from "@whipray/core";
+import { SequenceTable } from "./sequence-table.ts";
 
 /**
  * The caller's half of a session, without any I/O: which calls are pending, which of them went out, which replies must
@@ -6,7 +7,7 @@ import { WhiprayError } from "@whipray/core";
  * of the callee (PROTOCOL.md, "Sessions"; reliability P9).
  */
 export class CallerLedger<Call> {
-  readonly #pending = new Map<number, { call: Call; bytes: number; sent: boolean }>();
+  readonly #pending = new SequenceTable<{ call: Call; bytes: number; sent: boolean }>();
   readonly #limits: CallerLimits;
   #next = 1;
   #pendingBytes = 0;
@@ -47,7 +48,7 @@ export class CallerLedger<Call> {
   }
 
   *entries(): Generator<[number, Call]> {
-    for (const [sequence, { call }] of this.#pending) yield [sequence, call];
+    for (const [sequence, { call }] of this.#pending.entries()) yield [sequence, call];
   }
 
   isSent(sequence: number): boolean {
@@ -95,7 +96,7 @@ export class CallerLedger<Call> {
   resume(known: boolean, rx: number): { send: number[]; lost: { sequence: number; call: Call }[] } {
     const send: number[] = [];
     const lost: { sequence: number; call: Call }[] = [];
-    for (const [sequence, entry] of this.#pending) {
+    for (const [sequence, entry] of this.#pending.entries()) {
       if (entry.sent && !known) lost.push({ sequence, call: entry.call });
       else if (!entry.sent || sequence > rx) send.push(sequence);
     }

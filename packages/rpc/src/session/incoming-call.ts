@@ -12,10 +12,11 @@ export interface CallSink {
 }
 
 /** The end of a call: what is kept until it is acknowledged. */
-export type Answer =
+export type Answer = { readonly sequence: number } & (
   | { kind: "reply"; parts: Parts }
   | { kind: "error"; error: unknown }
-  | { kind: "end"; items: number; parts: Parts };
+  | { kind: "end"; items: number; parts: Parts }
+);
 
 const NEVER_ABORTED = new AbortController().signal;
 const NO_ITEMS: ReadonlyMap<number, Parts> = new Map();
@@ -90,15 +91,16 @@ export class SessionCall implements IncomingCall {
   }
 
   reply(parts: Parts): void {
-    this.#finish(this.wantsStream ? { kind: "end", items: this.#items, parts } : { kind: "reply", parts });
+    if (this.wantsStream) this.end(parts);
+    else this.#finish({ kind: "reply", sequence: this.sequence, parts });
   }
 
   fail(error: unknown): void {
-    this.#finish({ kind: "error", error });
+    this.#finish({ kind: "error", sequence: this.sequence, error });
   }
 
   end(parts: Parts = []): void {
-    this.#finish({ kind: "end", items: this.#items, parts });
+    this.#finish({ kind: "end", sequence: this.sequence, items: this.#items, parts });
   }
 
   item(parts: Parts): Promise<void> {

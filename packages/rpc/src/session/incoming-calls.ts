@@ -12,11 +12,6 @@ import { bytesOf, type CallHeader, isInline, sendMessage } from "./message.ts";
 const EMPTY = new Uint8Array(0);
 const TWO_32 = 4_294_967_296;
 
-interface Kept {
-  sequence: number;
-  answer: Answer;
-}
-
 /** The calls that the other process made in one session: dispatches each once, keeps answers until they are acknowledged. */
 export class IncomingCalls implements CallSink {
   readonly #clock: Clock;
@@ -105,9 +100,8 @@ export class IncomingCalls implements CallSink {
   answer(call: SessionCall, answer: Answer): void {
     const bytes = answer.kind === "error" ? 0 : bytesOf(answer.parts);
     // Items that the caller has not taken stay with the answer: it may have to be sent again behind them.
-    const kept: Kept = { sequence: call.sequence, answer };
     if (call.unacknowledged.size > 0) this.#tails.set(call.sequence, call);
-    if (this.#ledger.finish(call.sequence, kept, bytes) && this.#route) this.#sendAnswer(this.#route, kept);
+    if (this.#ledger.finish(call.sequence, answer, bytes) && this.#route) this.#sendAnswer(this.#route, answer);
   }
 
   sendItem(call: SessionCall, index: number, parts: Parts, room: () => void): void {
@@ -121,7 +115,8 @@ export class IncomingCalls implements CallSink {
     route.whenRoom(room);
   }
 
-  #sendAnswer(route: Route, { sequence, answer }: Kept): void {
+  #sendAnswer(route: Route, answer: Answer): void {
+    const { sequence } = answer;
     if (answer.kind === "error") route.send(KIND.ERROR, 0, sequence, EMPTY, [encodeError(answer.error)]);
     else if (answer.kind === "reply" && isInline(answer.parts))
       route.send(KIND.REPLY, 0, sequence, EMPTY, answer.parts);
@@ -171,14 +166,12 @@ export class IncomingCalls implements CallSink {
   }
 }
 
-function newLedger(): CalleeLedger<SessionCall, Kept> {
+function newLedger(): CalleeLedger<SessionCall, Answer> {
   return new CalleeLedger({ maxKeptReplies: SESSION_KEPT_REPLIES, maxKeptBytes: SESSION_KEPT_BYTES }, (sequence) => ({
+    kind: "error",
     sequence,
-    answer: {
-      kind: "error",
-      error: new OutcomeUnknownError({
-        message: `The call ended, but its reply could not be kept: more than ${SESSION_KEPT_REPLIES} replies or ${SESSION_KEPT_BYTES} bytes waited for this caller`,
-      }),
-    },
+    error: new OutcomeUnknownError({
+      message: `The call ended, but its reply could not be kept: more than ${SESSION_KEPT_REPLIES} replies or ${SESSION_KEPT_BYTES} bytes waited for this caller`,
+    }),
   }));
 }

@@ -17,13 +17,19 @@ async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void
   const tokens = clusterTokens(secret);
   const env = { HOME: homedir(), ...options.env };
   const directory = nodeDirectory({ cluster: clusterId, nodeId, env });
-  const head = await startHeadNode({ secret, clusterId, socket: `${directory.node}/head.sock` });
+  const socket = `${directory.node}/head.sock`;
+  const headUrl = `unix:${socket}`;
+  // It comes up while the raylet looks at the machine.
+  const headUp = startHeadNode({ secret, clusterId, socket });
   try {
     const { resources, fakeDevices, labels, cwd } = options;
     const node = await startRayletNode({
       clusterId,
       nodeId,
-      headUrl: head.unixUrl,
+      headUrl,
+      headUp,
+      onListening: (localRaylet) =>
+        tell({ listening: { headUrl, token: tokens.driver, localNode: nodeId, localRaylet } }),
       token: tokens.raylet,
       accept: { driver: tokenDigest(tokens.driver) },
       incarnation,
@@ -35,13 +41,14 @@ async function main(options: EmbeddedOptions, tell: (news: EmbeddedNews) => void
       cwd,
       env,
     });
-    tell({ ready: { headUrl: head.unixUrl, token: tokens.driver, localNode: nodeId, localRaylet: node.unixUrl } });
+    tell({ ready: true });
     return async () => {
       await node.stop("the embedded cluster was closed");
-      await head.stop();
+      await (await headUp).stop();
     };
   } catch (error) {
-    await head.stop();
+    const head = await headUp.catch(() => undefined); // then its own error is the one
+    await head?.stop();
     throw error;
   }
 }

@@ -4,6 +4,7 @@ import { asWhiprayError, type ErrorWire, errorFromWire, randomIds, sibling, Whip
 import { nodeDirectory, spawnArguments, workerSpec } from "@whipray/raylet";
 import type { InitOptions } from "../init.ts";
 import { compileCache } from "./compile-cache.ts";
+import type { FirstWorkerStart } from "./first-worker-spawn.io.ts";
 import type { ThreadStart } from "./thread-entry.io.ts";
 import { workerStart } from "./worker-start.ts";
 
@@ -16,7 +17,10 @@ export interface EmbeddedAccess {
 }
 
 export interface Embedded {
+  /** Its sockets are open. */
   access: EmbeddedAccess;
+  /** Settles when its node is registered. */
+  ready: Promise<void>;
   /** Ends head and raylet and everything that runs there. */
   stop(): Promise<void>;
 }
@@ -34,13 +38,16 @@ export interface EmbeddedOptions {
   env: Record<string, string>;
 }
 
-export type EmbeddedNews = { ready: EmbeddedAccess } | { failed: ErrorWire } | { stopped: true };
+export type EmbeddedNews = { listening: EmbeddedAccess } | { ready: true } | { failed: ErrorWire };
 
 /**
  * Who embeds a cluster is about to use it (mechanism 12: a blank worker starts on first use). So the first worker comes up while the
  * cluster does; it waits for the raylet, and goes like any other blank one when nobody takes it.
  */
-function firstWorkerStart({ clusterId, nodeId, incarnation, cwd, env }: EmbeddedOptions, workerId: string) {
+function firstWorkerStart(
+  { clusterId, nodeId, incarnation, cwd, env }: EmbeddedOptions,
+  workerId: string,
+): FirstWorkerStart {
   const directory = nodeDirectory({ cluster: clusterId, nodeId, env });
   const start = workerStart({ nodeId, cluster: clusterId, incarnation }, directory, cwd, env);
   return { workerId, ...spawnArguments(workerSpec(start, workerId), "pipe") };
@@ -81,31 +88,36 @@ export async function startEmbedded(options: InitOptions, timeoutMs: number): Pr
     name: "whipray",
   });
   const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
-  const access = await new Promise<EmbeddedAccess>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(
-        new WhiprayError({
-          code: "TIMEOUT",
-          message: `The embedded cluster was not up within ${timeoutMs} ms`,
-          retryable: true,
-        }),
-      );
-      void thread.terminate();
-    }, timeoutMs);
-    thread.once("error", (error) => reject(asWhiprayError(error)));
-    thread.once("message", (news: EmbeddedNews) => {
-      if ("ready" in news) resolve(news.ready);
-      else if ("failed" in news) reject(errorFromWire(news.failed));
-    });
-    thread.once("exit", () =>
-      reject(new WhiprayError({ code: "EMBEDDED_EXIT", message: "The embedded cluster ended while it started" })),
-    );
-    void exited.finally(() => clearTimeout(timer));
-    thread.once("message", () => clearTimeout(timer));
+  const listening = Promise.withResolvers<EmbeddedAccess>();
+  const ready = Promise.withResolvers<void>();
+  const fail = (error: WhiprayError): void => {
+    listening.reject(error);
+    ready.reject(error);
+  };
+  ready.promise.catch(() => {}); // who waits for `listening` is told the same
+  const timer = setTimeout(() => {
+    const message = `The embedded cluster was not up within ${timeoutMs} ms`;
+    fail(new WhiprayError({ code: "TIMEOUT", message, retryable: true }));
+    void thread.terminate();
+  }, timeoutMs);
+  thread.once("error", (error) => fail(asWhiprayError(error)));
+  thread.on("message", (news: EmbeddedNews) => {
+    if ("listening" in news) listening.resolve(news.listening);
+    else {
+      clearTimeout(timer);
+      if ("failed" in news) fail(errorFromWire(news.failed));
+      else ready.resolve();
+    }
   });
+  thread.once("exit", () => {
+    clearTimeout(timer);
+    fail(new WhiprayError({ code: "EMBEDDED_EXIT", message: "The embedded cluster ended while it started" }));
+  });
+  const access = await listening.promise;
   let stopping: Promise<void> | undefined;
   return {
     access,
+    ready: ready.promise,
     stop: () => {
       stopping ??= (async () => {
         thread.postMessage("stop");

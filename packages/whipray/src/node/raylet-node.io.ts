@@ -62,6 +62,10 @@ export interface RayletNodeOptions {
   incarnation?: string | undefined;
   /** A blank worker of this incarnation that is on its way already. */
   firstWorker?: ((processes: ChildProcesses) => EarlyWorker) | undefined;
+  /** Settles when the head can be dialled. Default: it can. */
+  headUp?: Promise<unknown> | undefined;
+  /** The raylet's socket is open: drivers may come while it registers. */
+  onListening?: ((unixUrl: string) => void) | undefined;
   /** Address that other machines reach this one at. */
   ip?: string | undefined;
   name?: string | undefined;
@@ -221,6 +225,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     writeFileSync(workerTokenFile, workerTokens(), { mode: 0o600 });
   });
   const running = raylet;
+  const unixUrl = `unix:${directory.socket}`;
   const stop = async (reason?: string): Promise<void> => {
     await running.stop(reason);
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -230,6 +235,8 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
   };
   try {
     listeners.push(await listenUnix(directory.socket, (channel) => endpoint.accept(channel)));
+    await options.headUp;
+    options.onListening?.(unixUrl);
     // What is relayed by the head comes over this link.
     endpoint.connect({ to: "head/head", url: headUrl, purpose: "data", restarts: true });
     options.leave?.addEventListener("abort", () => void running.stop("it was stopped"), { once: true });
@@ -238,7 +245,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
     await stop("it could not start");
     throw error;
   }
-  return { raylet: running, nodeId, node, unixUrl: `unix:${directory.socket}`, url, stop };
+  return { raylet: running, nodeId, node, unixUrl, url, stop };
 }
 
 /** What peers dial: a wildcard address means nothing to them. */

@@ -1,6 +1,6 @@
 import { enableCompileCache } from "node:module";
 import { workerData } from "node:worker_threads";
-import { type FirstWorkerStart, startFirstWorker } from "./first-worker.io.ts";
+import { type FirstWorkerStart, startFirstWorker } from "./first-worker-spawn.io.ts";
 
 /** What a thread of ours is started with: its real entry, and the folder of compiled code that makes its start quick. */
 export interface ThreadStart {
