@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type Clock, delay, type Timer, WhiprayError, type WorkerCrashedError } from "@whipray/core";
+import { asWhiprayError, type Clock, delay, type Timer, WhiprayError, type WorkerCrashedError } from "@whipray/core";
 import {
   type CallOptions,
   type DeathCause,
@@ -9,6 +9,7 @@ import {
   type ItemStream,
   type Parts,
   type Peer,
+  type ReplySink,
   type StoredWire,
 } from "@whipray/rpc";
 import { type DeadEngine, engineCrashed } from "./engine-death.ts";
@@ -100,14 +101,39 @@ export class EngineProcess {
   }
 
   /** One reply of a host method. @throws WorkerCrashedError with the cause of death when the engine ends meanwhile. */
-  async call(method: string, parts: Parts, options?: CallOptions): Promise<Parts> {
-    if (this.#death) throw this.#death;
-    try {
-      return await this.#peer.call(method, parts, options);
-    } catch (error) {
-      throw await this.#explained(error, method);
-    }
+  call(method: string, parts: Parts, options: CallOptions = {}): Promise<Parts> {
+    return new Promise((resolve, reject) => this.submit(method, parts, options, { resolve, reject }));
   }
+
+  /** As `call`, but tells a sink, at once when the reply comes: for calls that are only passed on. */
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void {
+    if (this.#death) sink.reject(this.#death);
+    else this.#peer.submit(method, parts, options, new EngineProcess.#Explaining(this, method, sink));
+  }
+
+  /** Says of a call that its engine's end has cut off what became of the engine. */
+  static readonly #Explaining = class implements ReplySink {
+    readonly #engine: EngineProcess;
+    readonly #method: string;
+    readonly #sink: ReplySink;
+
+    constructor(engine: EngineProcess, method: string, sink: ReplySink) {
+      this.#engine = engine;
+      this.#method = method;
+      this.#sink = sink;
+    }
+
+    resolve(parts: Parts): void {
+      this.#sink.resolve(parts);
+    }
+
+    // Later, when the session has told of its end: only then it is known what the error comes from.
+    reject(error: WhiprayError): void {
+      queueMicrotask(() => {
+        void this.#engine.#explained(error, this.#method).then((explained) => this.#sink.reject(explained));
+      });
+    }
+  };
 
   /** The items of a host method. */
   stream(method: string, parts: Parts, options?: CallOptions): ItemStream {
@@ -116,7 +142,7 @@ export class EngineProcess {
     const stream: ItemStream = {
       next: () =>
         items.next().catch(async (error: unknown) => {
-          throw dead ?? (await this.#explained(error, method));
+          throw dead ?? (await this.#explained(asWhiprayError(error), method));
         }),
       return: () => items.return?.() ?? Promise.resolve({ done: true, value: undefined }),
       [Symbol.asyncIterator]: () => stream,
@@ -188,8 +214,8 @@ export class EngineProcess {
   }
 
   /** The session's own end, told as what became of the process; any other error as it is. */
-  async #explained(error: unknown, method: string): Promise<unknown> {
-    const ours = error instanceof WhiprayError && this.#lost && (error === this.#lost || error.cause === this.#lost);
+  async #explained(error: WhiprayError, method: string): Promise<WhiprayError> {
+    const ours = this.#lost && (error === this.#lost || error.cause === this.#lost);
     if (!ours) return error;
     await this.#causeOr(this.#launcher.clock);
     const what = method === HOST_METHODS.call ? "the call" : method;

@@ -1,8 +1,16 @@
-import { type CallOptions, type IncomingCall, type ItemStream, type Parts, storedOf } from "@whipray/rpc";
+import type { WhiprayError } from "@whipray/core";
+import {
+  type CallOptions,
+  type IncomingCall,
+  type ItemStream,
+  type Parts,
+  type ReplySink,
+  storedOf,
+} from "@whipray/rpc";
 
 /** Where a forwarded call goes. */
 export interface Callee {
-  call(method: string, parts: Parts, options?: CallOptions): Promise<Parts>;
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void;
   stream(method: string, parts: Parts, options?: CallOptions): ItemStream;
   notify(method: string, parts: Parts, options?: CallOptions): void;
 }
@@ -25,12 +33,44 @@ export async function forwardCall(
   try {
     if (incoming.oneway) callee.notify(method, parts, options);
     else if (incoming.wantsStream) await forwardItems(incoming, callee.stream(method, parts, options));
-    else {
-      const reply = await callee.call(method, parts, options);
-      incoming.reply(finish && storedOf(reply) ? await finish(reply) : reply);
-    }
+    else await new Promise<void>((over) => callee.submit(method, parts, options, new Passing(incoming, finish, over)));
   } catch (error) {
     incoming.fail(error);
+  }
+}
+
+/** Gives a reply to the other call in the moment in which it comes. */
+class Passing implements ReplySink {
+  readonly #incoming: IncomingCall;
+  readonly #finish: ((reply: Parts) => Promise<Parts>) | undefined;
+  readonly #over: () => void;
+
+  constructor(incoming: IncomingCall, finish: ((reply: Parts) => Promise<Parts>) | undefined, over: () => void) {
+    this.#incoming = incoming;
+    this.#finish = finish;
+    this.#over = over;
+  }
+
+  resolve(reply: Parts): void {
+    if (this.#finish && storedOf(reply)) void this.#answerStored(this.#finish(reply));
+    else {
+      this.#incoming.reply(reply);
+      this.#over();
+    }
+  }
+
+  reject(error: WhiprayError): void {
+    this.#incoming.fail(error);
+    this.#over();
+  }
+
+  async #answerStored(finished: Promise<Parts>): Promise<void> {
+    try {
+      this.#incoming.reply(await finished);
+    } catch (error) {
+      this.#incoming.fail(error);
+    }
+    this.#over();
   }
 }
 

@@ -17,7 +17,7 @@ sys.path.insert(0, PACKAGE)
 from whipray_engine import wire  # noqa: E402
 from whipray_engine.assembly import Assembly  # noqa: E402
 from whipray_engine.frame import (  # noqa: E402
-    CANCEL, CHUNK, CHUNKED, CLOSE, CREDIT, DEMAND, END, ERROR, GOODBYE, HELLO, ITEM, ONEWAY, OPEN, OPENED, PONG, REFUSE, REPLY,
+    CANCEL, CHUNK, CHUNKED, CLOSE, CREDIT, DEMAND, END, ERROR, GOODBYE, HELLO, ITEM, ONEWAY, OPEN, OPENED, PING, PONG, REFUSE, REPLY,
     REQUEST, STREAM, U32, USES_CREDIT, WELCOME, Splitter, frame,
 )
 from whipray_engine.limits import CHUNK_BYTES, INLINE_BYTES, PREFIX_BYTES, ROUTE_WINDOW_BYTES  # noqa: E402
@@ -153,7 +153,9 @@ class Worker:
                 assert self.window[number] >= 0, "the host overran its credit"
                 if self.grant:
                     self.credit(size, number)
-            if kind == CREDIT:
+            if kind == PING:
+                self.send(frame(PONG, sequence=sequence))
+            elif kind == CREDIT:
                 self.granted[number] += U32.unpack(body)[0]
             elif kind in (REPLY, ERROR, ITEM, END, CHUNK):
                 self.answer(kind, flags, sequence, wire.decode_map(bytes(header)) if len(header) else {}, body)

@@ -146,6 +146,49 @@ def test_a_cancelled_upload_lets_the_later_calls_go_whether_its_chunks_come_or_n
         assert worker.call("add", 5) == 6
 
 
+def test_the_deadline_of_an_unfinished_upload_lets_the_later_calls_go(worker):
+    first = worker.request("call", {"method": "add", "args": [1], "x": "y" * 100_000}, upload=50_000, d=300)
+    second = worker.begin("add", 2)
+    assert worker.fails(first)["code"] == "DEADLINE_EXCEEDED"
+    assert worker.wait(second) == 3, "the main thread waits for bytes; the timer that hands on this call is the I/O thread's"
+
+
+def test_an_answer_does_not_wait_for_a_later_call_that_takes_long(worker):
+    for _ in range(3):
+        quick, slow = worker.begin("add", 1), worker.begin("sleep", 0.5)
+        worker.pump(lambda: worker.answers.get(quick) and worker.answers[quick].done)
+        assert slow not in worker.answers
+        worker.wait(slow)
+
+
+def test_an_answer_does_not_wait_for_a_call_that_was_quick_until_now(worker):
+    for _ in range(3):
+        worker.wait(worker.begin("sleep", 0))
+    quick, slow = worker.begin("add", 1), worker.begin("sleep", 0.5)
+    worker.pump(lambda: worker.answers.get(quick) and worker.answers[quick].done)
+    assert slow not in worker.answers
+    worker.wait(slow)
+
+
+def test_neither_does_one_after_a_call_during_which_the_other_thread_had_to_read(worker):
+    for _ in range(3):
+        worker.wait(worker.begin("sleep", 0))
+    worker.begin("spin", 0.2)
+    worker.running("spin")
+    quick, slow = worker.begin("add", 1), worker.begin("sleep", 0.5)
+    worker.pump(lambda: worker.answers.get(quick) and worker.answers[quick].done)
+    assert slow not in worker.answers
+    worker.wait(slow)
+
+
+def test_health_is_answered_in_the_middle_of_a_long_row_of_quick_calls(worker):
+    row = [worker.begin("add", number) for number in range(3_000)]
+    health = worker.request("health")
+    worker.wait(health)
+    assert row[-1] not in worker.answers
+    worker.wait(row[-1])
+
+
 def test_an_open_for_somebody_else_is_closed(worker):
     worker.open(4, to="node_test/somebody")
     number, kind, _, body = worker.controls[-1]

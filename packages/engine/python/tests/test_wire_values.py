@@ -80,19 +80,42 @@ def test_random_values_are_the_same_through_both_codecs():
         assert repr(plain.unpack(data, None)) == repr(value) == repr(unpackb(data))
 
 
+def mutated(rng, data):
+    data = bytearray(data)
+    for _ in range(rng.randrange(1, 4)):
+        if data and rng.random() < 0.7:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        elif rng.random() < 0.5:
+            data = data[: rng.randrange(len(data) + 1)]
+        else:
+            data += rng.randbytes(2)
+    return bytes(data)
+
+
+def test_a_small_message_is_decoded_at_once_only_where_the_scanner_passes_it(codec):
+    rng = random.Random(9)
+    sure = 0
+    for number in range(8000):
+        whole = packb(random_value(rng, 4))
+        data = mutated(rng, whole) if number % 4 else whole
+        value = wire.decode_small(data)
+        if value is wire.UNSURE:
+            continue
+        sure += 1
+        assert not scan(data)
+        assert repr(value) == repr(plain.unpack(data, None))
+    assert sure > 2000
+    for data in (b"\xc1", b"", b"\x80\x00", b"\xa3ab", b"\xa2\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x81\x01\x02", b"\x81\xc4\x01a\x02", b"\x81\x90\x01",
+                 b"\x81\xa9__proto__\x01", b"\x91" * 65 + b"\xc0", b"\xd6\xff" + bytes(4), b"\xd7\xff" + bytes(8), b"\xc7\x0c\xff" + bytes(12), b"\xd4\x01\x00"):
+        assert wire.decode_small(data) is wire.UNSURE
+    assert wire.decode_small(b"\x91" * 64 + b"\xc0") == unpackb(b"\x91" * 64 + b"\xc0")
+
+
 def test_what_the_scanner_passes_both_codecs_read_alike_and_never_crash_on():
     rng = random.Random(8)
     passed = 0
     for _ in range(4000):
-        data = bytearray(packb(random_value(rng, 4)))
-        for _ in range(rng.randrange(1, 4)):
-            if data and rng.random() < 0.7:
-                data[rng.randrange(len(data))] = rng.randrange(256)
-            elif rng.random() < 0.5:
-                data = data[: rng.randrange(len(data) + 1)]
-            else:
-                data += rng.randbytes(2)
-        data = bytes(data)
+        data = mutated(rng, packb(random_value(rng, 4)))
         try:
             if scan(data):
                 continue

@@ -8,7 +8,6 @@ from . import tensor, wire
 from .errors import EngineFailure, HostError, error_bytes
 from .frame import ERROR, REPLY
 from .limits import INLINE_OBJECT_BYTES
-from .message import Message
 from .stream import Stream
 
 _DROPPING = frozenset(("CANCELLED", "STREAM_STALLED", "DEADLINE_EXCEEDED", "CONNECTION_LOST"))
@@ -44,25 +43,27 @@ class Calls:
 class Call:
     """A request, from any thread answered at most once: by `reply`, `fail`, or a stream's end."""
 
+    # How each call begins: most never have more of it.
+    state = ARRIVING
+    arrived = False  # all its bytes are here
+    assembly = None
+    parts = None  # undecoded, for the main thread
+    args = None
+    engine = None
+    aborted = None  # the error that ends it, once it was cancelled
+    on_abort = None
+    answered = False
+    stream = None
+    rtensors = None  # where the tensors that it returns stay, for a call with `remote`
+    kept = ()  # ids of those
+    demand = 0
+    timer = None
+
     def __init__(self, route, sequence, method, wants_stream, oneway, size):
         self.route, self.sequence, self.method = route, sequence, method
         self.calls, self.where = route.host.calls, route.host.where
         self.wants_stream, self.oneway, self.size = wants_stream and not oneway, oneway, size
-        self.state = ARRIVING
-        self.arrived = False  # all its bytes are here
-        self.assembly = None
-        self.parts = None  # undecoded, for the main thread
-        self.args = None
-        self.engine = None
         self.shown = method
-        self.aborted = None  # the error that ends it, once it was cancelled
-        self.on_abort = None
-        self.answered = False
-        self.stream = None
-        self.rtensors = None  # where the tensors that it returns stay, for a call with `remote`
-        self.kept = []  # ids of those
-        self.demand = 0
-        self.timer = None
         with self.calls.lock:
             self.calls.queued += 1
             self.calls.queued_bytes += size
@@ -127,7 +128,7 @@ class Call:
         """`wire.encode` of what it returns or yields; tensors stay here and their references go, where the caller wants that."""
         if self.rtensors is not None:
             value, ids = self.rtensors.keep(box.pop(), self.engine.name, root)
-            self.kept += ids
+            self.kept = (*self.kept, *ids)
             box = [value]
             del value
         return wire.encode(box, root)
@@ -152,14 +153,14 @@ class Call:
         if self.stream is not None:
             self.end(parts)
         elif self._settle():
-            self._send(Message(REPLY, self.sequence, {}, parts))
+            self._send(REPLY, parts)
         else:
             self._free_kept()
 
     def reply_parts(self, parts):
         """Answers with parts that were made before."""
         if self._settle():
-            self._send(Message(REPLY, self.sequence, {}, parts))
+            self._send(REPLY, parts)
 
     def end(self, parts):
         """Ends a stream; `parts` is the generator's return value, or empty."""
@@ -175,15 +176,14 @@ class Call:
             if self.stream is not None:
                 self.stream.fail(body, getattr(error, "code", None) in _DROPPING)
             else:
-                self._send(Message(ERROR, self.sequence, None, [body]))
+                self._send(ERROR, [body])
 
-    def _send(self, message):
+    def _send(self, kind, parts):
         route = self.route
         if self.oneway:
             route.link.call_soon(route.forget, self.sequence)
         else:
-            route.link.outbound(message.size)
-            route.link.call_now(route.send, message)
+            route.link.call_now(route.answer, kind, self.sequence, parts)
 
     def open_stream(self, settings):
         """The stream that this call's items go through."""
@@ -226,4 +226,4 @@ class Call:
             if self.stream is not None:
                 self.stream.fail(body, drop=True)
             else:
-                self._send(Message(ERROR, self.sequence, None, [body]))
+                self._send(ERROR, [body])

@@ -37,6 +37,7 @@ class Host:
         self.stopping = False
         self.seed = None
         self.seeded_numpy = False
+        # What the link answers, in no order with the other calls, also while one runs.
         self.immediate = {
             "health": self._health,
             "info": self._info,
@@ -64,13 +65,9 @@ class Host:
 
     # --- arrival, on the I/O thread ----------------------------------------------------------------------------------------------
 
-    def is_immediate(self, method):
-        """Whether the I/O thread answers it, in no order with the other calls, also while one runs."""
-        return method in self.immediate
-
     def refusal(self, call):
         """Why this call is not taken at all, or None."""
-        if self.is_immediate(call.method):
+        if call.method in self.immediate:
             return None
         if call.method not in self.runner.handlers:
             known = ", ".join(sorted(self.immediate) + sorted(self.runner.handlers))
@@ -96,17 +93,20 @@ class Host:
         except Exception as error:  # no descriptor left, no memory: the call fails, not the host
             call.fail(error)
 
-    def submit(self, call):
+    def submit(self, call, parts):
         """Decodes the arguments and queues the call. Tensors that come before numpy was looked for wait for the main thread."""
-        parts = call.assembly.take()
         call.assembly = None
         try:
             parts = self.segments.resolve(parts)
-            has_extensions = wire.scan(parts[0])
-            if has_extensions and not tensor.searched:
-                call.parts = parts
+            args = wire.decode_small(parts[0]) if len(parts) == 1 else wire.UNSURE
+            if args is not wire.UNSURE:
+                call.take_in(as_map(args))
             else:
-                call.take_in(as_map(wire.decode(parts, has_extensions)))
+                has_extensions = wire.scan(parts[0])
+                if has_extensions and not tensor.searched:
+                    call.parts = parts
+                else:
+                    call.take_in(as_map(wire.decode(parts, has_extensions)))
         except Exception as error:
             call.fail(error)
             return

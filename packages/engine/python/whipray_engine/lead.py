@@ -1,7 +1,8 @@
-"""Which thread serves the link: the main thread while it has nothing else to do, the I/O thread while user code runs.
+"""Which thread reads the link: the main thread while it has nothing else to do, the I/O thread while user code runs.
 
-A call that finds the main thread idle is read, run and answered by it alone, with no change of threads, which costs more than all the
-rest. The I/O thread only looks up every few milliseconds as long as there are calls, and takes over when the main thread stays away.
+A call that finds the main thread idle is read, run and answered by it alone, with no change of threads, which costs more than all the rest. The
+I/O thread runs timers and writes what the socket did not take at once. As long as there are calls it looks up every few milliseconds, and
+reads, too, when the main thread stays away.
 """
 
 import select
@@ -14,60 +15,66 @@ from .limits import LEAD_TICK_SECONDS, LEAD_TICKS_IDLE
 class Lead:
     def __init__(self, link):
         self.link = link
-        self.held = threading.Lock()  # by the thread that serves
-        self.needed = threading.Event()  # cleared while the I/O thread sleeps until it may be needed
-        self.needed.set()
-        self.main_serves = False
+        self.held = threading.Lock()  # by the thread that reads
+        self.main_reads = False
         self.main_waits = False
         self.left_at = 0.0
-        self.main_poller = Poller(link)
+        self.naps = False  # the I/O thread does not look up by itself
 
     # --- the main thread ---------------------------------------------------------------------------------------------------------
 
-    def serve_until(self, has_work):
-        """Serves the link until `has_work()`."""
-        self.main_waits = True
-        self.link.wake()  # the I/O thread, when it serves
-        self.held.acquire()
-        self.main_serves, self.main_waits = True, False
+    def read_until(self, has_work):
+        """Reads the link until `has_work()`, or until it has ended."""
+        if not self.held.acquire(blocking=False):
+            self.main_waits = True
+            self.link.wake()
+            self.held.acquire()
+        self.main_reads, self.main_waits = True, False
         try:
-            self.link.serve(self.main_poller, has_work)
+            self.link.read_until(has_work)
         finally:
             self.left_at = time.monotonic()
-            self.main_serves = False
+            self.main_reads = False
             self.held.release()
-            if not self.needed.is_set():
-                self.needed.set()
+            if self.naps:
+                self.naps = False
+                self.link.wake()
+
+    def pass_by(self):
+        """Between two calls: looks at the link now and then, so that a long row of short calls needs no other thread."""
+        now = time.monotonic()
+        if now - self.left_at < LEAD_TICK_SECONDS / 2:
+            return
+        if self.held.acquire(blocking=False):
+            try:
+                self.link.look()
+            finally:
+                self.held.release()
+            self.left_at = time.monotonic()
 
     # --- the I/O thread ----------------------------------------------------------------------------------------------------------
 
     def watch(self):
-        """Serves whenever the main thread does not, for as long as the process lives."""
-        poller = Poller(self.link)
+        """Serves the link for as long as the process lives."""
+        poller, quiet_ticks = Poller(self.link), 0
         while True:
-            with self.held:
-                self.link.serve(poller, lambda: self.main_waits)
-            self._wait_until_needed()
+            if self._main_is_away() and self.held.acquire(blocking=False):
+                try:
+                    while not self.main_waits:
+                        self.link.serve(poller, True, None)
+                finally:
+                    self.held.release()
+            quiet_ticks = quiet_ticks + 1 if self.main_reads or self.main_waits else 0
+            self.naps = quiet_ticks > LEAD_TICKS_IDLE
+            # It looks at `naps` after it has stopped reading: one of the two sees the other.
+            self.link.serve(poller, False, None if self.naps and self.main_reads else LEAD_TICK_SECONDS * 1000)
 
-    def _wait_until_needed(self):
-        idle = 0
-        while True:
-            if self.main_waits or self.main_serves:
-                idle += 1
-            elif time.monotonic() - self.left_at >= LEAD_TICK_SECONDS:
-                return
-            else:
-                idle = 0
-            if idle > LEAD_TICKS_IDLE:
-                idle = 0
-                self.needed.clear()
-                if self.main_serves:  # it looks at `needed` after it has stopped: one of the two sees the other
-                    self.needed.wait()
-            time.sleep(LEAD_TICK_SECONDS)
+    def _main_is_away(self):
+        return not self.main_reads and not self.main_waits and time.monotonic() - self.left_at >= LEAD_TICK_SECONDS
 
 
 class Poller:
-    """One thread's poll on the link's socket and its wake-up pipe."""
+    """The I/O thread's poll on the link's socket and its wake-up pipe."""
 
     def __init__(self, link):
         self.link = link
@@ -75,16 +82,14 @@ class Poller:
         self.poll.register(link.wake_reader, select.POLLIN)
         self.interest = 0
 
-    def wait(self, blocked, wait_ms):
+    def wait(self, reads, blocked, wait_ms):
         """[(descriptor, event)]; `blocked`: the socket takes no more for now."""
         sock = self.link.sock
-        wanted = 0 if self.link.ended else select.POLLIN | select.POLLOUT if blocked else select.POLLIN
+        wanted = 0 if self.link.ended else (select.POLLIN if reads else 0) | (select.POLLOUT if blocked else 0)
         if wanted != self.interest:
-            if not wanted:
-                self.poll.unregister(sock)
-            elif self.interest:
-                self.poll.modify(sock, wanted)
-            else:
+            if wanted:
                 self.poll.register(sock, wanted)
+            else:
+                self.poll.unregister(sock)
             self.interest = wanted
         return self.poll.poll(wait_ms)

@@ -21,6 +21,10 @@ BULK_RESERVE_BYTES = 131_072
 """Credit of a route that chunks never use, so that a small reply passes a stalled large one."""
 BULK_MESSAGES_LIMIT = 64
 """Chunked messages of a route that are under way at once; the receiver has to hold them all."""
+SMALL_BYTES = 4_096
+"""Answers up to this size are joined with their prefix, arguments decoded without a scan before."""
+HELD_BYTES = 65_536
+"""So much of answers waits for the next calls, at most, when those are known to be quick."""
 CACHED_HEADERS = 256
 CACHED_HEADER_BYTES = 64
 QUEUED_CALLS_LIMIT = 10_000
@@ -49,6 +53,9 @@ KEPT_TENSORS_LIMIT = 100_000
 """Tensors that stay here for others to fetch; one more fails its call."""
 KEPT_BYTES = 17_179_869_184
 """Bytes of these tensors, unless WHIPRAY_RTENSOR_BYTES says otherwise."""
+QUICK_SECONDS = 0.0005
+"""A method that took no longer last time is quick: the answer before it waits for its own."""
+QUICK_METHODS_LIMIT = 256
 LEAD_TICK_SECONDS = 0.002
 """So long the main thread may run a method before the I/O thread serves the link in its place."""
 LEAD_TICKS_IDLE = 25

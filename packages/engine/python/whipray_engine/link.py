@@ -1,11 +1,13 @@
-"""The link to the worker. One thread at a time serves it (`lead.py`): socket, every route and all timers; others reach it by `call_soon`.
+"""The link to the worker: socket, every route and all timers. One thread at a time reads it (`lead.py`); others reach it by `call_soon`.
 
-Whatever touches that state holds `turn`, which the thread that serves only lets go of while it sleeps in poll. A reply of the main thread
+Whatever touches that state holds `turn`, which the threads that serve only let go of while they wait for bytes. A reply of the main thread
 is written by the main thread itself when it finds `turn` free (`call_now`): that saves two switches of threads in each call.
 """
 
+import math
 import os
 import select
+import socket
 import threading
 import time
 from collections import deque
@@ -15,7 +17,7 @@ from .errors import DecodeError, HostError, ProtocolError, error_bytes
 from .exits import EXIT_DONE, EXIT_PROTOCOL, leave
 from .frame import CLOSE, GOODBYE, OPEN, OPENED, PING, PONG, frame
 from .lead import Lead
-from .limits import MAX_ROUTES_PER_LINK, MAX_TIMER_MS, OUTBOUND_BYTES_LIMIT, UNKNOWN_FRAMES_LIMIT
+from .limits import HELD_BYTES, MAX_ROUTES_PER_LINK, MAX_TIMER_MS, OUTBOUND_BYTES_LIMIT, UNKNOWN_FRAMES_LIMIT
 from .outbox import Outbox
 from .route import Route
 from .timers import Timers
@@ -39,7 +41,9 @@ class Link:
         self.controls = []
         self.outbox = Outbox()  # frames that were taken from their routes
         self.inbox = deque()
-        self.sleeping = False
+        self.sleeping = False  # the I/O thread, in poll
+        self.sleeps_until = 0.0
+        self.awaits_room = False  # it watches for room in the socket
         self.turn = threading.Lock()
         self.main_thread = threading.main_thread().ident
         self.main_in_turn = False
@@ -47,9 +51,13 @@ class Link:
         self.wake_reader, self.wake_writer = os.pipe()
         os.set_blocking(self.wake_reader, False)
         os.set_blocking(self.wake_writer, False)
+        self.asked_for_echo = False
         self.drained = threading.Condition()
         self.reply_bytes = 0
-        sock.setblocking(False)
+        # `recv` waits for bytes only (without a time limit it would also wake up each time that the worker has taken a reply);
+        # reads and writes past the socket object never wait.
+        sock.settimeout(MAX_TIMER_MS / 1000)
+        self.descriptor = sock.fileno()
         self.lead = Lead(self)
         # A forked child must not keep the link open: the worker would not see this process end.
         os.register_at_fork(after_in_child=self._forget_descriptors)
@@ -57,32 +65,51 @@ class Link:
     # --- from any thread ---------------------------------------------------------------------------------------------------------
 
     def call_soon(self, function, *args):
-        """Calls it on the thread that serves the link."""
+        """Calls it on the I/O thread."""
         self.inbox.append((function, args))
         self.wake()
 
     def call_now(self, function, *args):
         """As `call_soon`, but the calling thread does what is to be done if nobody is about it. Never blocks."""
         self.inbox.append((function, args))
+        self._turn_now(True)
+
+    def write_held(self):
+        """Writes the answers that waited for those of quick calls."""
+        if self.outbox.buffers:
+            self._turn_now(False)
+
+    def _turn_now(self, may_hold):
         on_main = threading.get_ident() == self.main_thread
         if on_main:
             self.main_in_turn = True
-        needs_poll = True
+        needs_io = True
         try:
             if self.turn.acquire(blocking=False):
-                timers_made = self.timers.made
                 try:
-                    needs_poll = self._take_turn() or self.timers.made != timers_made
+                    self._run_inbox()
+                    if may_hold and on_main and self._may_hold():
+                        needs_io = False  # the main thread comes by soon, or else the I/O thread, which looks up by itself
+                    else:
+                        needs_io = self._needs_io(self._write())
                 finally:
                     self.turn.release()
         finally:
             if on_main:
                 self.main_in_turn = False
-        if needs_poll:
+        if needs_io:
             self.wake()
 
+    def _may_hold(self):
+        return self.outbox.bytes < HELD_BYTES and not self.lead.held.locked() and self.host.runner.goes_on()
+
+    def _needs_io(self, blocked):
+        """Whether the I/O thread would sleep too long, or not see that the socket takes more."""
+        timers = self.timers.heap
+        return blocked and not self.awaits_room or bool(timers) and timers[0][0] < self.sleeps_until
+
     def wake(self):
-        """Whoever serves the link looks up."""
+        """The I/O thread looks up."""
         if self.sleeping:
             self.sleeping = False
             try:
@@ -118,16 +145,13 @@ class Link:
         self.call_soon(look)
         written.wait(seconds)
 
-    # --- the thread that serves ----------------------------------------------------------------------------------------------------------
+    # --- the threads that serve ----------------------------------------------------------------------------------------------------
 
     def start(self, host):
         self.host = host
-        threading.Thread(target=self._run, name="whipray-io", daemon=True).start()
-
-    def _run(self):
         with self.turn:
             self._guarded(self._frames)  # what came together with WELCOME
-        self.lead.watch()
+        threading.Thread(target=self.lead.watch, name="whipray-io", daemon=True).start()
 
     def _guarded(self, function, *args):
         """No error of the link is the user's: it ends the process, whichever thread finds it."""
@@ -140,57 +164,103 @@ class Link:
 
             leave(EXIT_PROTOCOL, "serving the link failed:\n%s" % traceback.format_exc())
 
-    def serve(self, poller, done):
-        """Reads, writes and runs timers until `done()`. Only for the thread that has the lead."""
-        self._guarded(self._serve, poller, done)
+    def look(self):
+        """Writes what waits and reads what has come. For the main thread between two calls, when it has the lead."""
+        self._guarded(self._look)
 
-    def _serve(self, poller, done):
+    def _look(self):
         with self.turn:
+            if not self.ended:
+                self._read()
+            if self._needs_io(self._take_turn()):
+                self.wake()
+
+    def read_until(self, has_work):
+        """Reads until `has_work()` or the end. For the main thread, when it has the lead."""
+        self._guarded(self._read_until, has_work)
+
+    def _read_until(self, has_work):
+        with self.turn:
+            self.asked_for_echo = False
             while True:
-                blocked = self._take_turn()
-                wait_ms = self.timers.run()
-                if done():
+                if self._needs_io(self._take_turn()):
+                    self.wake()
+                if self.ended or has_work():
                     return
-                self.sleeping = True
-                if self.inbox or self.controls or self.rotation and not blocked or done():
-                    wait_ms = 0  # a timer, or another thread, has made something to do
+                room = self.splitter.room()
                 self.turn.release()
                 try:
-                    ready = poller.wait(blocked, None if wait_ms is None else min(wait_ms + 1, MAX_TIMER_MS))
+                    count = self.sock.recv_into(room)
+                except socket.timeout:
+                    count = None
+                except OSError:
+                    count = 0
                 finally:
                     self.turn.acquire()
-                self.sleeping = False
-                for descriptor, event in ready:
-                    if descriptor == self.wake_reader:
-                        os.read(self.wake_reader, 65_536)
-                    elif event & ~select.POLLOUT and not self._read():
-                        self._end()
-                        self.ended = True
+                if count is not None:
+                    self._received(count)
+
+    def serve(self, poller, reads, longest_ms):
+        """One turn of the I/O thread: timers and what was asked for, then it sleeps until there is more. `reads`: it has the lead."""
+        self._guarded(self._serve, poller, reads, longest_ms)
+
+    def _serve(self, poller, reads, longest_ms):
+        with self.turn:
+            wait_ms = self.timers.run()
+            self._run_inbox()
+            if self.lead.main_reads and not self.asked_for_echo and self.host.runner.has_call():
+                # By a timer or another thread. Nothing but bytes wakes the main thread: the worker's answer will.
+                self.asked_for_echo = True
+                self.control(frame(PING))
+            blocked = self.awaits_room = self._write()
+            if longest_ms is not None:
+                wait_ms = longest_ms if wait_ms is None else min(wait_ms, longest_ms)
+            self.sleeping = True
+            if self.inbox or self.controls or self.rotation and not blocked or reads and self.lead.main_waits:
+                wait_ms = 0  # another thread has made something to do
+            self.sleeps_until = time.monotonic() + wait_ms / 1000 if wait_ms is not None else math.inf
+        ready = poller.wait(reads, blocked, None if wait_ms is None else min(wait_ms + 1, MAX_TIMER_MS))
+        with self.turn:
+            self.sleeping = False
+            self.sleeps_until = 0.0
+            for descriptor, event in ready:
+                if descriptor == self.wake_reader:
+                    os.read(self.wake_reader, 65_536)
+                elif reads and event & ~select.POLLOUT:
+                    self._read()
 
     def _take_turn(self):
         """Does what was asked for and writes what can be written; returns whether the socket is full."""
+        if self.inbox:
+            self._run_inbox()
+        return self._write() if self.outbox.buffers or self.controls or self.rotation else False
+
+    def _run_inbox(self):
         while self.inbox:
             function, args = self.inbox.popleft()
             function(*args)
-        return self._write()
 
     def _read(self):
-        """Takes what the socket has; False at its end."""
+        """Takes what the socket has."""
         for _ in range(_READS_A_TURN):
             room = self.splitter.room()
             try:
-                count = self.sock.recv_into(room)
+                count = os.readv(self.descriptor, [room])
             except BlockingIOError:
-                return True
+                return
             except OSError:
-                return False
-            if count == 0:
-                return False
+                count = 0
+            self._received(count)
+            if count < len(room):
+                return
+
+    def _received(self, count):
+        if count:
             self.splitter.received(count)
             self._frames()
-            if count < len(room):
-                return True
-        return True
+        else:
+            self._end()
+            self.ended = True
 
     def _end(self):
         """The worker is gone, and with it the reason for this process."""
@@ -265,11 +335,12 @@ class Link:
     def _write(self):
         """Writes until everything is out or the socket is full; returns whether it is full."""
         while True:
-            self._gather()
-            if not self.outbox:
+            if self.controls or self.rotation:
+                self._gather()
+            if not self.outbox.buffers:
                 return False
             try:
-                self.outbox.write(self.sock)
+                self.outbox.write(self.descriptor)
             except BlockingIOError:
                 return True
             except OSError:
@@ -291,6 +362,7 @@ class Link:
                     self.outbox.add(data)
 
     def _forget_descriptors(self):
+        self.descriptor = -1
         for close in (self.sock.close, lambda: os.close(self.wake_reader), lambda: os.close(self.wake_writer)):
             try:
                 close()

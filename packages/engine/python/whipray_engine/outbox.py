@@ -1,5 +1,6 @@
-"""Buffers on their way into a non-blocking socket, written many at a time."""
+"""Buffers on their way into the socket, written many at a time."""
 
+import os
 from collections import deque
 from itertools import islice
 
@@ -27,10 +28,16 @@ class Outbox:
         self.buffers.clear()
         self.bytes = 0
 
-    def write(self, sock):
+    def write(self, descriptor):
         """One write; what did not fit stays. Raises BlockingIOError when the socket is full, OSError when it is broken."""
-        count = sock.sendmsg(list(islice(self.buffers, _BUFFERS)))
+        if len(self.buffers) == 1:
+            count = os.write(descriptor, self.buffers[0])
+        else:
+            count = os.writev(descriptor, list(islice(self.buffers, _BUFFERS)))
         self.bytes -= count
+        if not self.bytes:
+            self.buffers.clear()
+            return
         while count:
             first = self.buffers[0]
             if len(first) <= count:

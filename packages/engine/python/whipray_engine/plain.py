@@ -163,9 +163,20 @@ _NUMBERS = {
 }
 
 
+_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+
+
 def unpack(data, extension):
     """The value of bytes that `scan` has passed. `extension(code, bytes)` makes the values of extensions."""
     return _take(data, 0, extension)[0]
+
+
+def unpack_unscanned(data, extension):
+    """The value of bytes with few containers; raises any exception where `scan` may see something wrong."""
+    value, end = _take(data, 0, extension)
+    if end != len(data):
+        raise ValueError("too short or too long")
+    return value
 
 
 def _take(data, at, extension):
@@ -183,7 +194,7 @@ def _take(data, at, extension):
         end = at + (first & 31)
         return str(data[at:end], "utf-8"), end
     if first <= 0xC3:
-        return (None, None, False, True)[first - 0xC0], at
+        return _CONSTANTS[first], at
     if 0xCA <= first <= 0xD3:
         number = _NUMBERS[first]
         return number.unpack_from(data, at)[0], at + number.size
@@ -216,5 +227,7 @@ def _take_map(data, at, count, extension):
     values = {}
     for _ in range(count):
         key, at = _take(data, at, extension)
+        if type(key) is not str or key == "__proto__":
+            raise ValueError("not a key")
         values[key], at = _take(data, at, extension)
     return values, at

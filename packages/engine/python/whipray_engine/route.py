@@ -6,8 +6,9 @@ from . import wire
 from .assembly import Assembly, Whole, part_lengths, too_large
 from .call import Call
 from .errors import Cancelled, DecodeError, HostError, ProtocolError
-from .frame import ACK, CANCEL, CHUNK, CHUNKED, CREDIT, DEMAND, FROM_CALLEE, ONEWAY, REQUEST, STREAM, U32, USES_CREDIT, frame
-from .limits import BULK_MESSAGES_LIMIT, CACHED_HEADER_BYTES, CACHED_HEADERS, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES
+from .frame import ACK, CANCEL, CHUNK, CHUNKED, CREDIT, DEMAND, FROM_CALLEE, ONEWAY, PREFIX, REQUEST, STREAM, U32, USES_CREDIT, frame
+from .limits import BULK_MESSAGES_LIMIT, CACHED_HEADER_BYTES, CACHED_HEADERS, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES, SMALL_BYTES
+from .message import Message
 
 
 class Route:
@@ -31,7 +32,9 @@ class Route:
     def receive(self, kind, flags, sequence, header, body):
         """Takes one frame; False when it makes no sense here."""
         if kind in USES_CREDIT:
-            self._take_credit(PREFIX_BYTES + len(header) + len(body))
+            self.taken += PREFIX_BYTES + len(header) + len(body)
+            if self.taken >= ROUTE_WINDOW_BYTES // 4:
+                self._grant()
         if kind == CHUNK:
             return self._chunk(flags, sequence, body)
         if kind == REQUEST or kind == ONEWAY:
@@ -55,32 +58,38 @@ class Route:
             return sequence <= self.last
         return kind == ACK  # nothing to forget: sessions of engines do not resume
 
-    def _take_credit(self, size):
-        self.taken += size
-        if self.taken >= ROUTE_WINDOW_BYTES // 4:
-            self.link.control(frame(CREDIT, self.number, b"", U32.pack(self.taken)))
-            self.taken = 0
+    def _grant(self):
+        self.link.control(frame(CREDIT, self.number, b"", U32.pack(self.taken)))
+        self.taken = 0
 
     def _request(self, kind, flags, sequence, header, body):
         oneway = kind == ONEWAY
         if sequence <= self.last and not (oneway and sequence == 0 and not flags & CHUNKED):
             return False
         self.last = max(self.last, sequence)
-        head = self._call_header(sequence, bytes(header))
-        lengths = part_lengths(head, flags & CHUNKED, len(body))
+        head_data = bytes(header)
+        head = self.headers.get(head_data) or self._call_header(sequence, head_data)
+        chunked = flags & CHUNKED
+        lengths = [len(body)] if not chunked and "p" not in head else part_lengths(head, chunked, len(body))
         method = head.get("m")
         call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, sum(lengths))
         if not oneway:
             self.calls[sequence] = call
-        error = self._refusal(call, head, lengths) or self._set_deadline(call, head.get("d"))
+        error = self._refusal(call, head, lengths)
+        if error is None and "d" in head:
+            error = self._set_deadline(call, head["d"])
         if error is not None:
             call.fail(error)
+        whole = len(lengths) == 1 and not chunked
+        if whole and error is None and not self.order and call.method not in self.host.immediate:
+            self.host.submit(call, [bytes(body)])
+            return True
         self.order.append(call)
-        if len(lengths) == 1 and not flags & CHUNKED:
+        if whole:
             call.assembly = Whole(bytes(body))
         else:
             call.assembly = self._assembly(call, lengths)
-            if flags & CHUNKED:
+            if chunked:
                 self.uploads[sequence] = call
             call.assembly.feed(body)
         self._arrived(call)
@@ -95,14 +104,12 @@ class Route:
 
     def _call_header(self, sequence, data):
         """Calls that say nothing but their method have the same bytes each time: they are decoded once."""
-        head = self.headers.get(data)
-        if head is None:
-            try:
-                head = wire.decode_map(data)
-            except DecodeError as error:
-                raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
-            if len(data) <= CACHED_HEADER_BYTES and len(self.headers) < CACHED_HEADERS and not {"d", "p", "t"} & head.keys():
-                self.headers[data] = head
+        try:
+            head = wire.decode_map(data)
+        except DecodeError as error:
+            raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
+        if len(data) <= CACHED_HEADER_BYTES and len(self.headers) < CACHED_HEADERS and not {"d", "p", "t"} & head.keys():
+            self.headers[data] = head
         return head
 
     def _refusal(self, call, head, lengths):
@@ -140,7 +147,7 @@ class Route:
             call.arrived = True
             if call.answered:
                 call.assembly = None
-            elif self.host.is_immediate(call.method):
+            elif call.method in self.host.immediate:
                 self.host.answer(call)
         self.hand_on()
 
@@ -149,14 +156,27 @@ class Route:
         while self.order and (self.order[0].arrived or self.order[0].answered):
             first = self.order.popleft()
             if not first.answered:
-                self.host.submit(first)
+                self.host.submit(first, first.assembly.take())
 
     # --- sending -----------------------------------------------------------------------------------------------------------------
+
+    def answer(self, kind, sequence, parts):
+        """Sends a call's one answer. A small one, with nothing before it, is a frame at once."""
+        if self.closed:
+            return
+        if not self.ready and len(parts) == 1 and len(parts[0]) <= SMALL_BYTES and self.credit >= PREFIX_BYTES + SMALL_BYTES and self.link.outbox.has_room:
+            data = PREFIX.pack(len(parts[0]), self.number, kind, 0, 0, sequence) + parts[0]
+            self.credit -= len(data)
+            self.link.outbox.add(data)
+            self.forget(sequence)
+        else:
+            message = Message(kind, sequence, None, parts)
+            self.link.outbound(message.size)
+            self.send(message)
 
     def send(self, lane):
         """Adds a message, or a stream that has something new, to what this route sends."""
         if self.closed:
-            self.link.outbound(-getattr(lane, "size", 0))
             return
         if lane.sequence not in self.listed and not lane.done:
             self.listed.add(lane.sequence)
@@ -168,10 +188,10 @@ class Route:
         """The call has ended for the wire; the rest of its upload is thrown away."""
         call = self.calls.pop(sequence, None)
         if call is not None:
-            self.link.timers.cancel(call.timer)
-        upload = self.uploads.get(sequence)
-        if upload is not None:
-            upload.assembly.drop()
+            if call.timer is not None:
+                self.link.timers.cancel(call.timer)
+            if sequence in self.uploads:
+                self.uploads[sequence].assembly.drop()
 
     def pull(self):
         """One frame of whoever's turn it is, as a list of buffers; None when nothing can go out now."""

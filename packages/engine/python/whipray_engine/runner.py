@@ -5,11 +5,12 @@ import sys
 import threading
 from _signal import getsignal  # that of `signal` raises and catches an exception to find that a handler is no enum: 2 µs in each call
 from queue import Empty, SimpleQueue
+from time import monotonic
 
 from .call import current_call
 from .engines import NeedsLoop
 from .errors import Cancelled, EngineFailure, HostError
-from .limits import ASYNC_CALLS_LIMIT
+from .limits import ASYNC_CALLS_LIMIT, QUICK_METHODS_LIMIT, QUICK_SECONDS
 
 _GENERATOR = type(_ for _ in ())
 
@@ -22,6 +23,7 @@ class Runner:
         self.queue = SimpleQueue()
         self.loop = None
         self.tasks = {}
+        self.quick = set()  # methods that took no time when they last ran
         self.held = False  # calls wait because ASYNC_CALLS_LIMIT tasks run
         self.interruptible = None  # the call whose code the main thread runs right now
         self.interrupt_for = None
@@ -57,12 +59,21 @@ class Runner:
 
     def _next_call(self):
         """Waits for it, and serves the link meanwhile, unless a signal handler of the user's might raise in the middle of that."""
-        if self.queue.empty() and getsignal(signal.SIGINT) == self._on_interrupt:
-            self.link.lead.serve_until(self._has_call)
+        if getsignal(signal.SIGINT) == self._on_interrupt:
+            if not self.queue.empty():
+                self.link.lead.pass_by()
+            elif not self.link.ended:
+                self.link.lead.read_until(self.has_call)
+        elif self.queue.empty():
+            self.link.write_held()
         return self.queue.get()
 
-    def _has_call(self):
+    def has_call(self):
         return not self.queue.empty()
+
+    def goes_on(self):
+        """Whether the main thread is between two calls."""
+        return self.loop is None and self.interruptible is None and not self.queue.empty()
 
     def abandon(self, engine):
         """Cancels what still runs of an engine that was destroyed."""
@@ -106,9 +117,20 @@ class Runner:
         self._take(call)
 
     def _take(self, call):
+        if call.shown not in self.quick:
+            self.link.write_held()
         self.link.wait_for_room()
         if call.start():
+            began = monotonic()
             self._execute(call)
+            self._note(call.shown, monotonic() - began)
+
+    def _note(self, method, seconds):
+        """Remembers which methods are quick."""
+        if seconds > QUICK_SECONDS:
+            self.quick.discard(method)
+        elif len(self.quick) < QUICK_METHODS_LIMIT:
+            self.quick.add(method)
 
     def _execute(self, call):
         current_call.set(call)
@@ -133,12 +155,12 @@ class Runner:
             self._deliver(call, box)
         finally:
             current_call.set(None)
-            self._take_interrupts_back()
+            if "bdb" in sys.modules:
+                self._take_interrupts_back()
 
     def _take_interrupts_back(self):
         """pdb keeps SIGINT after `continue`, for a Ctrl-C that comes back to it: in the call that it was in, not in later ones."""
-        bdb = sys.modules.get("bdb")
-        if bdb and isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), bdb.Bdb):
+        if isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), sys.modules["bdb"].Bdb):
             signal.signal(signal.SIGINT, self._on_interrupt)
 
     def failure(self, call, error):

@@ -3,6 +3,7 @@
 import sys
 from math import prod
 
+from .assembly import memory
 from .errors import DecodeError
 from .limits import INLINE_TENSOR_BYTES, MAX_PARTS
 
@@ -197,7 +198,9 @@ class Sink:
         """Copies the memory that somebody else still holds, so that user code may go on writing to it. Call it when the value is dropped."""
         for index in self.borrowed:
             if _holders(self.parts[index]) > _alone():
-                self.parts[index] = bytes(self.parts[index])
+                copy = memory(len(self.parts[index]))
+                copy[:] = self.parts[index]
+                self.parts[index] = copy
         return self.parts
 
 

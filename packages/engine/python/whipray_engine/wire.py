@@ -2,7 +2,7 @@
 
 from . import plain, tensor
 from .errors import DecodeError, HostError, NotSerialisable
-from .limits import INLINE_TENSOR_BYTES, MAX_BODY_BYTES, MAX_DEPTH, MAX_MESSAGE_BYTES
+from .limits import INLINE_TENSOR_BYTES, MAX_BODY_BYTES, MAX_DEPTH, MAX_MESSAGE_BYTES, SMALL_BYTES
 from .scan import scan
 
 _c = None
@@ -52,6 +52,33 @@ def decode(parts, has_extensions=None):
     if has_extensions is None:
         has_extensions = scan(data)
     return _decode_scanned(data, extension if has_extensions else None)
+
+
+def decode_small(data):
+    """The value of plain data, or `UNSURE`: then `scan` must judge. A small message is decoded at once, not looked over first."""
+    if len(data) > SMALL_BYTES or len(data) - len(data.translate(None, _CONTAINERS)) > MAX_DEPTH:
+        return UNSURE
+    try:
+        if _c is None:
+            return plain.unpack_unscanned(data, _no_extension)
+        if any(head in data for head in _TIMESTAMPS):
+            return UNSURE
+        return _c.unpackb(data, raw=False, strict_map_key=True, object_hook=_checked, ext_hook=_no_extension)
+    except Exception:  # whatever it is, `scan` names it
+        return UNSURE
+
+
+UNSURE = object()
+_CONTAINERS = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
+"""First bytes of lists and maps: no value is nested deeper than it has of them."""
+_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+"""Extension -1, which the C package decodes without asking."""
+
+
+def _checked(found):
+    if "__proto__" in found or not all(type(key) is str for key in found):
+        raise ValueError("not a key")
+    return found
 
 
 def decode_map(data):
