@@ -22,6 +22,7 @@ export { type RandomSource, seededRandom, systemRandom } from "./random.ts";
 export {
   ActorAlreadyExistsError,
   ActorDiedError,
+  ActorHandleNotFoundError,
   ActorPlacementGroupRemoved,
   ActorUnavailableError,
   ActorUnschedulableError,
@@ -34,6 +35,7 @@ export {
   OutcomeUnknownError,
   OutOfDiskError,
   OwnerDiedError,
+  PendingCallsLimitExceeded,
   RayActorError,
   RayError,
   RayTaskError,

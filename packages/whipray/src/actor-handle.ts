@@ -2,9 +2,10 @@ import { inspect } from "node:util";
 import { WhiprayError } from "@whipray/core";
 import { ActorHandleWire, type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
 import type { ActorLink } from "./actor-link.ts";
-import type { ActorHandle, MethodOptions } from "./actor-types.ts";
+import type { ActorHandle, ActorMethodOptions } from "./actor-types.ts";
 import type { Driver } from "./driver.ts";
 import { callParts } from "./method-call.ts";
+import { checkMethodOptions } from "./method-rules.ts";
 import { remoteCall, remoteRef } from "./remote-call.ts";
 
 const LINK = Symbol.for("whipray.handle.link");
@@ -61,11 +62,14 @@ export function streamRaw(handle: unknown, method: string, parts: Parts, options
   return handleTarget(handle).link.stream(method, parts, options) as ItemStream;
 }
 
-function remoteMethod(target: HandleTarget, name: string, options: MethodOptions): unknown {
+function remoteMethod(target: HandleTarget, name: string, options: ActorMethodOptions): unknown {
   const { link, driver } = target;
   const call = (...args: unknown[]): unknown => remoteCall(driver, link, name, args, options);
   return Object.assign(call, {
     remote: (...args: unknown[]) => remoteRef(driver, link, name, args, options),
-    options: (more: MethodOptions) => remoteMethod(target, name, { ...options, ...more }),
+    options: (more: ActorMethodOptions) => {
+      checkMethodOptions(more);
+      return remoteMethod(target, name, { ...options, ...more });
+    },
   });
 }

@@ -1,4 +1,4 @@
-import { type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
+import { ActorHandleNotFoundError, type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
 import {
   type ActorRow,
   type ActorSpec,
@@ -23,12 +23,14 @@ import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait
 import { listObjects, type NodeObjects } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+import { isPythonClass, type PythonOptions } from "./python/python-options.ts";
+import { type ActorSource, pythonSource } from "./python/python-source.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 import { Tasks } from "./tasks.ts";
 
 /** An actor class that is about to be made. */
 export interface ActorBuilder<T> {
-  options(options: ActorOptions): ActorBuilder<T>;
+  options(options: ActorOptions<T>): ActorBuilder<T>;
   /**
    * Makes the actor with these constructor arguments; settles when the cluster has it on record, not when it runs: errors of
    * the constructor come with the first call, or with `cluster.ready(handle)`.
@@ -65,13 +67,18 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** An actor class by its module and export; `T` is its interface, the class itself loads in the worker. */
-  actor<T>(module: URL | string, exportName = "default"): ActorBuilder<T> {
-    const url = moduleUrl(module, "An actor");
-    const build = (options: ActorOptions): ActorBuilder<T> => ({
-      options: (more) => build({ ...options, ...more }),
-      create: (...args) => this.#create<T>(url, exportName, options, args),
+  actor<T>(module: URL | string, exportName?: string): ActorBuilder<T>;
+  /** A Python class, `package.module:Class`, in an interpreter of its own (docs/actors.md). */
+  actor<T>(pythonClass: string, python: PythonOptions): ActorBuilder<T>;
+  actor<T>(module: URL | string, from?: string | PythonOptions): ActorBuilder<T> {
+    const build = (source: ActorSource, options: ActorOptions): ActorBuilder<T> => ({
+      options: (more) => build(source, { ...options, ...more }),
+      create: (...args) => this.#create<T>(source, options, args),
     });
-    return build({});
+    if (typeof from === "object" || (isPythonClass(module) && from === undefined))
+      return build(pythonSource(String(module), from ?? {}), {});
+    const exportName = from ?? "default";
+    return build({ url: moduleUrl(module, "An actor"), exportName, className: exportName, wrap: (args) => args }, {});
   }
 
   /**
@@ -82,7 +89,9 @@ export class Cluster implements AsyncDisposable {
     return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
   }
 
-  async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+  async #create<T>(source: ActorSource, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+    const { url, exportName, className, wrap } = source;
+    source.check?.(options);
     const driver = this.#driver;
     const actorId = driver.connection.ids.next("actor");
     const spec = {
@@ -90,14 +99,15 @@ export class Cluster implements AsyncDisposable {
       actorId,
       jobId: driver.jobId,
       ...(this.#inside && { ownerActor: this.#inside.actorId }),
-      className: exportName,
+      className,
       module: url.href,
       exportName,
       codeHash: await codeHash(url),
-      args: encodeValues(await this.#values(args), "args"),
+      args: encodeValues(wrap(await this.#values(args)), "args"),
     };
     const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
-    return makeHandle<T>(driver, new ActorLink(driver, created.actorId), exportName);
+    const limit = created.existing ? undefined : spec.maxPendingCalls;
+    return makeHandle<T>(driver, new ActorLink(driver, created.actorId, limit), className);
   }
 
   /** Refs among a constructor's arguments are values when it runs, as in calls. It may run again later: their objects stay for that. */
@@ -114,23 +124,42 @@ export class Cluster implements AsyncDisposable {
   /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
   async getActor<T>(name: string, namespace?: string): Promise<ActorHandle<T>> {
     const { actor } = await this.#driver.ask(actorByName, { name, namespace: namespace ?? this.namespace });
-    return makeHandle<T>(this.#driver, new ActorLink(this.#driver, actor.actorId), actor.className);
+    const link = new ActorLink(this.#driver, actor.actorId, actor.maxPendingCalls ?? -1);
+    return makeHandle<T>(this.#driver, link, actor.className);
   }
 
   /** Waits until the actor's constructor is done. @throws ActorDiedError, DEADLINE_EXCEEDED. */
   async ready(handle: unknown, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
-    await handleTarget(handle).link.ready(options);
+    await this.#link(handle).ready(options);
   }
 
   /** Where an actor is and what it holds. */
   actorRow(handle: unknown): Promise<ActorRow> {
-    return handleTarget(handle).link.row();
+    return this.#link(handle).row();
   }
 
-  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. */
+  /** @throws WhiprayError `INVALID_ARGUMENT` for what is no handle; ActorHandleNotFoundError for that of another cluster. */
+  #link(handle: unknown): ActorLink {
+    const { link, driver } = handleTarget(handle);
+    if (driver === this.#driver) return link;
+    throw new ActorHandleNotFoundError({
+      message: `The handle of ${link.actorId} was made by another connection, to cluster ${driver.cluster || "(none)"}; this one is to ${this.id}`,
+      details: { actorId: link.actorId },
+    });
+  }
+
+  /**
+   * Ends an actor when the calls that were made before are done; it cleans up, and does not restart (Ray: `__ray_terminate__`). One that is
+   * dead already is fine.
+   */
+  async terminate(handle: unknown, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
+    await this.#link(handle).terminate(options);
+  }
+
+  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. One that is dead already is fine. */
   async kill(handle: unknown, options: { noRestart?: boolean } = {}): Promise<void> {
     await this.#driver.ask(actorKill, {
-      actorId: handleTarget(handle).link.actorId,
+      actorId: this.#link(handle).actorId,
       noRestart: options.noRestart ?? true,
     });
   }

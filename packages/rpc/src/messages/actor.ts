@@ -49,6 +49,19 @@ export const deathCauseField = shape({
 });
 export type DeathCause = Infer<typeof deathCauseField>;
 
+/** Limits of one actor's declarations: concurrency groups and methods with rules of their own. */
+const CONCURRENCY_GROUPS_LIMIT = 64;
+const METHOD_RULES_LIMIT = 1_024;
+
+/** What holds for all calls of one method unless a call says otherwise (Ray: `@ray.method(…)`). */
+export const methodRulesField = shape({
+  concurrencyGroup: optional(str(64)),
+  maxTaskRetries: optional(integer(-1, 1_000_000)),
+  /** Class names of the errors that are retried; `*` is any. */
+  retryExceptions: optional(list(str(256), 64)),
+});
+export type MethodRules = Infer<typeof methodRulesField>;
+
 /** How an actor is to be made; what the head journals and a raylet starts. */
 export const actorSpecField = shape({
   actorId: id("actor"),
@@ -77,6 +90,9 @@ export const actorSpecField = shape({
   maxTaskRetries: integer(-1, 1_000_000),
   maxConcurrency: count(100_000),
   maxPendingCalls: integer(-1, 1_000_000),
+  /** Calls at once of each named group; methods in none have `maxConcurrency`. */
+  concurrencyGroups: optional(record(count(100_000), CONCURRENCY_GROUPS_LIMIT)),
+  methods: optional(record(methodRulesField, METHOD_RULES_LIMIT)),
   env: record(str(1_048_576), 4_096),
   isolation: oneOf("env", "none"),
   /** Ends where its node can reach neither the head nor another raylet (design.md, mechanism 5). Default false. */
@@ -110,6 +126,9 @@ const actorRowField = shape({
   epoch: count(),
   restarts: count(),
   maxTaskRetries: integer(-1, 1_000_000),
+  /** Calls without an answer that one handle may have; −1 or absent: no bound. */
+  maxPendingCalls: optional(integer(-1, 1_000_000)),
+  methods: optional(record(methodRulesField, METHOD_RULES_LIMIT)),
   nodeId: optional(id("node")),
   /** `node/worker`, to OPEN a route to. */
   address: optional(str(256)),
