@@ -1,5 +1,6 @@
 import {
   ActorDiedError,
+  ActorHandleNotFoundError,
   ActorPlacementGroupRemoved,
   ActorUnschedulableError,
   DeviceLostError,
@@ -17,6 +18,14 @@ export function movedError({ actorId, epoch }: ActorRow): WhiprayError {
     message: `Actor ${actorId} was started anew (epoch ${epoch})`,
     retryable: true,
     details: { actorId, epoch },
+  });
+}
+
+/** The handle that was called was disposed before. */
+export function disposedError(actorId: string): ActorHandleNotFoundError {
+  return new ActorHandleNotFoundError({
+    message: `This handle of ${actorId} was disposed`,
+    details: { actorId },
   });
 }
 

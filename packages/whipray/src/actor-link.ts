@@ -8,7 +8,7 @@ import {
   type Peer,
   type ReplySink,
 } from "@whipray/rpc";
-import { diedError, movedError } from "./actor-death.ts";
+import { diedError, disposedError, movedError } from "./actor-death.ts";
 import { CallOrder } from "./call-order.ts";
 import type { Driver } from "./driver.ts";
 import { applyRules, isRetried, takeRetry } from "./method-rules.ts";
@@ -40,6 +40,8 @@ export class ActorLink {
   #peer: Peer | undefined;
   #finding: Promise<void> | undefined;
   #death: WhiprayError | undefined;
+  /** Its handle was disposed. */
+  #closed = false;
   /** Calls and streams under way. */
   #running = 0;
   #watching = false;
@@ -77,8 +79,22 @@ export class ActorLink {
     else ready.catch(() => {}); // it was refused already
   }
 
+  /** No call of this handle has still to be answered. */
+  get idle(): boolean {
+    return this.#running === 0 && this.#waiting.size === 0 && this.#order.idle;
+  }
+
+  /** Takes no more calls. */
+  close(): void {
+    this.#closed = true;
+  }
+
   #enter(submission: Submission): Submission | undefined {
     const { signal, timeoutMs } = submission.options;
+    if (this.#closed) {
+      submission.reject(disposedError(this.actorId));
+      return undefined;
+    }
     if (signal?.aborted) {
       submission.reject(cancelledUnsent(submission));
       return undefined;
@@ -94,6 +110,7 @@ export class ActorLink {
 
   /** Items of a generator method. Streams are not retried. */
   async *stream(method: string, parts: Parts, options: SubmitOptions): AsyncGenerator<Parts, Parts | undefined> {
+    if (this.#closed) throw disposedError(this.actorId);
     const answered = this.#pending.take(method);
     try {
       return yield* this.#items(calledAs(method, options), parts, options);
@@ -160,7 +177,7 @@ export class ActorLink {
 
   #stamped({ signal, parent, traceparent }: CallOptions, deadlineAtMs: number | undefined): CallOptions {
     const leftMs = deadlineAtMs === undefined ? undefined : deadlineAtMs - this.#driver.connection.clock.now();
-    const timeoutMs = leftMs === undefined ? undefined : Math.max(1, leftMs);
+    const timeoutMs = leftMs === undefined ? undefined : Math.max(1, Math.ceil(leftMs));
     return { signal, parent, traceparent, timeoutMs, epoch: this.#row?.epoch };
   }
 

@@ -9,6 +9,7 @@ import {
 } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import type { MethodDefaults, MethodName } from "./actor-types.ts";
+import { checkSelector } from "./label-selector.ts";
 import { methodRules } from "./method-rules.ts";
 import type { BundlePlacement } from "./placement-group.ts";
 
@@ -59,7 +60,7 @@ export interface ActorOptions<T = object> {
    * never runs twice. Default false: it goes on there, and calls of the older epoch are refused (design.md, mechanism 5).
    */
   fence?: boolean;
-  /** Only nodes with these labels. */
+  /** Only nodes with these labels: `value`, `!value`, `in(a,b)` or `!in(a,b)` (Ray: label_selector). */
   labels?: Readonly<Record<string, string>>;
   nodeAffinity?: { nodeId: string; soft?: boolean };
   /** Time for its own clean-up at the end, milliseconds. Default 5 000. */
@@ -192,7 +193,7 @@ export function specOptions(
     isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
     ...(options.fence !== undefined && { fence: options.fence }),
-    ...(options.labels && { labels: { ...options.labels } }),
+    ...(options.labels && { labels: checkSelector("labels", options.labels) }),
     ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
     graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
   };

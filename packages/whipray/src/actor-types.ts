@@ -52,4 +52,4 @@ export type MethodName<T> = { [K in keyof T]: T[K] extends AnyMethod ? K : never
 /** A handle of an actor by its interface alone: a shallow mapped type over its public methods. */
 export type ActorHandle<T> = {
   readonly [K in keyof T as T[K] extends AnyMethod ? K : never]: T[K] extends AnyMethod ? RemoteMethod<T[K]> : never;
-};
+} & Disposable;

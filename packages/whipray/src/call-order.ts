@@ -20,6 +20,11 @@ export class CallOrder {
     this.#go = go;
   }
 
+  /** Nothing is held. */
+  get idle(): boolean {
+    return this.#held.length === 0;
+  }
+
   submit(submission: Submission): void {
     if (this.#held.length === 0) this.#go(submission);
     else this.#settle(this.#hold(submission), "filled");

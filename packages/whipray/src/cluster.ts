@@ -86,7 +86,9 @@ export class Cluster implements AsyncDisposable {
    * (Ray: `@ray.remote`). `F` is its type, the function itself loads in the workers.
    */
   task<F extends AnyFunction>(module: URL | string, exportName = "default"): RemoteFunction<F> {
-    return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
+    const made = this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
+    const { placement } = capturedOptions({}, this.#inside);
+    return placement && placement !== "DEFAULT" ? made.options({ placement }) : made;
   }
 
   async #create<T>(source: ActorSource, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
@@ -103,29 +105,33 @@ export class Cluster implements AsyncDisposable {
       module: url.href,
       exportName,
       codeHash: await codeHash(url),
-      args: encodeValues(wrap(await this.#values(args)), "args"),
+      args: await this.#arguments(args, wrap),
     };
     const created = await driver.ask(actorCreate, { spec, getIfExists: options.getIfExists ?? false });
     const limit = created.existing ? undefined : spec.maxPendingCalls;
-    return makeHandle<T>(driver, new ActorLink(driver, created.actorId, limit), className);
+    // Only what nobody else can find ends with its handles.
+    const counted = spec.name === undefined && !spec.detached ? "made" : undefined;
+    if (counted) driver.scopes.made(actorId);
+    return makeHandle<T>(driver, new ActorLink(driver, created.actorId, limit), { className, counted });
   }
 
   /** Refs among a constructor's arguments are values when it runs, as in calls. It may run again later: their objects stay for that. */
-  #values(args: readonly unknown[]): Promise<unknown[]> {
-    const { objects } = this.#driver;
+  async #arguments(args: readonly unknown[], wrap: ActorSource["wrap"]): Promise<Uint8Array[]> {
+    const { objects, scopes } = this.#driver;
     const value = (arg: unknown): unknown => {
       if (!(arg instanceof ObjectRef)) return arg;
       arg.source.passedOn();
       return objects.argument(arg);
     };
-    return Promise.all(args.map(value));
+    const given = wrap(await Promise.all(args.map(value)));
+    return scopes.keeping(() => encodeValues(given, "args"));
   }
 
   /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
   async getActor<T>(name: string, namespace?: string): Promise<ActorHandle<T>> {
     const { actor } = await this.#driver.ask(actorByName, { name, namespace: namespace ?? this.namespace });
     const link = new ActorLink(this.#driver, actor.actorId, actor.maxPendingCalls ?? -1);
-    return makeHandle<T>(this.#driver, link, actor.className);
+    return makeHandle<T>(this.#driver, link, { className: actor.className });
   }
 
   /** Waits until the actor's constructor is done. @throws ActorDiedError, DEADLINE_EXCEEDED. */

@@ -8,6 +8,7 @@ import {
   ActorHandleNotFoundError,
   type ActorOptions,
   ActorPlacementGroupRemoved,
+  ActorUnavailableError,
   ActorUnschedulableError,
   type Cluster,
   exitActor,
@@ -77,6 +78,22 @@ describe("ends on purpose (ray.md 3.6)", () => {
 });
 
 describe("ends that happen to it", () => {
+  test(
+    "Ray 8.40: in order before its death; what is under way may have run; then it counts from 1; after the second death all fail",
+    async () => {
+      const actor = await busy({ maxRestarts: 1 });
+      expect(await Promise.all([actor.count(), actor.count(), actor.count()])).toEqual([1, 2, 3]);
+      const under = actor.hold();
+      // Ray 3.2: without maxTaskRetries at most once.
+      expect(await caught(actor.die())).toBeInstanceOf(ActorUnavailableError);
+      expect(await caught(under)).toBeInstanceOf(ActorUnavailableError);
+      expect(await Promise.all([actor.count(), actor.count()])).toEqual([1, 2]);
+      expect(await caught(actor.die())).toBeInstanceOf(ActorDiedError);
+      expect(await caught(actor.count())).toBeInstanceOf(ActorDiedError);
+    },
+    TEST_MS,
+  );
+
   test(
     "Ray 8.49: a constructor whose process ends: with maxRestarts 3 the third try works; without, its death",
     async () => {
@@ -168,6 +185,35 @@ describe("names and namespaces", () => {
   });
 });
 
+test("ready waits for the constructor, as long as it may (Ray: __ray_ready__)", async () => {
+  const actor = await busy({ numCpus: 4 });
+  await cluster.ready(actor);
+  expect((await cluster.actorRow(actor)).state).toBe("ALIVE");
+  const next = await busy({ numCpus: 4 });
+  await expect(cluster.ready(next, { timeoutMs: 50 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+  expect((await cluster.actorRow(next)).waiting).toMatch(/^busy: needs 4 CPU/);
+  await cluster.kill(actor);
+  await cluster.ready(next);
+  await cluster.kill(next);
+});
+
+test("B19: what no node has waits as infeasible, and says what is missing; it can be killed", async () => {
+  const actor = await busy({ resources: { unobtainium: 1 } });
+  const waiting = (await cluster.actorRow(actor)).waiting ?? "";
+  expect(waiting).toMatch(/^infeasible: .*1 unobtainium short/);
+  const call = caught(actor.count());
+  await cluster.kill(actor);
+  expect(await call).toBeInstanceOf(ActorDiedError);
+});
+
+test("B26: an environment that a Node process must not have fails the start, naming the variable", async () => {
+  for (const env of [{ LD_PRELOAD: "/x.so" }, { WHIPRAY_TOKEN: "x" }, { "A=B": "x" }, { CUDA_VISIBLE_DEVICES: "7" }]) {
+    const error = await caught((await busy({ env })).count());
+    expect(error, JSON.stringify(env)).toBeInstanceOf(ActorDiedError);
+    expect((error as Error).message).toContain(Object.keys(env)[0]!);
+  }
+});
+
 test("B15, B16: no such actor, no such method: named errors with what there is", async () => {
   await expect(cluster.getActor("nobody")).rejects.toMatchObject({ code: "ACTOR_NOT_FOUND" });
   const actor = (await busy()) as unknown as Record<string, () => Promise<unknown>>;
@@ -213,7 +259,10 @@ test("bad options of actors and calls are refused by name, and make nothing", as
       code: "INVALID_ARGUMENT",
     });
   await expect(busy({ concurrencyGroups: { "a b": 1 } })).rejects.toMatchObject({ code: "INVALID_NAME" });
-  await expect(busy({ numCpus: -1 })).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
+  for (const resources of [{ numCpus: -1 }, { numGpus: 1.5 }, { numGpus: Number.NaN }, { resources: { x: -1 } }])
+    await expect(busy(resources), JSON.stringify(resources)).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
+  const large = cluster.actor<Fragile>(MODULE, "Fragile").create(new Uint8Array(11 * 1_048_576));
+  await expect(large).rejects.toMatchObject({ code: expect.stringMatching(/PAYLOAD_TOO_LARGE|RANGE|LIMIT/) });
   expect((await cluster.listActors()).length).toBe(before);
   const actor = await busy();
   expect(() => actor.count.options({ timeout: 5 } as never)).toThrow(/timeout is no option of a method/);

@@ -165,8 +165,19 @@ export const actorByName = method(
   shape({ name: str(128), namespace: str(128) }),
   shape({ actor: actorRowField }),
 );
-/** Ray's `ray.kill`: at once, no exit handlers. */
-export const actorKill = method("actor.kill", shape({ actorId: id("actor"), noRestart: bool }), shape({ found: bool }));
+/** Ray's `ray.kill`: at once, no exit handlers. With `outOfScope` its last handle was disposed: it may clean up, and does not restart. */
+export const actorKill = method(
+  "actor.kill",
+  shape({ actorId: id("actor"), noRestart: bool, outOfScope: optional(bool) }),
+  shape({ found: bool }),
+);
+
+/** borrower → lender of a handle: it is not needed there any more (PROTOCOL.md, "Actors"). */
+export const handleReturned = method(
+  "$actor.returned",
+  shape({ actorId: id("actor"), loans: list(str(64)) }),
+  anything,
+);
 export const actorsList = method(
   "actors.list",
   shape({ jobId: optional(id("job")) }),
