@@ -124,6 +124,14 @@ test(
   TEST_MS,
 );
 
+test("SIGKILL of the process in front of it takes the interpreter along", async () => {
+  const actor = await tally();
+  const pid = await actor.pid();
+  process.kill((await cluster.actorRow(actor)).pid!, "SIGKILL");
+  expect(await caught(actor.add())).toBeInstanceOf(ActorDiedError);
+  await until("the interpreter is gone", () => !processesOf(cluster.id).includes(pid));
+});
+
 test("sys.exit(0) and terminate end it for good; terminate lets earlier calls end and the class close", async () => {
   const leaver = await tally({ maxRestarts: -1 });
   expect(await caught(leaver.leave())).toBeInstanceOf(ActorDiedError);
