@@ -23,6 +23,7 @@ export { type RandomSource, seededRandom, systemRandom } from "./random.ts";
 export {
   ActorAlreadyExistsError,
   ActorDiedError,
+  ActorHandleNotFoundError,
   ActorPlacementGroupRemoved,
   ActorUnavailableError,
   ActorUnschedulableError,
@@ -35,6 +36,7 @@ export {
   OutcomeUnknownError,
   OutOfDiskError,
   OwnerDiedError,
+  PendingCallsLimitExceeded,
   RayActorError,
   RayError,
   RayTaskError,

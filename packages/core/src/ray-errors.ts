@@ -57,6 +57,22 @@ export class ActorAlreadyExistsError extends RayError {
   }
 }
 
+/** A handle has `maxPendingCalls` calls without an answer; this one was not sent. Wait for some of them. */
+export class PendingCallsLimitExceeded extends RayError {
+  static override readonly className: string = "PendingCallsLimitExceeded";
+  constructor(init: Init) {
+    super({ code: "PENDING_CALLS_LIMIT", retryable: true, ...init });
+  }
+}
+
+/** The handle belongs to another cluster, or to a connection that has ended (Ray: also a ValueError). */
+export class ActorHandleNotFoundError extends RayError {
+  static override readonly className: string = "ActorHandleNotFoundError";
+  constructor(init: Init) {
+    super({ code: "ACTOR_HANDLE_NOT_FOUND", ...init });
+  }
+}
+
 /** No node can ever take the actor as asked. */
 export class ActorUnschedulableError extends RayError {
   static override readonly className: string = "ActorUnschedulableError";
@@ -157,8 +173,10 @@ export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit)
   ActorDiedError,
   ActorUnavailableError,
   ActorAlreadyExistsError,
+  ActorHandleNotFoundError,
   ActorUnschedulableError,
   ActorPlacementGroupRemoved,
+  PendingCallsLimitExceeded,
   TaskCancelledError,
   WorkerCrashedError,
   DeviceLostError,

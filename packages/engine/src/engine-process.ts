@@ -15,7 +15,7 @@ import {
 import { type DeadEngine, engineCrashed } from "./engine-death.ts";
 import { EngineObjects } from "./engine-objects.ts";
 import { startEngine } from "./engine-start.ts";
-import { forwardCall } from "./forward.ts";
+import { type Callee, forwardCall } from "./forward.ts";
 import { decodeHostValue, encodeHostRequest, HOST_METHODS } from "./host-methods.ts";
 import { DEFAULT_GRACE_MS, type EngineLauncher, type EngineSpec } from "./launcher.ts";
 
@@ -161,13 +161,16 @@ export class EngineProcess {
     throw new WhiprayError({ code: "INVALID_STATE", message: "This engine was launched without an object store" });
   }
 
-  /** Passes another process' call on to a host method, and its outcome back, without decoding; `parts` go instead of its own. */
-  forward(incoming: IncomingCall, method: string, parts?: Parts): Promise<void> {
+  /**
+   * Passes another process' call on to a host method, and its outcome back, without decoding; `parts` go instead of its own. `via` is this
+   * engine, for who looks at what comes back.
+   */
+  forward(incoming: IncomingCall, method: string, parts?: Parts, via: Callee = this): Promise<void> {
     const objects = this.#objects;
-    if (!objects) return forwardCall(incoming, this, method, parts);
+    if (!objects) return forwardCall(incoming, via, method, parts);
     const stores = method === HOST_METHODS.call && !incoming.wantsStream && !incoming.oneway;
     const finish = stores ? (reply: Parts) => objects.result(reply, incoming) : undefined;
-    const done = forwardCall(incoming, this, stores ? HOST_METHODS.callStored : method, parts, finish);
+    const done = forwardCall(incoming, via, stores ? HOST_METHODS.callStored : method, parts, finish);
     return parts ? done.then(() => objects.returned(parts)) : done;
   }
 

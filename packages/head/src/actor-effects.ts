@@ -7,7 +7,7 @@ export type ActorEffect =
   | { kind: "delete"; actorId: string }
   | ActorStartEffect
   /** End the process; repeated until the node answers or is dead, then `stopped`. */
-  | { kind: "stop"; actorId: string; epoch: number; nodeId: string; cause: DeathCause }
+  | { kind: "stop"; actorId: string; epoch: number; nodeId: string; cause: DeathCause; graceMs?: number }
   /** Waiters look again. `ended`: why its process ended. */
   | { kind: "changed"; actorId: string; ended?: DeathCause }
   /** Its process is gone, for good or before a restart: what it made and does not outlive it ends (ray.md 3.1). */

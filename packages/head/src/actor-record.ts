@@ -105,6 +105,8 @@ export function actorRow(record: ActorRecord, url: string | undefined, waiting: 
     bundleIndex,
     death,
     waiting,
+    methods: spec.methods,
+    ...(spec.maxPendingCalls >= 0 && { maxPendingCalls: spec.maxPendingCalls }),
   };
   return { ...row, ...present({ ...more, ...process }) };
 }

@@ -47,7 +47,11 @@ export class ActorService {
         throw notFound(`no actor is named ${name} in namespace ${namespace}`, { name, namespace });
       return { actor: this.#row(actorId) };
     });
-    endpoint.serve(actorKill, ({ actorId, noRestart }) => this.#kill(actorId, noRestart));
+    endpoint.serve(actorKill, ({ actorId, noRestart, outOfScope }) =>
+      outOfScope
+        ? this.#kill(actorId, causeOf("OUT_OF_SCOPE", "its last handle was disposed"), true)
+        : this.#kill(actorId, causeOf("RAY_KILL", "killed by kill()"), noRestart),
+    );
     endpoint.serve(actorsList, ({ jobId }) => {
       const ids = actors.idsOf(jobId);
       return { actors: ids.slice(0, LIST_ROWS_LIMIT).map((actorId) => this.#row(actorId)), total: ids.length };
@@ -108,9 +112,9 @@ export class ActorService {
     return { actor: row ?? this.#row(actorId) };
   }
 
-  async #kill(actorId: string, noRestart: boolean): Promise<{ found: boolean }> {
+  async #kill(actorId: string, cause: DeathCause, noRestart: boolean): Promise<{ found: boolean }> {
     const { actors, nodes, clock, journal } = this.#ctx;
-    const effects = actors.kill(actorId, causeOf("RAY_KILL", "killed by kill()"), noRestart, nodes, clock.now());
+    const effects = actors.kill(actorId, cause, noRestart, nodes, clock.now());
     await journal.orFail(this.run(effects).saved);
     return { found: effects.length > 0 };
   }
@@ -217,10 +221,10 @@ export class ActorService {
     }
   }
 
-  async #stop({ actorId, epoch, nodeId, cause }: Extract<ActorEffect, { kind: "stop" }>): Promise<void> {
+  async #stop({ actorId, epoch, nodeId, cause, graceMs = 0 }: Extract<ActorEffect, { kind: "stop" }>): Promise<void> {
     const { actors, raylets, logger, reschedule } = this.#ctx;
     try {
-      await raylets.order(nodeId, actorStop, { actorId, epoch, graceMs: 0, cause });
+      await raylets.order(nodeId, actorStop, { actorId, epoch, graceMs, cause });
     } catch (error) {
       logger.warn("a raylet refused to stop an actor", { actorId, nodeId, error: asWhiprayError(error).message });
     }

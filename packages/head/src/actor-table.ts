@@ -233,9 +233,10 @@ export class ActorTable {
     const actor = this.#index.live.get(actorId);
     if (!actor || (actor.phase === "stopping" && !noRestart)) return [];
     this.releaseClaim(actorId, nodes);
-    const { place, epoch } = actor.record;
+    const { place, epoch, spec } = actor.record;
+    const graceMs = cause.kind === "OUT_OF_SCOPE" ? spec.graceMs : 0;
     const sent = place && actor.phase !== "planned" ? { nodeId: place.nodeId, epoch } : undefined;
-    const stop: ActorEffect[] = sent ? [{ kind: "stop", actorId, ...sent, cause }] : [];
+    const stop: ActorEffect[] = sent ? [{ kind: "stop", actorId, ...sent, cause, graceMs }] : [];
     const effects = this.#ended(actor, cause, nowMs, noRestart);
     if (actor.record.state === "RESTARTING" && sent) this.#index.enter(actor, "stopping");
     return [...effects, ...stop];

@@ -156,8 +156,8 @@ export class FakeRaylet {
       return this.#started(running);
     });
     endpoint.serve(nodeRenewals, () => ({ renewedAgoMs: 0 }));
-    endpoint.serve(actorStop, ({ actorId, epoch }) => {
-      this.log.push(`stop ${actorId} ${epoch}`);
+    endpoint.serve(actorStop, ({ actorId, epoch, graceMs }) => {
+      this.log.push(`stop ${actorId} ${epoch}${graceMs > 0 ? ` within ${graceMs} ms` : ""}`);
       const running = this.actors.get(actorId);
       if (running?.epoch === epoch) this.#forgetActor(actorId);
       return { found: running !== undefined, view: this.view() };

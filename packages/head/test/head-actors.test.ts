@@ -1,5 +1,5 @@
 import { WhiprayError } from "@whipray/core";
-import { actorCreate, actorResolve } from "@whipray/rpc";
+import { actorCreate, actorKill, actorResolve } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 
@@ -197,6 +197,18 @@ describe("restarts", () => {
     expect(await driver.kill(actorId)).toEqual({ found: false });
     expect(await driver.kill("actor_unknown")).toEqual({ found: false });
     expect((await driver.row(actorId)).death?.kind).toBe("RAY_KILL");
+    await cluster.run(100);
+    expect(a.idle).toBe(true);
+  });
+
+  test("Ray 8.61: out of scope ends it for good, with the time for its own clean-up that it asked for", async () => {
+    const a = await cluster.node("a", { CPU: 1 });
+    const actorId = await driver.actor({ CPU: 1 }, { maxRestarts: -1, graceMs: 1_234 });
+    await driver.alive(actorId);
+    const request = { actorId, noRestart: true, outOfScope: true };
+    expect(await driver.head.invoke(actorKill, request)).toEqual({ found: true });
+    expect((await driver.dead(actorId)).death).toMatchObject({ kind: "OUT_OF_SCOPE" });
+    expect(a.log).toContain(`stop ${actorId} 1 within 1234 ms`);
     await cluster.run(100);
     expect(a.idle).toBe(true);
   });

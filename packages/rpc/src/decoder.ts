@@ -228,12 +228,10 @@ export class Decoder {
     return new StoredWire(id as string, owner as string, incarnation as string, bytes, location as string);
   }
 
-  #actorHandle([actorId, owner, methods]: unknown[]): unknown {
+  #actorHandle([actorId, owner, loan]: unknown[]): unknown {
     if (typeof actorId !== "string" || typeof owner !== "string") return undefined;
-    if (methods !== null && !(Array.isArray(methods) && methods.every((name) => typeof name === "string"))) {
-      return undefined;
-    }
-    const wire = new ActorHandleWire(actorId, owner, (methods as string[] | null) ?? undefined);
+    if (loan !== null && typeof loan !== "string") return undefined;
+    const wire = new ActorHandleWire(actorId, owner, loan ?? undefined);
     return this.#revive?.actorHandle ? this.#revive.actorHandle(wire) : wire;
   }
 }

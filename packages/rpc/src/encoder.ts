@@ -194,7 +194,7 @@ export class Encoder {
       const { id, ownerAddress, ownerIncarnation, sizeHint, locationHint } = value;
       this.#extension(EXTENSION.OBJECT_REF, [id, ownerAddress, ownerIncarnation, sizeHint, locationHint]);
     } else if (value instanceof ActorHandleWire) {
-      this.#extension(EXTENSION.ACTOR_HANDLE, [value.actorId, value.ownerAddress, value.methodNames]);
+      this.#extension(EXTENSION.ACTOR_HANDLE, [value.actorId, value.ownerAddress, value.loan]);
     } else if (value instanceof StoredWire) {
       const { id, ownerAddress, ownerIncarnation, bytes, location } = value;
       this.#extension(EXTENSION.STORED, [id, ownerAddress, ownerIncarnation, bytes, location]);

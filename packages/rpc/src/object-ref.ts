@@ -53,14 +53,14 @@ export class StoredWire {
 /** A handle of an actor as it travels. */
 export class ActorHandleWire {
   readonly actorId: string;
-  /** Who knows where the actor lives. */
+  /** Who passed it on and counts it; the head's where nobody counts. */
   readonly ownerAddress: string;
-  /** The methods that exist, when they are known. */
-  readonly methodNames: readonly string[] | undefined;
+  /** Name of this passing-on at its owner, who keeps the actor until it is given back (PROTOCOL.md, "Actors"). */
+  readonly loan: string | undefined;
 
-  constructor(actorId: string, ownerAddress: string, methodNames?: readonly string[] | undefined) {
+  constructor(actorId: string, ownerAddress: string, loan?: string | undefined) {
     this.actorId = actorId;
     this.ownerAddress = ownerAddress;
-    this.methodNames = methodNames;
+    this.loan = loan;
   }
 }

@@ -178,7 +178,7 @@ describe("tensors", () => {
 
 describe("references", () => {
   const ref = new ObjectRefWire("obj_1", "node_a/worker_b", "inc_c", 1_024, "node_a/raylet");
-  const handle = new ActorHandleWire("actor_1", "head/head", ["ping", "stop"]);
+  const handle = new ActorHandleWire("actor_1", "node_a/worker_b", "7");
 
   test("come back as they were, with and without what is optional", () => {
     const bare = [new ObjectRefWire("obj_1", "a/b", "inc_c"), new ActorHandleWire("actor_1", "a/b")];

@@ -139,8 +139,8 @@ const VALUES: [string, unknown][] = [
   ["two tensors in parts, one inline, in a map", { x: long("f4", [1_250, 1]), y: [long("u1", [50, 100])], z: Int8Array.of(-1) }],
   ["ObjectRef", new ObjectRefWire("obj_1", "node_a/worker_b", "inc_w", 1_024, "node_a/raylet")],
   ["ObjectRef without hints", [new ObjectRefWire("obj_1", "head/driver_z", "inc_d")]],
-  ["ActorHandle", new ActorHandleWire("actor_1", "head/head", ["ping", "stop"])],
-  ["ActorHandle without methods", { actor: new ActorHandleWire("actor_1", "head/head") }],
+  ["ActorHandle on loan", new ActorHandleWire("actor_1", "node_a/worker_b", "7")],
+  ["ActorHandle that nobody counts", { actor: new ActorHandleWire("actor_1", "head/head") }],
 ];
 /** Forms that others may write and that mean the same. */
 const READ_ONLY: [string, string, string[], unknown][] = [

@@ -15,7 +15,7 @@ export function toNotation(value: unknown): unknown {
   if (value instanceof ObjectRefWire) {
     return { $ref: [value.id, value.ownerAddress, value.ownerIncarnation, value.sizeHint ?? null, value.locationHint ?? null] };
   }
-  if (value instanceof ActorHandleWire) return { $actor: [value.actorId, value.ownerAddress, value.methodNames ?? null] };
+  if (value instanceof ActorHandleWire) return { $actor: [value.actorId, value.ownerAddress, value.loan ?? null] };
   if (value instanceof Tensor) return { $tensor: { dtype: value.dtype, shape: value.shape, hex: toHex(value.bytes) } };
   if (ArrayBuffer.isView(value)) {
     const array = value as TypedArray;
@@ -48,8 +48,8 @@ export function fromNotation(json: unknown): unknown {
     return new ObjectRefWire(id, owner, incarnation, size ?? undefined, location ?? undefined);
   }
   if (key === "$actor") {
-    const [id, owner, methods] = inner as [string, string, string[] | null];
-    return new ActorHandleWire(id, owner, methods ?? undefined);
+    const [id, owner, loan] = inner as [string, string, string | null];
+    return new ActorHandleWire(id, owner, loan ?? undefined);
   }
   return Object.fromEntries(Object.entries(json).map(([name, one]) => [name, fromNotation(one)]));
 }

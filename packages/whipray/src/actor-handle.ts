@@ -1,32 +1,47 @@
 import { inspect } from "node:util";
 import { WhiprayError } from "@whipray/core";
-import { ActorHandleWire, type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
+import { type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
 import type { ActorLink } from "./actor-link.ts";
-import type { ActorHandle, MethodOptions } from "./actor-types.ts";
+import type { ActorHandle, ActorMethodOptions } from "./actor-types.ts";
 import type { Driver } from "./driver.ts";
+import { HandleLife } from "./handle-life.ts";
 import { callParts } from "./method-call.ts";
+import { checkMethodOptions } from "./method-rules.ts";
 import { remoteCall, remoteRef } from "./remote-call.ts";
 
 const LINK = Symbol.for("whipray.handle.link");
 
 interface HandleTarget {
-  link: ActorLink;
-  driver: Driver;
-  className: string;
+  readonly link: ActorLink;
+  readonly driver: Driver;
+  /** Whoever holds a method holds its handle. */
+  self?: unknown;
+}
+
+/** How a handle came to be. */
+export interface HandleOrigin {
+  readonly className: string;
+  /** Its disposal may end the actor. `made`: here; `borrowed`: it came from another process. */
+  readonly counted?: "made" | "borrowed" | undefined;
 }
 
 /** What handles are instances of: not plain objects, or they would travel as empty maps. */
 class RemoteActor {}
 
+/** Handles from elsewhere that nobody can reach any more are given back before their process ends. */
+const unreachable = new FinalizationRegistry<HandleLife>((life) => life.dispose());
+
 /** A proxy whose properties are remote methods; `then`, `toJSON`, symbols and inspection are answered here. */
-export function makeHandle<T>(driver: Driver, link: ActorLink, className: string): ActorHandle<T> {
-  const target: HandleTarget = { link, driver, className };
+export function makeHandle<T>(driver: Driver, link: ActorLink, { className, counted }: HandleOrigin): ActorHandle<T> {
+  const target: HandleTarget = { link, driver };
   const methods = new Map<string, unknown>();
   const text = `ActorHandle(${className}, ${link.actorId})`;
-  return new Proxy(Object.freeze(new RemoteActor()), {
+  const life = new HandleLife(link, driver.scopes, driver.connection.clock, counted !== undefined);
+  const handle = new Proxy(Object.freeze(new RemoteActor()), {
     get(_, key) {
       if (key === LINK) return target;
-      if (key === TO_WIRE) return () => new ActorHandleWire(link.actorId, "head/head");
+      if (key === TO_WIRE) return () => life.toWire();
+      if (key === Symbol.dispose) return () => life.dispose();
       if (key === inspect.custom || key === "toString" || key === Symbol.toPrimitive) return () => text;
       if (key === "toJSON") return () => link.actorId;
       if (typeof key === "symbol" || key === "then" || key === "constructor") return undefined;
@@ -39,6 +54,9 @@ export function makeHandle<T>(driver: Driver, link: ActorLink, className: string
     },
     has: (_, key) => key === LINK,
   }) as ActorHandle<T>;
+  target.self = handle;
+  if (counted === "borrowed") unreachable.register(handle, life);
+  return handle;
 }
 
 /** @throws WhiprayError `INVALID_ARGUMENT` for what is no handle. */
@@ -61,11 +79,14 @@ export function streamRaw(handle: unknown, method: string, parts: Parts, options
   return handleTarget(handle).link.stream(method, parts, options) as ItemStream;
 }
 
-function remoteMethod(target: HandleTarget, name: string, options: MethodOptions): unknown {
+function remoteMethod(target: HandleTarget, name: string, options: ActorMethodOptions): unknown {
   const { link, driver } = target;
-  const call = (...args: unknown[]): unknown => remoteCall(driver, link, name, args, options);
+  const call = (...args: unknown[]): unknown => remoteCall(target.driver, link, name, args, options);
   return Object.assign(call, {
     remote: (...args: unknown[]) => remoteRef(driver, link, name, args, options),
-    options: (more: MethodOptions) => remoteMethod(target, name, { ...options, ...more }),
+    options: (more: ActorMethodOptions) => {
+      checkMethodOptions(more);
+      return remoteMethod(target, name, { ...options, ...more });
+    },
   });
 }

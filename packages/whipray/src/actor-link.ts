@@ -3,24 +3,26 @@ import {
   ActorDiedError,
   ActorUnavailableError,
   asWhiprayError,
-  DeviceLostError,
-  type ErrorWire,
-  errorFromWire,
   RayActorError,
-  WhiprayError,
+  type WhiprayError,
 } from "@whipray/core";
 import {
   type ActorRow,
   actorResolve,
   type CallOptions,
-  type DeathCause,
   type ItemStream,
   type Parts,
   type Peer,
   type ReplySink,
 } from "@whipray/rpc";
+import { diedError, disposedError, movedError } from "./actor-death.ts";
+import { CallOrder } from "./call-order.ts";
 import type { Driver } from "./driver.ts";
+import { applyRules, isRetried, takeRetry } from "./method-rules.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { PendingCalls } from "./pending-calls.ts";
+import { cancelledUnsent, type Submission, type SubmitOptions } from "./submission.ts";
+import { WaitingCalls } from "./waiting-calls.ts";
 
 /** How long a broken connection may wait for the head's word on what became of the actor. */
 const VERDICT_TIMEOUT_MS = 30_000;
@@ -29,23 +31,6 @@ const RESOLVE_POLL_MS = 20_000;
 /** Calls that take longer than this are watched over: the head tells when their actor's node is gone. */
 const WATCH_AFTER_MS = 1_000;
 
-/** A call of an actor, and who waits for it. */
-export interface Submission {
-  readonly method: string;
-  readonly parts: Parts;
-  readonly options: CallOptions;
-  /** Executions that may still be risked after a death in mid-call (Ray: max_task_retries; −1 = no bound). */
-  retries: number;
-  resolve(parts: Parts): void;
-  reject(error: unknown): void;
-}
-
-/** A place in the order of calls; empty while arguments are awaited. */
-interface Place {
-  submission?: Submission | undefined;
-  dropped?: boolean;
-}
-
 /**
  * This process' way to one actor: finds it, keeps calls in order, and tells what became of them when it dies. A call that was
  * sent is never sent again unless the actor allows retries; one that never left waits for a restart (docs/differences-from-ray.md).
@@ -53,21 +38,29 @@ interface Place {
 export class ActorLink {
   readonly actorId: string;
   readonly #driver: Driver;
-  readonly #waiting: Submission[] = [];
-  #held: Place[] = [];
+  readonly #waiting: WaitingCalls;
+  readonly #order: CallOrder;
+  readonly #pending: PendingCalls;
   #row: ActorRow | undefined;
   /** Of calls that set none of their own. */
   #plainOptions: CallOptions = {};
   #peer: Peer | undefined;
   #finding: Promise<void> | undefined;
   #death: WhiprayError | undefined;
+  /** Its handle was disposed. */
+  #closed = false;
   /** Calls and streams under way. */
   #running = 0;
   #watching = false;
 
-  constructor(driver: Driver, actorId: string) {
+  /** `maxPendingCalls` where it is known already. */
+  constructor(driver: Driver, actorId: string, maxPendingCalls?: number) {
     this.#driver = driver;
     this.actorId = actorId;
+    const { clock } = driver.connection;
+    this.#waiting = new WaitingCalls(clock);
+    this.#order = new CallOrder(clock, (submission) => this.#submit(submission));
+    this.#pending = new PendingCalls(maxPendingCalls);
   }
 
   /** For large arguments. */
@@ -82,36 +75,58 @@ export class ActorLink {
   }
 
   submit(submission: Submission): void {
-    if (this.#held.length === 0) this.#submit(submission);
-    else this.#held.push({ submission });
+    const call = this.#enter(submission);
+    if (call) this.#order.submit(call);
   }
 
-  /**
-   * A call whose arguments are not there before `ready`. Later calls of this link wait behind it (Ray: a call whose arguments
-   * are not ready blocks the following ones of its caller).
-   */
+  /** A call whose arguments are not there before `ready`. */
   submitWhen(submission: Submission, ready: Promise<void>): void {
-    const place: Place = {};
-    this.#held.push(place);
-    const fill = (filled: Submission | undefined): void => {
-      place.submission = filled;
-      place.dropped = filled === undefined;
-      while (this.#held[0]?.submission ?? this.#held[0]?.dropped) {
-        const next = this.#held.shift() as Place;
-        if (next.submission) this.#submit(next.submission);
-      }
-    };
-    ready.then(
-      () => fill(submission),
-      (error: unknown) => {
-        submission.reject(error);
-        fill(undefined);
-      },
-    );
+    const call = this.#enter(submission);
+    if (call) this.#order.submitWhen(call, ready);
+    else ready.catch(() => {}); // it was refused already
+  }
+
+  /** No call of this handle has still to be answered. */
+  get idle(): boolean {
+    return this.#running === 0 && this.#waiting.size === 0 && this.#order.idle;
+  }
+
+  /** Takes no more calls. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  #enter(submission: Submission): Submission | undefined {
+    const { signal, timeoutMs } = submission.options;
+    if (this.#closed) {
+      submission.reject(disposedError(this.actorId));
+      return undefined;
+    }
+    if (signal?.aborted) {
+      submission.reject(cancelledUnsent(submission));
+      return undefined;
+    }
+    if (timeoutMs !== undefined) submission.deadlineAtMs = this.#driver.connection.clock.now() + timeoutMs;
+    try {
+      return this.#pending.enter(submission);
+    } catch (error) {
+      submission.reject(error);
+      return undefined;
+    }
   }
 
   /** Items of a generator method. Streams are not retried. */
-  async *stream(method: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts, Parts | undefined> {
+  async *stream(method: string, parts: Parts, options: SubmitOptions): AsyncGenerator<Parts, Parts | undefined> {
+    if (this.#closed) throw disposedError(this.actorId);
+    const answered = this.#pending.take(method);
+    try {
+      return yield* this.#items(calledAs(method, options), parts, options);
+    } finally {
+      answered();
+    }
+  }
+
+  async *#items(method: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts, Parts | undefined> {
     const peer = await this.#find();
     const stream: ItemStream = peer.stream(method, parts, { ...options, epoch: this.#row?.epoch });
     this.#begun(peer);
@@ -139,9 +154,18 @@ export class ActorLink {
     await this.call("$ready", [], options);
   }
 
+  /** Ends it behind the calls that were made before; settles when it took the last of them. */
+  async terminate(options: CallOptions = {}): Promise<void> {
+    // The calls of this turn leave at its end.
+    await undefined;
+    await this.call("$terminate", [], options).catch((error: unknown) => {
+      if (!(error instanceof ActorDiedError)) throw error;
+    });
+  }
+
   #submit(submission: Submission): void {
     if (this.#death) submission.reject(this.#death);
-    else if (this.#peer && !this.#peer.closed && this.#waiting.length === 0) this.#send(this.#peer, submission);
+    else if (this.#peer && !this.#peer.closed && this.#waiting.size === 0) this.#send(this.#peer, submission);
     else {
       this.#waiting.push(submission);
       this.#find().catch(() => {});
@@ -149,13 +173,19 @@ export class ActorLink {
   }
 
   #send(peer: Peer, submission: Submission): void {
-    const { method, parts, options } = submission;
-    const { signal, timeoutMs, traceparent } = options;
-    const plain = signal === undefined && timeoutMs === undefined && traceparent === undefined;
-    const stamped = plain ? this.#plainOptions : { ...options, epoch: this.#row?.epoch };
-    if (Number.isNaN(submission.retries)) submission.retries = this.#row?.maxTaskRetries ?? 0;
+    const { method, parts, options, deadlineAtMs } = submission;
+    const { signal, parent, traceparent } = options;
+    const plain = !(signal || parent || traceparent) && deadlineAtMs === undefined;
+    const stamped = plain ? this.#plainOptions : this.#stamped(options, deadlineAtMs);
+    if (Number.isNaN(submission.retries)) applyRules(submission, this.#row);
     this.#begun(peer);
-    peer.submit(method, parts, stamped, new ActorLink.#Sent(this, peer, submission));
+    peer.submit(calledAs(method, options), parts, stamped, new ActorLink.#Sent(this, peer, submission));
+  }
+
+  #stamped({ signal, parent, traceparent }: CallOptions, deadlineAtMs: number | undefined): CallOptions {
+    const leftMs = deadlineAtMs === undefined ? undefined : deadlineAtMs - this.#driver.connection.clock.now();
+    const timeoutMs = leftMs === undefined ? undefined : Math.max(1, Math.ceil(leftMs));
+    return { signal, parent, traceparent, timeoutMs, epoch: this.#row?.epoch };
   }
 
   /** A submission under way. */
@@ -179,11 +209,16 @@ export class ActorLink {
     reject(error: WhiprayError): void {
       queueMicrotask(() => {
         this.#link.#running--;
-        if (!this.#peer.closed) this.#submission.reject(error);
+        if (!this.#peer.closed) this.#link.#failed(this.#submission, error);
         else void this.#link.#afterLoss(this.#submission, asWhiprayError(error));
       });
     }
   };
+
+  #failed(submission: Submission, error: WhiprayError): void {
+    if (isRetried(submission, error) && takeRetry(submission)) this.#submit(submission);
+    else submission.reject(error);
+  }
 
   #begun(peer: Peer): void {
     this.#running++;
@@ -224,10 +259,8 @@ export class ActorLink {
   async #afterLoss(submission: Submission, error: WhiprayError): Promise<void> {
     try {
       if (error.retryable && error.code === "UNREACHABLE") this.#submit(submission);
-      else if (submission.retries !== 0 && !submission.options.signal?.aborted) {
-        submission.retries = submission.retries < 0 ? -1 : submission.retries - 1;
-        this.#submit(submission);
-      } else submission.reject(await this.#verdict(error, submission.method));
+      else if (takeRetry(submission)) this.#submit(submission);
+      else submission.reject(await this.#verdict(error, submission.method));
     } catch (failure) {
       submission.reject(failure);
     }
@@ -270,10 +303,13 @@ export class ActorLink {
       this.#row = row;
       this.#plainOptions = { epoch: row.epoch };
       this.#peer = await this.#driver.reach(row);
-      for (const submission of this.#waiting.splice(0)) this.#send(this.#peer, submission);
+      this.#pending.learn(row.maxPendingCalls ?? -1);
+      for (const [at, submission] of this.#waiting.takeAll().entries()) {
+        if (at < this.#pending.limit) this.#send(this.#peer, submission);
+        else submission.reject(this.#pending.exceeded(submission.method));
+      }
     } catch (error) {
-      if (error instanceof ActorDiedError) this.#death = error;
-      for (const submission of this.#waiting.splice(0)) submission.reject(error);
+      for (const submission of this.#waiting.takeAll()) submission.reject(error);
       throw error;
     }
   }
@@ -282,45 +318,16 @@ export class ActorLink {
     for (;;) {
       const request = { actorId: this.actorId, wait: true, afterEpoch, timeoutMs: RESOLVE_POLL_MS };
       const { actor } = await this.#driver.ask(actorResolve, request);
-      if (actor.state === "DEAD") throw diedError(actor);
+      if (actor.state === "DEAD") {
+        this.#death = diedError(actor);
+        throw this.#death;
+      }
       if (actor.state === "ALIVE" && (afterEpoch === undefined || actor.epoch > afterEpoch)) return actor;
     }
   }
 }
 
-/** Calls that were sent have an open outcome; the others go to the new one. */
-function movedError({ actorId, epoch }: ActorRow): WhiprayError {
-  return new WhiprayError({
-    code: "UNREACHABLE",
-    message: `Actor ${actorId} was started anew (epoch ${epoch})`,
-    retryable: true,
-    details: { actorId, epoch },
-  });
-}
-
-/** ActorDiedError that tells what the head knows: exit code or signal, last lines, log path, the constructor's error. */
-export function diedError(row: ActorRow): ActorDiedError {
-  const death: Partial<DeathCause> = row.death ?? {};
-  const where = death.nodeId ? ` on ${death.nodeId}` : "";
-  const how = death.signal
-    ? ` (signal ${death.signal})`
-    : death.exitCode === undefined
-      ? ""
-      : ` (exit code ${death.exitCode})`;
-  const tail = death.stderrTail?.length ? `\nlast lines of stderr:\n${death.stderrTail.join("\n")}` : "";
-  const Kind = death.kind === "DEVICE_LOST" ? DeviceLostError : ActorDiedError;
-  return new Kind({
-    message: `Actor ${row.name ?? row.className} (${row.actorId}) is dead${where}: ${death.message ?? "no cause known"}${how}${tail}`,
-    details: { actorId: row.actorId, actorInitFailed: death.kind === "CREATION_FAILED", cause: death.kind },
-    where: {
-      actor: row.actorId,
-      ...(death.nodeId !== undefined && { node: death.nodeId }),
-      ...(death.pid !== undefined && { pid: death.pid }),
-      ...(death.exitCode !== undefined && { exitCode: death.exitCode }),
-      ...(death.signal !== undefined && { signal: death.signal }),
-      ...(death.stderrTail !== undefined && { stderrTail: death.stderrTail }),
-      ...(death.logPath !== undefined && { logPath: death.logPath }),
-    },
-    ...(death.error !== undefined && { cause: errorFromWire(death.error as ErrorWire) }),
-  });
+/** The method as its actor hears it: with the concurrency group that this call names. */
+function calledAs(method: string, { concurrencyGroup }: SubmitOptions): string {
+  return concurrencyGroup === undefined ? method : `${method}@${concurrencyGroup}`;
 }

@@ -10,10 +10,13 @@ import {
   WhiprayError,
 } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
+import type { MethodDefaults, MethodName } from "./actor-types.ts";
+import { checkSelector } from "./label-selector.ts";
+import { methodRules } from "./method-rules.ts";
 import type { BundlePlacement } from "./placement-group.ts";
 
-/** How an actor is to be made (Ray: `.options()` of an actor class). */
-export interface ActorOptions extends AbortOptions {
+/** How an actor is to be made (Ray: `.options()` of an actor class); `T` is its interface. */
+export interface ActorOptions<T = object> extends AbortOptions {
   /** Unique in its namespace; `cluster.getActor(name)` finds it. */
   name?: string;
   namespace?: string;
@@ -40,9 +43,13 @@ export interface ActorOptions extends AbortOptions {
   maxRestarts?: number;
   /** Executions that a call may have beyond the first when the actor dies under it. Default 0: at most once. */
   maxTaskRetries?: number;
-  /** Calls at once; default 1, or 1 000 for classes with async methods (Ray). */
+  /** Calls at once, beside those of concurrency groups; default 1, or 1 000 for classes with async methods (Ray). */
   maxConcurrency?: number;
-  /** Calls that may wait in the actor; −1 for the built-in bound. */
+  /** Named pools with their own number of calls at once, such as `{ io: 2 }`; `methods` says whose they are (Ray: concurrency_groups). */
+  concurrencyGroups?: Readonly<Record<string, number>>;
+  /** What holds for all calls of a method unless a call says otherwise (Ray: `@ray.method`). */
+  methods?: { readonly [K in MethodName<T>]?: MethodDefaults };
+  /** Calls without an answer that one handle may have: one more is `PendingCallsLimitExceeded`. Default −1: no bound (Ray). */
   maxPendingCalls?: number;
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
@@ -55,7 +62,7 @@ export interface ActorOptions extends AbortOptions {
    * never runs twice. Default false: it goes on there, and calls of the older epoch are refused (design.md, mechanism 5).
    */
   fence?: boolean;
-  /** Only nodes with these labels. */
+  /** Only nodes with these labels: `value`, `!value`, `in(a,b)` or `!in(a,b)` (Ray: label_selector). */
   labels?: Readonly<Record<string, string>>;
   nodeAffinity?: { nodeId: string; soft?: boolean };
   /** Time for its own clean-up at the end, milliseconds. Default 5 000. */
@@ -77,6 +84,8 @@ const KEYS: ReadonlySet<string> = new Set([
   "maxRestarts",
   "maxTaskRetries",
   "maxConcurrency",
+  "concurrencyGroups",
+  "methods",
   "maxPendingCalls",
   "env",
   "isolation",
@@ -181,14 +190,25 @@ export function specOptions(
     maxTaskRetries: whole("maxTaskRetries", options.maxTaskRetries ?? 0, -1),
     maxConcurrency: whole("maxConcurrency", options.maxConcurrency ?? 0, 0),
     maxPendingCalls: whole("maxPendingCalls", options.maxPendingCalls ?? -1, -1),
+    ...(options.concurrencyGroups && { concurrencyGroups: groupLimits(options.concurrencyGroups) }),
+    ...(options.methods && { methods: methodRules(options.methods) }),
     env: { ...options.env },
     isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
     ...(options.fence !== undefined && { fence: options.fence }),
-    ...(options.labels && { labels: { ...options.labels } }),
+    ...(options.labels && { labels: checkSelector("labels", options.labels) }),
     ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
     graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
   };
+}
+
+function groupLimits(groups: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(groups).map(([name, limit]) => {
+      checkName("a concurrency group's name", name);
+      return [name, whole(`concurrencyGroups.${name}`, limit, 1)];
+    }),
+  );
 }
 
 function placementOf(placement: ActorOptions["placement"]): BundlePlacement | undefined {

@@ -8,6 +8,19 @@ export interface MethodOptions {
   timeoutMs?: number;
 }
 
+/** What holds for all calls of a method unless a call says otherwise (Ray: `@ray.method`). */
+export interface MethodDefaults {
+  /** One of the actor's `concurrencyGroups`. */
+  concurrencyGroup?: string;
+  /** Executions beyond the first, after a death of the actor or an error that `retryExceptions` names; −1 without bound. */
+  maxTaskRetries?: number;
+  /** Errors of the method count as such failures too: all, or those of these class names (`["TimeoutError"]`). Default false. */
+  retryExceptions?: boolean | readonly string[];
+}
+
+/** Options of one call of an actor's method. */
+export interface ActorMethodOptions extends MethodOptions, MethodDefaults {}
+
 // biome-ignore lint/suspicious/noExplicitAny: any method of a user's interface
 type AnyMethod = (...args: any[]) => any;
 
@@ -30,10 +43,13 @@ export interface RemoteMethod<M extends AnyMethod> {
   /** Calls it, and gives a ref to the result at once. */
   remote(...args: RemoteArguments<Parameters<M>>): ObjectRef<Awaited<ReturnType<M>>>;
   /** The same method with options. */
-  options(options: MethodOptions): RemoteMethod<M>;
+  options(options: ActorMethodOptions): RemoteMethod<M>;
 }
+
+/** The names of the methods that an actor of this interface has. */
+export type MethodName<T> = { [K in keyof T]: T[K] extends AnyMethod ? K : never }[keyof T] & string;
 
 /** A handle of an actor by its interface alone: a shallow mapped type over its public methods. */
 export type ActorHandle<T> = {
   readonly [K in keyof T as T[K] extends AnyMethod ? K : never]: T[K] extends AnyMethod ? RemoteMethod<T[K]> : never;
-};
+} & Disposable;

@@ -1,4 +1,11 @@
-import { type AbortOptions, abortable, type ResourceAmounts, toAmounts, WhiprayError } from "@whipray/core";
+import {
+  type AbortOptions,
+  ActorHandleNotFoundError,
+  abortable,
+  type ResourceAmounts,
+  toAmounts,
+  WhiprayError,
+} from "@whipray/core";
 import {
   type ActorRow,
   type ActorSpec,
@@ -25,12 +32,14 @@ import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait
 import { listObjects, type NodeObjects } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+import { isPythonClass, type PythonOptions } from "./python/python-options.ts";
+import { type ActorSource, pythonSource } from "./python/python-source.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 import { Tasks } from "./tasks.ts";
 
 /** An actor class that is about to be made. */
 export interface ActorBuilder<T> {
-  options(options: ActorOptions): ActorBuilder<T>;
+  options(options: ActorOptions<T>): ActorBuilder<T>;
   /**
    * Makes the actor with these constructor arguments; settles when the cluster has it on record, not when it runs: errors of
    * the constructor come with the first call, or with `cluster.ready(handle)`. When the option `signal` aborts before, the actor is ended.
@@ -67,13 +76,18 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** An actor class by its module and export; `T` is its interface, the class itself loads in the worker. */
-  actor<T>(module: URL | string, exportName = "default"): ActorBuilder<T> {
-    const url = moduleUrl(module, "An actor");
-    const build = (options: ActorOptions): ActorBuilder<T> => ({
-      options: (more) => build({ ...options, ...more }),
-      create: (...args) => this.#create<T>(url, exportName, options, args),
+  actor<T>(module: URL | string, exportName?: string): ActorBuilder<T>;
+  /** A Python class, `package.module:Class`, in an interpreter of its own (docs/actors.md). */
+  actor<T>(pythonClass: string, python: PythonOptions): ActorBuilder<T>;
+  actor<T>(module: URL | string, from?: string | PythonOptions): ActorBuilder<T> {
+    const build = (source: ActorSource, options: ActorOptions): ActorBuilder<T> => ({
+      options: (more) => build(source, { ...options, ...more }),
+      create: (...args) => this.#create<T>(source, options, args),
     });
-    return build({});
+    if (typeof from === "object" || (isPythonClass(module) && from === undefined))
+      return build(pythonSource(String(module), from ?? {}), {});
+    const exportName = from ?? "default";
+    return build({ url: moduleUrl(module, "An actor"), exportName, className: exportName, wrap: (args) => args }, {});
   }
 
   /**
@@ -81,24 +95,28 @@ export class Cluster implements AsyncDisposable {
    * (Ray: `@ray.remote`). `F` is its type, the function itself loads in the workers.
    */
   task<F extends AnyFunction>(module: URL | string, exportName = "default"): RemoteFunction<F> {
-    return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
+    const made = this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
+    const { placement } = capturedOptions({}, this.#inside);
+    return placement && placement !== "DEFAULT" ? made.options({ placement }) : made;
   }
 
-  async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+  async #create<T>(source: ActorSource, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+    const { url, exportName, className, wrap } = source;
+    source.check?.(options);
     const driver = this.#driver;
     const actorId = driver.connection.ids.next("actor");
     const { signal } = options;
-    const values = await abortable(signal, () => this.#values(args));
+    const encoded = await abortable(signal, () => this.#arguments(args, wrap));
     const spec = {
       ...specOptions(capturedOptions(options, this.#inside), driver.namespace),
       actorId,
       jobId: driver.jobId,
       ...(this.#inside && { ownerActor: this.#inside.actorId }),
-      className: exportName,
+      className,
       module: url.href,
       exportName,
       ...codeOf(url),
-      args: encodeValues(values, "args"),
+      args: encoded,
     };
     const created = await abortable(
       signal,
@@ -106,40 +124,67 @@ export class Cluster implements AsyncDisposable {
       // Its own id: one that had the name already lives on.
       (made) => driver.undoLater(made, () => driver.ask(actorKill, { actorId, noRestart: true })),
     );
-    return makeHandle<T>(driver, new ActorLink(driver, created.actorId), exportName);
+    const limit = created.existing ? undefined : spec.maxPendingCalls;
+    // Only what nobody else can find ends with its handles.
+    const counted = spec.name === undefined && !spec.detached ? "made" : undefined;
+    if (counted) driver.scopes.made(actorId);
+    return makeHandle<T>(driver, new ActorLink(driver, created.actorId, limit), { className, counted });
   }
 
   /** Refs among a constructor's arguments are values when it runs, as in calls. It may run again later: their objects stay for that. */
-  #values(args: readonly unknown[]): Promise<unknown[]> {
-    const { objects } = this.#driver;
+  async #arguments(args: readonly unknown[], wrap: ActorSource["wrap"]): Promise<Uint8Array[]> {
+    const { objects, scopes } = this.#driver;
     const value = (arg: unknown): unknown => {
       if (!(arg instanceof ObjectRef)) return arg;
       arg.source.passedOn();
       return objects.argument(arg);
     };
-    return Promise.all(args.map(value));
+    const given = wrap(await Promise.all(args.map(value)));
+    return scopes.keeping(() => encodeValues(given, "args"));
   }
 
   /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
   async getActor<T>(name: string, namespace = this.namespace, options?: AbortOptions): Promise<ActorHandle<T>> {
     const { actor } = await this.#driver.ask(actorByName, { name, namespace }, options);
-    return makeHandle<T>(this.#driver, new ActorLink(this.#driver, actor.actorId), actor.className);
+    const link = new ActorLink(this.#driver, actor.actorId, actor.maxPendingCalls ?? -1);
+    return makeHandle<T>(this.#driver, link, { className: actor.className });
   }
 
   /** Waits until the actor's constructor is done. @throws ActorDiedError, DEADLINE_EXCEEDED. */
   async ready(handle: unknown, options: { timeoutMs?: number } & AbortOptions = {}): Promise<void> {
-    await abortable(options.signal, () => handleTarget(handle).link.ready(options));
+    await abortable(options.signal, () => this.#link(handle).ready(options));
   }
 
   /** Where an actor is and what it holds. */
   actorRow(handle: unknown, options?: AbortOptions): Promise<ActorRow> {
-    return handleTarget(handle).link.row(options);
+    return this.#link(handle).row(options);
   }
 
-  /** Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. An abort ends the wait, not the kill. */
+  /** @throws WhiprayError `INVALID_ARGUMENT` for what is no handle; ActorHandleNotFoundError for that of another cluster. */
+  #link(handle: unknown): ActorLink {
+    const { link, driver } = handleTarget(handle);
+    if (driver === this.#driver) return link;
+    throw new ActorHandleNotFoundError({
+      message: `The handle of ${link.actorId} was made by another connection, to cluster ${driver.cluster || "(none)"}; this one is to ${this.id}`,
+      details: { actorId: link.actorId },
+    });
+  }
+
+  /**
+   * Ends an actor when the calls that were made before are done; it cleans up, and does not restart (Ray: `__ray_terminate__`). One that is
+   * dead already is fine.
+   */
+  async terminate(handle: unknown, options: { timeoutMs?: number } & AbortOptions = {}): Promise<void> {
+    await abortable(options.signal, () => this.#link(handle).terminate(options));
+  }
+
+  /**
+   * Ends an actor at once (Ray: `ray.kill`); with `noRestart: false` it may come back. One that is dead already is fine. An abort ends the
+   * wait, not the kill.
+   */
   async kill(handle: unknown, options: { noRestart?: boolean } & AbortOptions = {}): Promise<void> {
     const { noRestart = true, signal } = options;
-    await this.#driver.ask(actorKill, { actorId: handleTarget(handle).link.actorId, noRestart }, { signal });
+    await this.#driver.ask(actorKill, { actorId: this.#link(handle).actorId, noRestart }, { signal });
   }
 
   /** Reserves resources; settles when the cluster has it on record. `await group.ready()` waits for the place. */

@@ -11,14 +11,12 @@ import {
 } from "@whipray/core";
 import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
 import { actorContext, type ObjectAccess, workerContext } from "@whipray/worker";
-import { makeHandle } from "./actor-handle.ts";
-import { ActorLink } from "./actor-link.ts";
 import { Cluster } from "./cluster.ts";
 import { Driver } from "./driver.ts";
 import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
 import { PlacementGroup } from "./placement-group.ts";
-import { decode } from "./values.ts";
+import { decodeObject, reviveCall } from "./values.ts";
 
 export interface ConnectOptions {
   headUrl: string;
@@ -94,7 +92,8 @@ function makeDriver(
     ids: services.ids,
     viaUrl: headUrl,
     access,
-    decode: (parts: Parts) => decode(driver, parts),
+    decode: (parts: Parts) => decodeObject(driver, parts),
+    keeping: (encode) => driver.scopes.keeping(encode),
   });
   // Raw: the value goes out in the parts that its owner has.
   endpoint.serveRaw(objectGet, (request, call) => objects.serve(request, call));
@@ -140,11 +139,13 @@ function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
   return inWorker;
 }
 
+function inProcess(): Revive | undefined {
+  const driver = workerMembership()?.driver;
+  return driver && reviveCall(driver);
+}
+
 /** Refs and handles among arguments: alive in its process, with the cluster that it belongs to. */
 export const actorRevive: Revive = {
-  objectRef: (wire) => workerMembership()?.driver.objects.adopt(wire),
-  actorHandle: (wire) => {
-    const driver = workerMembership()?.driver;
-    return driver && makeHandle(driver, new ActorLink(driver, wire.actorId), "Actor");
-  },
+  objectRef: (wire) => inProcess()?.objectRef?.(wire),
+  actorHandle: (wire) => inProcess()?.actorHandle?.(wire),
 };

@@ -8,8 +8,18 @@ import {
   type RandomSource,
   WhiprayError,
 } from "@whipray/core";
-import { type ActorRow, type Endpoint, jobClose, jobOpen, type Method, ownPidNamespace, type Peer } from "@whipray/rpc";
+import {
+  type ActorRow,
+  actorKill,
+  type Endpoint,
+  jobClose,
+  jobOpen,
+  type Method,
+  ownPidNamespace,
+  type Peer,
+} from "@whipray/rpc";
 import type { TaskWaits } from "@whipray/worker";
+import { ActorScopes } from "./actor-scopes.ts";
 import type { ObjectStore } from "./object-store.ts";
 
 /** How this process reaches its cluster. */
@@ -45,6 +55,8 @@ export class Driver {
   raylet: Peer | undefined;
   /** Inside of a task: who is told when it waits. */
   waits: TaskWaits | undefined;
+  /** Which anonymous actors are still needed. */
+  readonly scopes: ActorScopes;
   jobId: string;
   namespace = "";
   cluster = "";
@@ -57,6 +69,20 @@ export class Driver {
     this.objects = objects;
     this.jobId = jobId ?? connection.ids.next("job");
     this.#head = this.#toHead("control");
+    this.scopes = new ActorScopes({
+      endpoint: connection.endpoint,
+      viaUrl: connection.headUrl,
+      end: (actorId) => void this.#outOfScope(actorId),
+    });
+  }
+
+  async #outOfScope(actorId: string): Promise<void> {
+    try {
+      await this.ask(actorKill, { actorId, noRestart: true, outOfScope: true });
+    } catch (error) {
+      // It ends with its job.
+      this.connection.logger.warn("an actor that nobody needs was not ended", { actorId, error: String(error) });
+    }
   }
 
   get head(): Peer {

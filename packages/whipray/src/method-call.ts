@@ -1,8 +1,8 @@
 import { type CallOptions, encodeValues, type Parts } from "@whipray/rpc";
 import { isLarge } from "@whipray/worker";
-import type { Submission } from "./actor-link.ts";
 import type { MethodOptions } from "./actor-types.ts";
 import { ObjectRef } from "./object-ref.ts";
+import type { Submission } from "./submission.ts";
 
 const NO_PARTS: Parts = [];
 

@@ -31,6 +31,8 @@ export interface ObjectStoreOptions {
   /** The store of this process' node, for large values. */
   access: ObjectAccess;
   decode(parts: Parts): unknown;
+  /** Encodes what anybody may read: handles in it hold their actors. */
+  keeping<T>(encode: () => T): T;
 }
 
 interface Owned {
@@ -98,7 +100,7 @@ export class ObjectStore {
   async put<T>(value: T): Promise<ObjectRef<T>> {
     if (value instanceof ObjectRef)
       throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "put takes a value, not an ObjectRef" });
-    const parts = encodeValues(value);
+    const parts = this.#options.keeping(() => encodeValues(value));
     if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)));
     const client = await this.#access();
     return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))));

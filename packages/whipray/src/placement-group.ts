@@ -16,9 +16,11 @@ import {
   groupWait,
   STRATEGIES,
   type Strategy,
+  type WaitReason,
 } from "@whipray/rpc";
-import { checkName, oneOf } from "./actor-options.ts";
+import { checkKeys, checkName, oneOf } from "./actor-options.ts";
 import type { Driver } from "./driver.ts";
+import { checkSelector } from "./label-selector.ts";
 
 export interface PlacementGroupOptions extends AbortOptions {
   /** Default PACK (Ray). */
@@ -28,7 +30,9 @@ export interface PlacementGroupOptions extends AbortOptions {
   lifetime?: "detached";
   /** Ends the group with what is missing when it was not placed by then. Default: waits. */
   timeoutMs?: number;
-  /** Labels that the node of each bundle must have; one entry per bundle. */
+  /** Refuses at once what no node of the cluster as it is can ever hold. Default false: it waits for nodes that may join (Ray). */
+  failFast?: boolean;
+  /** Labels that the node of each bundle must have; one entry per bundle, as an actor's `labels` (Ray: bundle_label_selector). */
   labels?: readonly Readonly<Record<string, string>>[];
   /**
    * `STRICT`: all devices of a bundle in one link domain (NVLink, HCCS, …), or it waits. One rule for all bundles, or a list with
@@ -38,6 +42,18 @@ export interface PlacementGroupOptions extends AbortOptions {
   /** Of actors in the group that say nothing themselves; `none`: device variables are the caller's business. Default `env`. */
   isolation?: "env" | "none";
 }
+
+const KEYS: ReadonlySet<string> = new Set([
+  "strategy",
+  "name",
+  "lifetime",
+  "timeoutMs",
+  "failFast",
+  "labels",
+  "links",
+  "isolation",
+  "signal",
+]);
 
 /** A bundle as a place for actors; index −1 is any bundle that fits. */
 export interface BundlePlacement {
@@ -78,7 +94,8 @@ export class PlacementGroup {
     options: PlacementGroupOptions = {},
     creatorActor?: string,
   ): Promise<PlacementGroup> {
-    const { strategy = "PACK", name, lifetime, timeoutMs, labels, links, isolation, signal } = options;
+    const { strategy = "PACK", name, lifetime, timeoutMs, labels, links, isolation, failFast, signal } = options;
+    checkKeys(options, KEYS, "a placement group");
     if (!Array.isArray(bundles) || bundles.length === 0)
       throw badBundles("bundles must be a list of at least one bundle such as [{ CPU: 1 }]");
     if (!STRATEGIES.includes(strategy))
@@ -104,7 +121,7 @@ export class PlacementGroup {
       strategy,
       detached: lifetime === "detached",
       ...(creatorActor !== undefined && { creatorActor }),
-      ...(labels && { labels: labels.map((entry) => ({ ...entry })) }),
+      ...(labels && { labels: labels.map((entry, at) => checkSelector(`labels[${at}]`, entry)) }),
       ...(rules && { links: [...rules] }),
       ...(timeoutMs !== undefined && { timeoutMs: wholeMs(timeoutMs) }),
     };
@@ -113,7 +130,20 @@ export class PlacementGroup {
       () => driver.ask(groupCreate, request),
       (made) => driver.undoLater(made, () => driver.ask(groupRemove, { pgId })),
     );
-    return new PlacementGroup(driver, { pgId, strategy, name }, bundles, isolation);
+    const group = new PlacementGroup(driver, { pgId, strategy, name }, bundles, isolation);
+    if (failFast) await group.#failFast();
+    return group;
+  }
+
+  async #failFast(): Promise<void> {
+    const never = (await this.explain()).filter(({ kind }) => kind !== "busy");
+    if (never.length === 0) return;
+    await this.remove();
+    throw new WhiprayError({
+      code: "INFEASIBLE",
+      message: `Placement group ${this.name ?? this.id} can never be placed on this cluster: ${showReasons(never)}`,
+      details: { pgId: this.id, reasons: never },
+    });
   }
 
   /** A group by its name. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
@@ -156,7 +186,7 @@ export class PlacementGroup {
   async ready(options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<this> {
     const { ready, group } = await this.#wait(options);
     if (ready) return this;
-    const why = group.reasons.map((reason) => `bundle ${reason.bundle}: ${reason.text}`).join("; ");
+    const why = showReasons(group.reasons);
     throw new GetTimeoutError({
       message: `Placement group ${this.name ?? this.id} is ${group.state} after ${options.timeoutMs} ms: ${why || "not placed yet"}`,
       details: { pgId: this.id, state: group.state, reasons: group.reasons },
@@ -192,10 +222,22 @@ export class PlacementGroup {
     return rowOf(this.#driver, this.id, options);
   }
 
+  /**
+   * Why it waits, bundle by bundle: what is short, how much, on which node it would come closest. `infeasible`: no node could ever hold it;
+   * `strategy`: each bundle alone, but not as the strategy wants them; `busy`: when others end. Empty when it is placed.
+   */
+  async explain(options?: AbortOptions): Promise<readonly WaitReason[]> {
+    return (await this.table(options)).reasons;
+  }
+
   /** Gives everything back and ends what runs inside; again is fine. An abort ends the wait, not the removal. */
   async remove(options?: AbortOptions): Promise<void> {
     await this.#driver.ask(groupRemove, { pgId: this.id }, options);
   }
+}
+
+function showReasons(reasons: readonly WaitReason[]): string {
+  return reasons.map((reason) => `bundle ${reason.bundle}: ${reason.text}`).join("; ");
 }
 
 async function rowOf(driver: Driver, pgId: string, options?: AbortOptions): Promise<GroupRow> {

@@ -1,6 +1,6 @@
 import { asWhiprayError, type WhiprayError } from "@whipray/core";
 import { type CallOptions, type ItemStream, type Parts, TASK_RETURNED, type TaskFunction } from "@whipray/rpc";
-import type { Submission } from "./actor-link.ts";
+import type { Submission } from "./submission.ts";
 import type { CheckedTaskOptions } from "./task-options.ts";
 import type { TaskWorker } from "./task-worker.ts";
 

@@ -1,10 +1,10 @@
 import type { CallOptions, Parts, TaskFunction } from "@whipray/rpc";
 import type { ModuleCode } from "@whipray/worker";
-import type { Submission } from "./actor-link.ts";
 import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { type RemoteTarget, remoteCall, remoteRef } from "./remote-call.ts";
+import type { Submission } from "./submission.ts";
 import { StreamTask, ValueTask } from "./task.ts";
 import { TaskNodeWatch } from "./task-node-watch.ts";
 import { type CheckedTaskOptions, checkTaskOptions, type TaskOptions } from "./task-options.ts";

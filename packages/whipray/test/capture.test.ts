@@ -32,7 +32,7 @@ describe("children of an actor in a placement group", () => {
       .create();
   }
 
-  test("Ray 33: with captureChildTasks they are in its group, in any bundle that fits", async () => {
+  test("Ray 8.33: with captureChildTasks they are in its group, in any bundle that fits", async () => {
     const actor = await parent({ placement: group.bundle(0), captureChildTasks: true });
     const seat = await actor.child({ numCpus: 2, numGpus: 1 });
     expect(seat).toMatchObject({ groupId: group.id, bundle: 1, bundles: 2 });
@@ -41,14 +41,14 @@ describe("children of an actor in a placement group", () => {
     await cluster.kill(actor);
   });
 
-  test("Ray 33: captured children capture theirs, unless they are told not to", async () => {
+  test("Ray 8.33: captured children capture theirs, unless they are told not to", async () => {
     const actor = await parent({ placement: group.bundle(0), captureChildTasks: true });
     expect(await actor.grandchild({ numCpus: 1 })).toMatchObject({ groupId: group.id });
     expect((await actor.grandchild({ numCpus: 1, captureChildTasks: false })).groupId).toBeNull();
     await cluster.kill(actor);
   });
 
-  test("Ray 33: without it, or with another placement, null or DEFAULT, they are not", async () => {
+  test("Ray 8.33: without it, or with another placement, null or DEFAULT, they are not", async () => {
     const off = await parent({ placement: group.bundle(0) });
     expect((await off.child({ numCpus: 1 })).groupId).toBeNull();
     await cluster.kill(off);
@@ -62,6 +62,19 @@ describe("children of an actor in a placement group", () => {
     const { nodeId } = (await cluster.nodes())[0]!;
     expect((await on.child({ numCpus: 1, nodeAffinity: { nodeId } })).groupId).toBeNull();
     await cluster.kill(on);
+  });
+
+  test("Ray 8.33: its tasks run in its group too, with capture; without they wait for room outside", async () => {
+    const [on, off] = await Promise.all([
+      parent({ placement: group.bundle(0), captureChildTasks: true }),
+      parent({ placement: other.bundle(0) }),
+    ]);
+    const rest = (await cluster.availableResources())["CPU"]!;
+    const all = await parent({ numCpus: rest });
+    await cluster.ready(all);
+    expect(await on.task({ numCpus: 2 })).toBe(9);
+    await expect(off.task({ numCpus: 2, timeoutMs: 500 })).rejects.toThrow(/CPU/);
+    await Promise.all([on, off, all].map((actor) => cluster.kill(actor)));
   });
 
   test("currentPlacementGroup is the actor's own, with capture or without; none in a driver and outside of groups", async () => {

@@ -1,4 +1,4 @@
-import type { ActorHandle, ObjectRef } from "../src/index.ts";
+import type { ActorHandle, Cluster, ObjectRef, PlacementGroup } from "../src/index.ts";
 
 // What users may and may not write, checked by the compiler alone (tsconfig.test.json); nothing here runs.
 class Sample {
@@ -24,6 +24,9 @@ export async function allowed(handle: ActorHandle<Sample>): Promise<void> {
   const limited: number = await handle.add.options({ timeoutMs: 1_000 })(sum, 2);
   for await (const item of handle.items()) item.toFixed();
   for await (const item of handle.asyncItems()) item.toUpperCase();
+  const retried: number = await handle.add.options({ retryExceptions: ["RangeError"], maxTaskRetries: 3 })(1, 2);
+  using scoped = handle;
+  void [retried, scoped];
   ref.dispose();
   void [text, limited];
 }
@@ -42,4 +45,30 @@ export async function refused(handle: ActorHandle<Sample>): Promise<void> {
   void one;
   // @ts-expect-error an option that is none
   handle.add.options({ timeout: 5 });
+  // @ts-expect-error retries of errors are a yes or a list of class names
+  handle.add.options({ retryExceptions: RangeError });
+}
+
+export async function made(cluster: Cluster, group: PlacementGroup): Promise<void> {
+  const sample = cluster.actor<Sample>(new URL("file:///sample.ts"), "Sample");
+  sample.options({ concurrencyGroups: { io: 2 }, methods: { later: { concurrencyGroup: "io" } }, maxPendingCalls: 10 });
+  sample.options({ placement: group.bundle(0), lifetime: "detached", links: "STRICT" });
+  cluster.actor<Sample>("package.module:Sample", { pythonPath: ["/code"], cwd: "/work" }).options({ numGpus: 1 });
+  // @ts-expect-error rules of a method that the interface does not have
+  sample.options({ methods: { subtract: { maxTaskRetries: 1 } } });
+  // @ts-expect-error a field is no method
+  sample.options({ methods: { field: { maxTaskRetries: 1 } } });
+  // @ts-expect-error a group is no place: one of its bundles is
+  sample.options({ placement: group });
+  // @ts-expect-error Ray's other lifetime is the default here
+  sample.options({ lifetime: "non_detached" });
+  // @ts-expect-error no export and an interpreter at once
+  cluster.actor<Sample>("package.module:Sample", "Sample", { cwd: "/work" });
+  // @ts-expect-error a strategy that is none
+  await cluster.placementGroup([{ CPU: 1 }], { strategy: "STRICT" });
+  // @ts-expect-error amounts are numbers
+  await cluster.placementGroup([{ CPU: "1" }]);
+  // @ts-expect-error a group is waited for by ready(), it is no promise
+  const nodes: string = (await group).nodeId;
+  void nodes;
 }

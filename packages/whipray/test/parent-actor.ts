@@ -1,4 +1,5 @@
-import { type ActorOptions, currentCluster, currentPlacementGroup } from "../src/index.ts";
+import { type ActorOptions, currentCluster, currentPlacementGroup, type TaskOptions } from "../src/index.ts";
+import type { square } from "./sample-tasks.ts";
 
 /** Where an actor is, as it sees it itself and as the head has it. */
 export interface Seat {
@@ -24,6 +25,12 @@ export class Parent {
     const { child, seat } = await this.#make(options);
     await currentCluster()!.kill(child);
     return seat;
+  }
+
+  /** Runs a task with these options. */
+  async task(options: TaskOptions): Promise<number> {
+    const url = new URL("./sample-tasks.ts", import.meta.url);
+    return currentCluster()!.task<typeof square>(url, "square").options(options)(3);
   }
 
   /** Where the child of a child is, when only the first was given options. */

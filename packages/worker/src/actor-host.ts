@@ -1,33 +1,33 @@
 import { ActorDiedError, WhiprayError } from "@whipray/core";
 import { type ActorSpec, encodeValues, type IncomingCall, type Revive } from "@whipray/rpc";
+import { isActorExit } from "./actor-exit.ts";
 import {
+  ACTOR_START,
   type ActorClass,
   type ActorMethod,
-  ASYNC_CONCURRENCY,
   actorMethods,
-  isAsync,
   methodNotFound,
   RAW_CALL,
+  type StartsLater,
   type TakesRawCalls,
 } from "./actor-methods.ts";
-import { CallQueue, PENDING_CALLS_LIMIT } from "./call-queue.ts";
 import { CallRunner } from "./call-runner.ts";
+import { Concurrency } from "./concurrency.ts";
 import type { ObjectAccess } from "./object-access.ts";
 
-/** Thrown by `exitActor()`: ends the actor on purpose from inside a method. */
-export class ActorExit extends Error {
-  override readonly name = "ActorExit";
-}
-
-/** The one actor of this process: its instance, its methods, its queue. */
+/** The one actor of this process: its instance, its methods, its queues. */
 export class ActorHost {
   readonly #spec: ActorSpec;
   readonly #epoch: number;
   readonly #instance: object;
   readonly #methods: ReadonlyMap<string, ActorMethod>;
-  readonly #queue: CallQueue;
+  readonly #concurrency: Concurrency;
   readonly #leave: () => void;
   readonly #runner: CallRunner;
+  /** It leaves on purpose: what comes now is refused with this. */
+  #departure: ActorDiedError | undefined;
+  /** Calls under way that its class took as they were. */
+  readonly #raw = new Set<Promise<void>>();
 
   /** `leave` ends the process after what is queued for sending has gone out. */
   constructor(
@@ -44,9 +44,13 @@ export class ActorHost {
     this.#epoch = epoch;
     this.#leave = leave;
     this.#methods = actorMethods(cls);
-    const concurrency = spec.maxConcurrency || (isAsync(this.#methods) ? ASYNC_CONCURRENCY : 1);
-    this.#queue = new CallQueue(concurrency, spec.maxPendingCalls < 0 ? PENDING_CALLS_LIMIT : spec.maxPendingCalls);
+    this.#concurrency = new Concurrency(spec, this.#methods);
     this.#instance = new cls(...args);
+  }
+
+  /** What the constructor could not do at once. */
+  async start(): Promise<void> {
+    await (this.#instance as Partial<StartsLater>)[ACTOR_START]?.();
   }
 
   /** Takes one call of another process. */
@@ -62,13 +66,18 @@ export class ActorHost {
       );
       return;
     }
+    if (this.#departure) {
+      call.fail(this.#departure);
+      return;
+    }
     try {
-      if (takesRawCalls(this.#instance) && this.#instance[RAW_CALL](call)) return;
+      if (this.#takenRaw(call)) return;
       if (call.method.startsWith("$")) this.#system(call);
       else {
-        const method = this.#methods.get(call.method);
-        if (!method) throw methodNotFound(this.#spec.className, call.method, this.#methods.keys());
-        this.#queue.enter({ call, run: () => this.#runner.run(call, method, this.#instance) });
+        const { method: name, queue } = this.#concurrency.find(call.method);
+        const method = this.#methods.get(name);
+        if (!method) throw methodNotFound(this.#spec.className, name, this.#methods.keys());
+        queue.enter({ call, run: () => this.#runner.run(call, method, this.#instance) });
       }
     } catch (error) {
       call.fail(error);
@@ -82,31 +91,39 @@ export class ActorHost {
     else instance[Symbol.dispose]?.();
   }
 
+  #takenRaw(call: IncomingCall): boolean {
+    const taken = takesRawCalls(this.#instance) && this.#instance[RAW_CALL](call);
+    if (typeof taken === "boolean") return taken;
+    this.#raw.add(taken);
+    void taken.finally(() => this.#raw.delete(taken));
+    return true;
+  }
+
   #system(call: IncomingCall): void {
     if (call.method === "$ready") call.reply(encodeValues(null));
     else if (call.method === "$terminate") {
-      // Queued as a call: earlier ones end first (Ray: __ray_terminate__).
-      this.#queue.enter({
-        call,
-        run: async () => {
-          call.reply(encodeValues(null));
-          this.#leave();
-        },
+      // Earlier calls end first (Ray: __ray_terminate__).
+      void this.#depart("was told to end by terminate()").then(() => {
+        call.reply(encodeValues(null));
+        this.#leave();
       });
     } else throw methodNotFound(this.#spec.className, call.method, this.#methods.keys());
   }
 
-  /** Whether the error was the actor's wish to leave. */
+  /** Whether the error was the actor's wish to leave: what waits fails, what runs ends first (Ray). */
   #left(call: IncomingCall, error: unknown): boolean {
-    if (!(error instanceof ActorExit)) return false;
-    call.fail(
-      new ActorDiedError({
-        message: `Actor ${this.#spec.className} left by exitActor()`,
-        details: { actorId: this.#spec.actorId },
-      }),
-    );
-    this.#leave();
+    if (!isActorExit(error)) return false;
+    const departed = this.#depart("left by exitActor()");
+    for (const waiting of [{ call }, ...this.#concurrency.drain()]) waiting.call.fail(this.#departure);
+    void departed.then(this.#leave);
     return true;
+  }
+
+  /** Takes no more calls; resolves when none runs or waits. */
+  async #depart(how: string): Promise<void> {
+    const { actorId, className } = this.#spec;
+    this.#departure = new ActorDiedError({ message: `Actor ${className} ${how}`, details: { actorId } });
+    await Promise.allSettled([this.#concurrency.idle(), ...this.#raw]);
   }
 }
 

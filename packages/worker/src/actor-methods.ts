@@ -6,11 +6,17 @@ export type ActorClass = new (...args: unknown[]) => object;
 
 /**
  * A class may take chosen calls as they are, undecoded and outside the queue, by a method of this name. It returns whether
- * it took the call. For actors that pass calls on, such as the RPC server in front of a Python engine.
+ * it took the call, or a promise of the call's end. For actors that pass calls on, such as the RPC server in front of a Python engine.
  */
 export const RAW_CALL = Symbol.for("whipray.rawCall");
 export interface TakesRawCalls {
-  [RAW_CALL](call: IncomingCall): boolean;
+  [RAW_CALL](call: IncomingCall): boolean | Promise<void>;
+}
+
+/** A class whose construction takes longer than its constructor has a method of this name: the actor is alive when it is done. */
+export const ACTOR_START: unique symbol = Symbol.for("whipray.actorStart") as never;
+export interface StartsLater {
+  [ACTOR_START](): Promise<void>;
 }
 
 /** Ray: async actors run up to 1000 calls at once, all others one. */

@@ -1,7 +1,7 @@
 import { BoundedQueue } from "@whipray/core";
 import type { IncomingCall } from "@whipray/rpc";
 
-/** Calls that may wait in an actor when it set no `maxPendingCalls`. */
+/** Calls that may wait in one queue of an actor. */
 export const PENDING_CALLS_LIMIT = 1_000_000;
 
 export interface QueuedCall {
@@ -18,8 +18,9 @@ export class CallQueue {
   readonly #maxConcurrency: number;
   readonly #waiting: BoundedQueue<QueuedCall>;
   #running = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
 
-  constructor(maxConcurrency: number, maxPending: number) {
+  constructor(maxConcurrency: number, maxPending = PENDING_CALLS_LIMIT) {
     this.#maxConcurrency = maxConcurrency;
     this.#waiting = new BoundedQueue("the actor's queue", maxPending);
   }
@@ -45,16 +46,28 @@ export class CallQueue {
     return drained;
   }
 
+  /** Resolves when no call runs or waits. */
+  idle(): Promise<void> {
+    if (this.#running === 0 && this.#waiting.length === 0) return Promise.resolve();
+    this.#idle ??= Promise.withResolvers();
+    return this.#idle.promise;
+  }
+
   #start(entry: QueuedCall): void {
     this.#running++;
     const ending = entry.run();
-    if (!ending) this.#running--;
+    if (!ending) this.#ended();
     else {
       void ending.finally(() => {
-        this.#running--;
+        this.#ended();
         this.#next();
       });
     }
+  }
+
+  #ended(): void {
+    this.#running--;
+    if (this.#running === 0 && this.#waiting.length === 0) this.#idle?.resolve();
   }
 
   #next(): void {
@@ -62,8 +75,11 @@ export class CallQueue {
       const entry = this.#waiting.shift();
       if (!entry) return;
       const { signal } = entry.call;
-      if (signal.aborted) entry.call.fail(signal.reason);
-      else this.#start(entry);
+      if (!signal.aborted) this.#start(entry);
+      else {
+        entry.call.fail(signal.reason);
+        if (this.#running === 0 && this.#waiting.length === 0) this.#idle?.resolve();
+      }
     }
   }
 }

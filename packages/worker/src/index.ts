@@ -1,5 +1,5 @@
-export { ActorExit } from "./actor-host.ts";
-export { type ActorClass, RAW_CALL, type TakesRawCalls } from "./actor-methods.ts";
+export { ActorExit, exitActor } from "./actor-exit.ts";
+export { ACTOR_START, type ActorClass, RAW_CALL, type StartsLater, type TakesRawCalls } from "./actor-methods.ts";
 export {
   type ActorContext,
   actorContext,
@@ -13,8 +13,10 @@ export { fileHash, type ModuleCode, moduleCode } from "./module-code.io.ts";
 export {
   INLINE_OBJECT_BYTES,
   isLarge,
+  isStored,
   NO_ROOM,
   type ObjectAccess,
+  openArguments,
   openObjectClient,
   openParts,
 } from "./object-access.ts";

@@ -101,15 +101,9 @@ export class Worker {
       const cls = await this.#options.loadClass(request);
       const given = (request.args.length > 0 ? decodeValues(request.args, this.#options.revive) : []) as unknown[];
       const args = given.some(isStored) ? await openArguments(given, objects, this.#options.revive) : given;
-      this.#host = new ActorHost(
-        spec,
-        epoch,
-        cls,
-        args,
-        () => void this.leave(LEAVE_GRACE_MS),
-        this.#options.revive,
-        objects,
-      );
+      const leave = (): void => void this.leave(LEAVE_GRACE_MS);
+      this.#host = new ActorHost(spec, epoch, cls, args, leave, this.#options.revive, objects);
+      await this.#host.start();
     } catch (error) {
       throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });
     }

@@ -1,8 +1,10 @@
 import { TaskCancelledError } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
-import { ActorExit, ActorHost } from "../src/actor-host.ts";
+import { ActorExit } from "../src/actor-exit.ts";
+import { ActorHost } from "../src/actor-host.ts";
 import type { ActorClass } from "../src/actor-methods.ts";
+import { CallQueue } from "../src/call-queue.ts";
 import { FakeCall } from "./fake-call.ts";
 
 class Base {
@@ -124,10 +126,108 @@ describe("order and concurrency", () => {
     expect(await call(host, "order")).toEqual([0, 1, 2, 3, 5]);
   });
 
-  test("maxPendingCalls: one more is BUSY and does not run", async () => {
-    const host = hosted(Slow as unknown as ActorClass, { maxConcurrency: 1, maxPendingCalls: 2 });
-    const calls = [0, 1, 2].map((n) => call(host, "work", [n]));
-    await expect(call(host, "work", [3])).rejects.toMatchObject({ code: "BUSY" });
+  test("the queue is bounded: one more is BUSY and does not run", () => {
+    const queue = new CallQueue(1, 2);
+    const entry = () => ({ call: new FakeCall("work"), run: () => new Promise<void>(() => {}) });
+    for (let i = 0; i < 3; i++) queue.enter(entry());
+    expect(() => queue.enter(entry())).toThrow(expect.objectContaining({ code: "BUSY" }));
+    expect([queue.running, queue.waiting]).toEqual([1, 2]);
+  });
+});
+
+describe("concurrency groups (ray.md 1.2)", () => {
+  class Reader {
+    running = new Map<string, number>();
+    most: Record<string, number> = {};
+    async #work(kind: string): Promise<void> {
+      const now = (this.running.get(kind) ?? 0) + 1;
+      this.running.set(kind, now);
+      this.most[kind] = Math.max(this.most[kind] ?? 0, now);
+      await new Promise((resolve) => setImmediate(resolve));
+      this.running.set(kind, now - 1);
+    }
+    read(): Promise<void> {
+      return this.#work("read");
+    }
+    count(): Promise<void> {
+      return this.#work("count");
+    }
+    seen(): Record<string, number> {
+      return this.most;
+    }
+  }
+  const reader = () =>
+    hosted(Reader as unknown as ActorClass, {
+      maxConcurrency: 3,
+      concurrencyGroups: { io: 2, one: 1 },
+      methods: { read: { concurrencyGroup: "io" } },
+    });
+
+  test("each group has a limit of its own, methods in none have maxConcurrency", async () => {
+    const host = reader();
+    await Promise.all(["read", "count"].flatMap((method) => Array.from({ length: 6 }, () => call(host, method))));
+    expect(await call(host, "seen")).toEqual({ read: 2, count: 3 });
+  });
+
+  test("a call may name another group", async () => {
+    const host = reader();
+    await Promise.all(Array.from({ length: 4 }, () => call(host, "count@one")));
+    expect(await call(host, "seen")).toEqual({ count: 1 });
+  });
+
+  test("a group that is none is refused, in a call and in the declaration", async () => {
+    await expect(call(reader(), "count@gpu")).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("its concurrencyGroups are io, one"),
+    });
+    const bad = { methods: { read: { concurrencyGroup: "gpu" } } };
+    expect(() => hosted(Reader as unknown as ActorClass, bad)).toThrow(/no concurrency group "gpu"/);
+  });
+});
+
+describe("leaving on purpose (ray.md 3.6)", () => {
+  class Leaver {
+    go: () => void = () => {};
+    work(): Promise<string> {
+      return new Promise((resolve) => {
+        this.go = () => resolve("done");
+      });
+    }
+    async leave(): Promise<never> {
+      setImmediate(() => this.go());
+      throw new ActorExit();
+    }
+  }
+
+  test("exitActor: the caller and what waits fail, what runs ends first, then the process goes", async () => {
+    let left = 0;
+    const host = hosted(Leaver as unknown as ActorClass, { maxConcurrency: 2 }, () => left++);
+    const running = call(host, "work");
+    const leaving = call(host, "leave");
+    const waiting = call(host, "work");
+    await expect(leaving).rejects.toMatchObject({ code: "ACTOR_DIED" });
+    await expect(waiting).rejects.toMatchObject({ code: "ACTOR_DIED" });
+    expect(left).toBe(0);
+    await expect(call(host, "work")).rejects.toMatchObject({ code: "ACTOR_DIED" });
+    expect(await running).toBe("done");
+    await expect.poll(() => left).toBe(1);
+  });
+
+  test("terminate: what was called before ends first, also what waits; later calls are refused", async () => {
+    const ended: string[] = [];
+    class Slow {
+      async work(name: string): Promise<void> {
+        await new Promise((resolve) => setImmediate(resolve));
+        ended.push(name);
+      }
+    }
+    const host = hosted(Slow as unknown as ActorClass, { maxConcurrency: 1 }, () => ended.push("left"));
+    const calls = [call(host, "work", ["running"]), call(host, "work", ["waiting"]), call(host, "$terminate")];
+    await expect(call(host, "work", ["late"])).rejects.toMatchObject({
+      code: "ACTOR_DIED",
+      message: expect.stringContaining("terminate()"),
+    });
     await Promise.all(calls);
+    expect(ended).toEqual(["running", "waiting", "left"]);
   });
 });

@@ -249,7 +249,7 @@ def test_bytes_up_to_4096_lie_in_part_0_and_longer_ones_are_a_part_of_their_own(
 
 
 def test_references_and_handles_pass_through(codec):
-    value = [tensor.ObjectRef("obj_1", "node_a/worker_b", "inc_c", 10, None), tensor.ActorHandle("actor_1", "head/head", ["add"])]
+    value = [tensor.ObjectRef("obj_1", "node_a/worker_b", "inc_c", 10, None), tensor.ActorHandle("actor_1", "node_a/worker_b", "7")]
     assert wire.decode(wire.encode([value])) == value
     with pytest.raises(DecodeError):
         wire.decode([extension(2, ["obj_1"])])

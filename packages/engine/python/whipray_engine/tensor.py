@@ -75,7 +75,7 @@ class ObjectRef(_Fields):
 
 
 class ActorHandle(_Fields):
-    """A handle of an actor, carried through unchanged: (actor id, owner address, method names or None)."""
+    """A handle of an actor, carried through unchanged: (actor id, owner address, loan or None)."""
 
     __slots__ = ()
 

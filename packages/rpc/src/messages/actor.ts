@@ -49,6 +49,19 @@ export const deathCauseField = shape({
 });
 export type DeathCause = Infer<typeof deathCauseField>;
 
+/** Limits of one actor's declarations: concurrency groups and methods with rules of their own. */
+const CONCURRENCY_GROUPS_LIMIT = 64;
+const METHOD_RULES_LIMIT = 1_024;
+
+/** What holds for all calls of one method unless a call says otherwise (Ray: `@ray.method(…)`). */
+export const methodRulesField = shape({
+  concurrencyGroup: optional(str(64)),
+  maxTaskRetries: optional(integer(-1, 1_000_000)),
+  /** Class names of the errors that are retried; `*` is any. */
+  retryExceptions: optional(list(str(256), 64)),
+});
+export type MethodRules = Infer<typeof methodRulesField>;
+
 /** How an actor is to be made; what the head journals and a raylet starts. */
 export const actorSpecField = shape({
   actorId: id("actor"),
@@ -79,6 +92,9 @@ export const actorSpecField = shape({
   maxTaskRetries: integer(-1, 1_000_000),
   maxConcurrency: count(100_000),
   maxPendingCalls: integer(-1, 1_000_000),
+  /** Calls at once of each named group; methods in none have `maxConcurrency`. */
+  concurrencyGroups: optional(record(count(100_000), CONCURRENCY_GROUPS_LIMIT)),
+  methods: optional(record(methodRulesField, METHOD_RULES_LIMIT)),
   env: record(str(1_048_576), 4_096),
   isolation: oneOf("env", "none"),
   /** Ends where its node can reach neither the head nor another raylet (design.md, mechanism 5). Default false. */
@@ -112,6 +128,9 @@ const actorRowField = shape({
   epoch: count(),
   restarts: count(),
   maxTaskRetries: integer(-1, 1_000_000),
+  /** Calls without an answer that one handle may have; −1 or absent: no bound. */
+  maxPendingCalls: optional(integer(-1, 1_000_000)),
+  methods: optional(record(methodRulesField, METHOD_RULES_LIMIT)),
   nodeId: optional(id("node")),
   /** `node/worker`, to OPEN a route to. */
   address: optional(str(256)),
@@ -148,8 +167,19 @@ export const actorByName = method(
   shape({ name: str(128), namespace: str(128) }),
   shape({ actor: actorRowField }),
 );
-/** Ray's `ray.kill`: at once, no exit handlers. */
-export const actorKill = method("actor.kill", shape({ actorId: id("actor"), noRestart: bool }), shape({ found: bool }));
+/** Ray's `ray.kill`: at once, no exit handlers. With `outOfScope` its last handle was disposed: it may clean up, and does not restart. */
+export const actorKill = method(
+  "actor.kill",
+  shape({ actorId: id("actor"), noRestart: bool, outOfScope: optional(bool) }),
+  shape({ found: bool }),
+);
+
+/** borrower → lender of a handle: it is not needed there any more (PROTOCOL.md, "Actors"). */
+export const handleReturned = method(
+  "$actor.returned",
+  shape({ actorId: id("actor"), loans: list(str(64)) }),
+  anything,
+);
 export const actorsList = method(
   "actors.list",
   shape({ jobId: optional(id("job")) }),
