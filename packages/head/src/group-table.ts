@@ -1,4 +1,4 @@
-import type { WhiprayError } from "@whipray/core";
+import type { ResourceUnits, WhiprayError } from "@whipray/core";
 import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
 import type { GroupEffect } from "./group-effects.ts";
@@ -346,18 +346,18 @@ export class GroupTable {
     const request = missingOf(waiting.record);
     const found = explain(request, nodes.rooms(), nodes.totals());
     if (found.length > 0) return found;
-    const held = explain(request, this.#queue.rooms(nodes, pgId), nodes.totals()).length > 0;
-    const text = held
-      ? `held back for ${this.#queue.heldBefore(pgId)[0]?.pgId}, which has waited longer`
-      : waiting.lastRefusal
-        ? `a raylet refused, the next try follows; ${waiting.lastRefusal}`
-        : "its turn comes with the next round";
+    const text = this.#queue.whyNotYet(waiting, request, nodes);
     return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];
   }
 
   /** What actors may use: rooms without what starving groups hold. */
   rooms(nodes: NodeTable): ReturnType<NodeTable["rooms"]> {
     return [...this.#queue.rooms(nodes)];
+  }
+
+  /** What starving groups hold, by node. */
+  holds(): ReadonlyMap<string, ResourceUnits> {
+    return this.#queue.holds();
   }
 
   record(pgId: string): Readonly<GroupRecord> | undefined {

@@ -7,6 +7,7 @@ import type { HeadContext } from "./context.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { GroupService } from "./group-service.ts";
 import { GroupTable } from "./group-table.ts";
+import { HoldTeller } from "./hold-teller.ts";
 import { JobService } from "./job-service.ts";
 import { type JobRecord, JobTable } from "./job-table.ts";
 import { Journal } from "./journal.ts";
@@ -46,7 +47,7 @@ interface HeadRecord {
  */
 export class Head {
   readonly #parts: HeadParts;
-  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; timer: Timer } | undefined;
+  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; holds: HoldTeller; timer: Timer } | undefined;
   #stopped = false;
 
   constructor(parts: HeadParts) {
@@ -104,7 +105,8 @@ export class Head {
         this.#schedule();
         if (this.#running) this.#running.timer = tick();
       });
-    this.#running = { ctx, nodes: nodeService, jobs: jobService, timer: tick() };
+    const holds = new HoldTeller(nodes, ctx.raylets, logger);
+    this.#running = { ctx, nodes: nodeService, jobs: jobService, holds, timer: tick() };
     for (const service of [groupService, actorService, jobService, kvService, nodeService]) service.serve();
     ctx.reschedule();
   }
@@ -127,9 +129,10 @@ export class Head {
 
   #schedule(): void {
     if (!this.#running || this.#stopped) return;
-    const { ctx } = this.#running;
+    const { ctx, holds } = this.#running;
     const nowMs = ctx.clock.now();
     ctx.runGroups(ctx.groups.schedule(ctx.nodes, nowMs));
+    holds.tell(ctx.groups.holds());
     ctx.runActors(ctx.actors.schedule(ctx.nodes, ctx.groups, nowMs));
   }
 

@@ -3,9 +3,15 @@ import type { TaskLeaseAsk } from "@whipray/rpc";
 import { askedUnits, checkKeys, checkName, oneOf, whole } from "./actor-options.ts";
 import type { MethodOptions } from "./actor-types.ts";
 import type { BundlePlacement } from "./placement-group.ts";
+import {
+  SCHEDULING_KEYS,
+  type SchedulingFields,
+  type SchedulingOptions,
+  schedulingFields,
+} from "./scheduling-options.ts";
 
 /** How a task is to run (Ray: `.options()` of a remote function). `timeoutMs` counts from the call, waiting included. */
-export interface TaskOptions extends MethodOptions {
+export interface TaskOptions extends MethodOptions, SchedulingOptions {
   /** What errors and logs call it. Default: the name of its export. */
   name?: string;
   /** CPUs while it runs. Default 1. */
@@ -40,6 +46,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "retryExceptions",
   "env",
   "isolation",
+  ...SCHEDULING_KEYS,
   "timeoutMs",
   "signal",
 ]);
@@ -47,7 +54,7 @@ const KEYS: ReadonlySet<string> = new Set([
 const MAX_RETRIES = 3;
 
 /** What a worker process must have to run a task. */
-export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation">;
+export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation"> & SchedulingFields;
 
 export interface CheckedTaskOptions {
   readonly shape: TaskShape;
@@ -67,6 +74,7 @@ export function checkTaskOptions(options: TaskOptions, exportName: string): Chec
       bundleIndex: placement?.bundleIndex ?? -1,
       env: { ...env },
       isolation: oneOf("isolation", isolation ?? placement?.isolation ?? "env", ["env", "none"]),
+      ...schedulingFields(options),
     },
     name: name === undefined ? exportName : checkName("a task's name", name),
     maxRetries: whole("maxRetries", maxRetries, -1),

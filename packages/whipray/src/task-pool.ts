@@ -1,10 +1,10 @@
 import { asWhiprayError, type Clock, type Timer, WhiprayError } from "@whipray/core";
-import { taskLease, taskRelease, taskWaiting } from "@whipray/rpc";
+import { taskRelease, taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
 import type { TaskShape } from "./task-options.ts";
-import { type TaskPlace, taskPlace } from "./task-place.ts";
+import { leaseWorker, mayPass, type TaskPlace, taskPlace } from "./task-place.ts";
 import { TaskTimes } from "./task-times.ts";
 import { TaskWorker } from "./task-worker.ts";
 
@@ -17,16 +17,6 @@ const LEASE_TRIES = 5;
 const LEASE_RETRY_MS = 200;
 /** How long a raylet may take to say why a task waits. */
 const REASON_WAIT_MS = 1_000;
-/** Failures that another try may not meet, beside those that say so. */
-const PASSING = new Set([
-  "WORKER_START_FAILED",
-  "UNREACHABLE",
-  "OUTCOME_UNKNOWN",
-  "NODE_LEAVING",
-  "NODE_DIED",
-  "GOODBYE",
-]);
-
 interface Queued {
   readonly task: PooledTask;
   /** When its time is over, by the clock. */
@@ -44,6 +34,8 @@ export class TaskPool {
   readonly #queue = new Set<Queued>();
   readonly #workers = new Map<TaskWorker, Timer | undefined>();
   readonly #requests = new Map<string, AbortController>();
+  /** The raylet that has the request. */
+  readonly #asked = new Map<string, TaskPlace>();
   readonly #times = new TaskTimes();
   #place: TaskPlace | undefined;
   #failures = 0;
@@ -105,8 +97,9 @@ export class TaskPool {
 
   async #reason(): Promise<string> {
     const leaseId = this.#requests.keys().next().value;
-    if (!this.#place || leaseId === undefined) return "none is free";
-    const { raylet, nodeId } = this.#place;
+    const asked = leaseId === undefined ? undefined : this.#asked.get(leaseId);
+    if (!asked || leaseId === undefined) return "none is free";
+    const { raylet, nodeId } = asked;
     const { reason } = await raylet
       .invoke(taskWaiting, { leaseId }, { timeoutMs: REASON_WAIT_MS })
       .catch((error: unknown) => ({ reason: asWhiprayError(error).message }));
@@ -197,6 +190,7 @@ export class TaskPool {
       )
       .finally(() => {
         this.#requests.delete(leaseId);
+        this.#asked.delete(leaseId);
         this.#pump();
       });
   }
@@ -205,8 +199,10 @@ export class TaskPool {
     const { jobId, namespace } = this.#driver;
     this.#place ??= await taskPlace(this.#driver, this.#shape);
     signal.throwIfAborted();
-    const { raylet, nodeId, url } = this.#place;
-    const lease = await raylet.invoke(taskLease, { leaseId, jobId, namespace, ...this.#shape }, { signal });
+    const request = { leaseId, jobId, namespace, ...this.#shape };
+    const asked = (place: TaskPlace): void => void this.#asked.set(leaseId, place);
+    const { lease, place } = await leaseWorker(this.#driver, this.#place, request, signal, asked);
+    const { nodeId, url, raylet } = place;
     const peer = await this.#driver.reach({ address: lease.address, socket: lease.socket, nodeId, url });
     return new TaskWorker(leaseId, lease, raylet, peer);
   }
@@ -214,8 +210,7 @@ export class TaskPool {
   /** What may pass is tried again, perhaps elsewhere; the rest is the answer to all that wait. */
   #refused(error: WhiprayError): void {
     this.#place = undefined;
-    const again = error.retryable || PASSING.has(error.code);
-    if (again && ++this.#failures < LEASE_TRIES) {
+    if (mayPass(error) && ++this.#failures < LEASE_TRIES) {
       this.#pausing = true;
       this.#clock.after(LEASE_RETRY_MS, () => {
         this.#pausing = false;

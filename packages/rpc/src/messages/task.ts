@@ -1,13 +1,36 @@
 import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
-import { deviceGrantField, unitsField } from "./resources.ts";
+import { deviceGrantField, labelsField, selectorsField, unitsField } from "./resources.ts";
 
 /** Code of a task that waited in a worker whose running task waits itself: its caller takes it elsewhere, and it never ran. */
 export const TASK_RETURNED = "TASK_RETURNED";
 
+const taskLeaseField = shape({
+  /** `node/worker` */
+  address: str(256),
+  inc: id("inc"),
+  /** Its unix socket; only meaningful on its node. */
+  socket: str(512),
+  pid: count(),
+  devices: list(deviceGrantField),
+});
+export type TaskLease = Infer<typeof taskLeaseField>;
+
+/** The raylet to ask instead. */
+const elsewhereField = shape({
+  nodeId: id("node"),
+  url: optional(str(512)),
+  socket: optional(str(512)),
+  pidNamespace: optional(str(128)),
+  /** The request may wait there; else it is granted at once or refused (`passedOn`). */
+  wait: bool,
+});
+export type TaskElsewhere = Infer<typeof elsewhereField>;
+
 /**
- * driver or worker → raylet: a worker process with these resources, for tasks. The reply comes when there is one; a cancel withdraws the
- * request. Idempotent by `leaseId`. The lease ends by `task.release`, with its caller's session, and with the worker.
+ * driver or worker → raylet: a worker process with these resources, for tasks. The reply comes when there is one, here or likely
+ * elsewhere; a cancel withdraws the request. Idempotent by `leaseId`. The lease ends by `task.release`, with its caller's session, and with
+ * the worker.
  */
 export const taskLease = method(
   "task.lease",
@@ -20,19 +43,21 @@ export const taskLease = method(
     bundleIndex: bundleIndexField,
     env: record(str(1_048_576), 4_096),
     isolation: oneOf("env", "none"),
+    /** Only nodes with these labels; the fallbacks in their order where none of them has room. */
+    labels: optional(labelsField),
+    fallback: optional(selectorsField),
+    /** Only this node; with `nodeSoft` another one when this is dead or can never hold it. */
+    nodeId: optional(id("node")),
+    nodeSoft: optional(bool),
+    /** Over all nodes in turn (Ray: SPREAD); else hybrid. */
+    spread: optional(bool),
+    /** Another raylet sent the caller here: granted at once, or refused with `NODE_BUSY`. */
+    passedOn: optional(bool),
   }),
-  shape({
-    /** `node/worker` */
-    address: str(256),
-    inc: id("inc"),
-    /** Its unix socket; only meaningful on its node. */
-    socket: str(512),
-    pid: count(),
-    devices: list(deviceGrantField),
-  }),
+  shape({ lease: optional(taskLeaseField), elsewhere: optional(elsewhereField) }),
 );
 export type TaskLeaseAsk = Infer<(typeof taskLease)["request"]>;
-export type TaskLease = Infer<(typeof taskLease)["reply"]>;
+export type TaskLeaseAnswer = Infer<(typeof taskLease)["reply"]>;
 /** The caller needs it no more; nothing of its own runs there. */
 export const taskRelease = method("task.release", shape({ leaseId: id("lease") }), anything);
 /** Why does this request wait? Absent: it does not. */
