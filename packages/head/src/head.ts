@@ -13,7 +13,7 @@ import { type JobRecord, JobTable } from "./job-table.ts";
 import { Journal } from "./journal.ts";
 import { KvService } from "./kv-service.ts";
 import { type KvRecord, KvTable } from "./kv-table.ts";
-import { EPOCHS_PER_TERM, TICK_MS } from "./limits.ts";
+import { EPOCHS_PER_TERM, TASKS_KEPT, TICK_MS } from "./limits.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { NodeService } from "./node-service.ts";
 import { NodeTable } from "./node-table.ts";
@@ -21,6 +21,7 @@ import { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, STARVATION_MS } from
 import { Raylets } from "./raylets.ts";
 import { endOrphans } from "./recovery.ts";
 import type { Store, StoreContents } from "./store.ts";
+import { TaskTable } from "./task-table.ts";
 import { Waiters } from "./waiters.ts";
 
 /** What a head is made of. */
@@ -72,9 +73,10 @@ export class Head {
     const actors = new ActorTable({ ids });
     const jobs = new JobTable({ driverGraceMs: options.driverGraceMs ?? DRIVER_GRACE_MS });
     const kv = new KvTable();
+    const tasks = new TaskTable(TASKS_KEPT);
     let due = false;
     const ctx: HeadContext = {
-      ...{ endpoint, clock, ids, logger, options, clusterId, journal, nodes, groups, actors, jobs, kv },
+      ...{ endpoint, clock, ids, logger, options, clusterId, journal, nodes, groups, actors, jobs, kv, tasks },
       waiters: new Waiters(clock),
       raylets: new Raylets(nodes, clock, this.#parts.random, logger),
       runGroups: (effects) => groupService.run(effects),

@@ -9,6 +9,7 @@ import {
   type TaskLeaseAsk,
   taskBlocked,
   taskHost,
+  taskKill,
   taskLease,
   taskRelease,
   taskWaiting,
@@ -88,9 +89,14 @@ export class TaskService {
     const cpus = Math.floor((ledger.view().free["CPU"] ?? 0) / 10_000);
     this.#idle = new IdleTaskWorkers(clock, Math.max(IDLE_WORKERS_MIN, cpus), (worker) => void workers.stop(worker, 0));
     endpoint.serve(taskLease, (ask, call) => this.#lease(ask, call));
-    endpoint.serve(taskRelease, ({ leaseId }, call) => {
+    endpoint.serve(taskRelease, ({ leaseId, end = false }, call) => {
       const hosted = this.#leases.get(leaseId);
-      if (hosted?.caller === call.peer) this.#release(hosted);
+      if (hosted?.caller === call.peer) this.#release(hosted, end);
+      return {};
+    });
+    endpoint.serve(taskKill, async ({ leaseId }, call) => {
+      const mine = this.#leases.get(leaseId)?.caller === call.peer;
+      if (mine) await this.end(leaseId, { kind: "RAY_KILL", message: "its task was cancelled by force" });
       return {};
     });
     endpoint.serve(taskWaiting, ({ leaseId }) => {
@@ -271,9 +277,9 @@ export class TaskService {
   }
 
   /** The worker is whole and nothing runs in it: the next of its kind may have it, unless it holds devices. */
-  #release(hosted: HostedLease): void {
+  #release(hosted: HostedLease, end: boolean): void {
     const { worker, lease, ask, kind } = hosted;
-    if (!worker || lease?.devices.length !== 0) {
+    if (end || !worker || lease?.devices.length !== 0) {
       void this.end(hosted.leaseId, { kind: "OUT_OF_SCOPE", message: "its caller needs it no more" });
       return;
     }

@@ -144,15 +144,18 @@ function other(nodeId: string, cpus: { total: number; free: number }, more: Part
 /** A raylet whose head tells of these nodes; `down` makes the head silent. */
 async function amongOthers(...nodes: NodeRoomRow[]) {
   const all = await withDriver(0);
-  let down = false;
+  const head = { down: false };
   let version = 0;
   const rooms = { nodes };
   all.head.endpoint.serve(nodeRooms, () => {
-    if (down) throw new WhiprayError({ code: "UNREACHABLE", message: "the head is down" });
+    if (head.down) throw new WhiprayError({ code: "UNREACHABLE", message: "the head is down" });
     return { version: ++version, nodes: rooms.nodes };
   });
   await all.settled(VIEW_IDLE_MS);
-  return { ...all, rooms, headDown: () => void (down = true) };
+  const headDown = (): void => {
+    head.down = true;
+  };
+  return { ...all, rooms, headDown };
 }
 
 describe("a raylet that has no room for a task", () => {

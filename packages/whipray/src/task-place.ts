@@ -1,4 +1,11 @@
-import { asWhiprayError, covers, TaskUnschedulableError, WhiprayError } from "@whipray/core";
+import {
+  asWhiprayError,
+  covers,
+  delay,
+  TaskPlacementGroupRemoved,
+  TaskUnschedulableError,
+  WhiprayError,
+} from "@whipray/core";
 import {
   groupWait,
   type NodeRow,
@@ -14,6 +21,8 @@ import {
 import type { Driver } from "./driver.ts";
 import type { TaskShape } from "./task-options.ts";
 
+/** Between two tries of a request that failed. */
+export const LEASE_RETRY_MS = 200;
 /** Longest wait for a raylet that grants at once or refuses: the start of a worker is in it. */
 const PASSED_ON_LIMIT_MS = 15_000;
 /** Failures that another try may not meet, beside those that say so. */
@@ -37,7 +46,7 @@ export interface TaskPlace {
 
 /**
  * The raylet that is asked first for workers of this shape: that of the caller's own machine, which may pass the request on; for a bundle that
- * of the node where it lies. Waits for a group that is not placed yet. @throws WhiprayError `PLACEMENT_GROUP_REMOVED`, `NO_NODE`.
+ * of the node where it lies. Waits for a group that is not placed yet. @throws TaskPlacementGroupRemoved; WhiprayError `NO_NODE`.
  */
 export async function taskPlace(driver: Driver, shape: TaskShape): Promise<TaskPlace> {
   const { raylet, connection } = driver;
@@ -65,15 +74,19 @@ export async function leaseWorker(
   for (;;) {
     asked(place);
     signal.throwIfAborted();
-    const answer: TaskLeaseAnswer | undefined = await ask(place, { ...request, passedOn }, signal).catch(
-      (error: unknown) => {
-        if (place === first || !mayPass(asWhiprayError(error))) throw error;
-        return undefined; // full, or out of reach: the first one knows others, or lets it wait
-      },
-    );
-    if (answer?.lease) return { lease: answer.lease, place };
-    passedOn = answer?.elsewhere?.wait === false;
-    place = answer?.elsewhere ? await reach(driver, answer.elsewhere) : first;
+    let answer: TaskLeaseAnswer;
+    try {
+      answer = await ask(place, { ...request, passedOn }, signal);
+    } catch (thrown) {
+      const error = asWhiprayError(thrown);
+      if (place === first || !mayPass(error)) throw error;
+      // The first one knows others, or lets it wait; of one that is out of reach it hears soon.
+      if (error.code !== "NODE_BUSY") await delay(driver.connection.clock, LEASE_RETRY_MS);
+      answer = {};
+    }
+    if (answer.lease) return { lease: answer.lease, place };
+    passedOn = answer.elsewhere?.wait === false;
+    place = answer.elsewhere ? await reach(driver, answer.elsewhere) : first;
   }
 }
 
@@ -108,7 +121,9 @@ async function bundleNode(
   pgId: string,
   { bundleIndex, units }: TaskShape,
 ): Promise<string | undefined> {
-  const { group } = await driver.ask(groupWait, { pgId });
+  const { group } = await driver.ask(groupWait, { pgId }).catch((error: unknown) => {
+    throw removed(asWhiprayError(error));
+  });
   const bundles = bundleIndex === -1 ? group.bundles : group.bundles.filter(({ index }) => index === bundleIndex);
   const bundle = bundles.find((one) => covers(one.units, units)) ?? bundles[0];
   if (bundle?.nodeId === undefined || !covers(bundle.units, units)) {
@@ -118,4 +133,9 @@ async function bundleNode(
     });
   }
   return bundle.nodeId;
+}
+
+function removed(error: WhiprayError): WhiprayError {
+  if (error.code !== "PLACEMENT_GROUP_REMOVED") return error;
+  return new TaskPlacementGroupRemoved({ message: `The task did not run: ${error.message}`, details: error.details });
 }

@@ -1,10 +1,10 @@
-import { asWhiprayError, type Clock, type Timer, WhiprayError } from "@whipray/core";
-import { taskRelease, taskWaiting } from "@whipray/rpc";
+import { asWhiprayError, type Clock, TaskCancelledError, type Timer, WhiprayError } from "@whipray/core";
+import { taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
 import type { TaskShape } from "./task-options.ts";
-import { leaseWorker, mayPass, type TaskPlace, taskPlace } from "./task-place.ts";
+import { LEASE_RETRY_MS, leaseWorker, mayPass, type TaskPlace, taskPlace } from "./task-place.ts";
 import { TaskTimes } from "./task-times.ts";
 import { TaskWorker } from "./task-worker.ts";
 
@@ -14,7 +14,6 @@ export const LEASE_IDLE_MS = 500;
 export const PENDING_LEASES_LIMIT = 10;
 /** Requests that fail one after another before the tasks do (Ray: 5 starts of a worker). */
 const LEASE_TRIES = 5;
-const LEASE_RETRY_MS = 200;
 /** How long a raylet may take to say why a task waits. */
 const REASON_WAIT_MS = 1_000;
 interface Queued {
@@ -127,9 +126,10 @@ export class TaskPool {
 
   #free({ fnId, alone }: PooledTask): TaskWorker | undefined {
     const taskMs = this.#times.of(fnId);
+    const nowMs = this.#clock.now();
     let best: TaskWorker | undefined;
     for (const worker of this.#workers.keys()) {
-      if (worker.hasRoom(taskMs, alone) && worker.running < (best?.running ?? Infinity)) best = worker;
+      if (worker.hasRoom(taskMs, alone, nowMs) && worker.running < (best?.running ?? Infinity)) best = worker;
       if (best?.running === 0) break;
     }
     return best;
@@ -150,6 +150,10 @@ export class TaskPool {
     worker.alone = false;
     if (outcome === "returned") this.#times.waited(task.fnId);
     else this.#times.took(task.fnId, worker.answered(sentMs, this.#clock.now()));
+    if (task.maxCalls > 0 && outcome !== "returned") worker.count(task.fnId, task.maxCalls);
+    // Each task that is spread is placed for itself (Ray: SPREAD).
+    const over = worker.isOver(this.#clock.now()) || this.#shape.spread;
+    if (worker.running === 0 && over) this.#giveBack(worker);
     if (worker.running === 0) this.#idle(worker);
     if (outcome === "settled") this.#pump();
     else this.#enter(queued);
@@ -161,11 +165,14 @@ export class TaskPool {
     this.#workers.set(
       worker,
       this.#clock.after(LEASE_IDLE_MS, () => {
-        if (worker.running > 0 || !this.#workers.delete(worker)) return;
-        // With its raylet gone the lease is too.
-        worker.raylet.invoke(taskRelease, { leaseId: worker.leaseId }).catch(() => {});
+        if (worker.running === 0) this.#giveBack(worker);
       }),
     );
+  }
+
+  #giveBack(worker: TaskWorker): void {
+    this.#workers.get(worker)?.cancel();
+    if (this.#workers.delete(worker)) worker.release();
   }
 
   #request(): void {
@@ -204,7 +211,14 @@ export class TaskPool {
     const { lease, place } = await leaseWorker(this.#driver, this.#place, request, signal, asked);
     const { nodeId, url, raylet } = place;
     const peer = await this.#driver.reach({ address: lease.address, socket: lease.socket, nodeId, url });
-    return new TaskWorker(leaseId, lease, raylet, peer);
+    return new TaskWorker(
+      leaseId,
+      lease,
+      raylet,
+      peer,
+      this.#driver.connection.endpoint.incarnation,
+      this.#clock.now(),
+    );
   }
 
   /** What may pass is tried again, perhaps elsewhere; the rest is the answer to all that wait. */
@@ -226,6 +240,6 @@ export class TaskPool {
   }
 }
 
-function cancelled(name: string, cause: unknown): WhiprayError {
-  return new WhiprayError({ code: "CANCELLED", message: `Task ${name} was cancelled before it ran`, cause });
+function cancelled(name: string, cause: unknown): TaskCancelledError {
+  return new TaskCancelledError({ message: `Task ${name} was cancelled before it ran`, cause });
 }

@@ -1,10 +1,12 @@
-import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { actorsList, groupTable, nodesList, tasksList } from "@whipray/rpc";
 import { actorStatus, groupStatus, nodeStatus } from "../cluster-status.ts";
 import { table } from "../table.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
-export const LISTED = ["actors", "nodes", "placement-groups"] as const;
+export const LISTED = ["actors", "nodes", "placement-groups", "tasks"] as const;
+/** Rows of tasks that are shown. */
+const TASKS_SHOWN = 10_000;
 export type Listed = (typeof LISTED)[number];
 
 /** `whipray list …`: every row that the head has, ended ones too. */
@@ -43,6 +45,15 @@ export async function listCommand(what: Listed, flags: AskFlags, context: Comman
       reason ?? "",
     ]);
     return print(table(["ID", "NAME", "CLASS", "STATE", "NODE", "PID", "WHY"], rows));
+  }
+  if (what === "tasks") {
+    const { tasks, total, left } = await head.ask(tasksList, { limit: TASKS_SHOWN });
+    if (flags.json) return output.json({ tasks, total, left });
+    const rows = tasks.map(({ taskId, name, state, nodeId, attempt, error }) => [
+      ...[taskId, name, state, nodeId ?? "-", String(attempt)],
+      error ?? "",
+    ]);
+    return print(table(["ID", "NAME", "STATE", "NODE", "ATTEMPT", "WHY"], rows));
   }
   const placementGroups = (await head.ask(groupTable, {})).groups.map(groupStatus);
   if (flags.json) return output.json({ placementGroups });

@@ -58,8 +58,8 @@ export const taskLease = method(
 );
 export type TaskLeaseAsk = Infer<(typeof taskLease)["request"]>;
 export type TaskLeaseAnswer = Infer<(typeof taskLease)["reply"]>;
-/** The caller needs it no more; nothing of its own runs there. */
-export const taskRelease = method("task.release", shape({ leaseId: id("lease") }), anything);
+/** The caller needs it no more; nothing of its own runs there. `end`: nobody is to have the process after it. */
+export const taskRelease = method("task.release", shape({ leaseId: id("lease"), end: optional(bool) }), anything);
 /** Why does this request wait? Absent: it does not. */
 export const taskWaiting = method(
   "task.waiting",
@@ -80,7 +80,18 @@ export const taskHost = method(
   }),
   anything,
 );
-/** caller → worker, once a session and function: a later call's method is `fnId`. The module is imported by then. */
+/** Refs that one call of a task may give. */
+export const NUM_RETURNS_LIMIT = 10_000;
+
+/** Id of a task that the process `incarnation` made as its `number`th, in base 36. */
+export function taskIdOf(incarnation: string, number: string): string {
+  return `task_${incarnation.slice(incarnation.indexOf("_") + 1)}${number}`;
+}
+
+/**
+ * caller → worker, once a session and function: a later call's method is `fnId:number:name`, with the number of the task in its caller. The module
+ * is imported by then.
+ */
 export const taskDefine = method(
   "task.define",
   shape({
@@ -91,9 +102,19 @@ export const taskDefine = method(
     /** SHA-256 (hex) of the module file where the caller is: a node where it differs answers CODE_MISMATCH. */
     codeHash: optional(str(64)),
     name: str(256),
+    /** More than one: its result is a list of so many, each an object of its own. */
+    numReturns: optional(count(NUM_RETURNS_LIMIT)),
+    /** What its workers have, and where: what the running code is told of itself. */
+    units: unitsField,
+    pgId: optional(id("pg")),
+    captureChildTasks: optional(bool),
   }),
   anything,
 );
 export type TaskFunction = Infer<(typeof taskDefine)["request"]>;
 /** worker → raylet: its running task waits for a result of others (its CPUs are free meanwhile), or goes on. */
 export const taskBlocked = method("task.blocked", shape({ blocked: bool }), anything);
+/** caller → worker: when this task is cancelled, the tasks that it made go on. Sent ahead of the cancel. */
+export const taskSpareChildren = method("task.spareChildren", shape({ taskId: id("task") }), anything);
+/** caller → raylet: the worker of this lease is killed, whatever runs there (Ray: `cancel(force=True)`). */
+export const taskKill = method("task.kill", shape({ leaseId: id("lease") }), anything);
