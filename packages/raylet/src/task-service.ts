@@ -192,13 +192,15 @@ export class TaskService {
   #routeLater(): void {
     const { clock, view } = this.#options;
     if (this.#routing || this.#queue.length === 0) return;
-    this.#routing = clock.after(view.everyMs, async () => {
-      await view.refresh();
-      this.#routing = undefined;
-      const roaming = [...this.#leases.values()].filter(({ roams, leaseId }) => roams && this.#queue.why(leaseId));
-      await Promise.all(roaming.map((hosted) => this.#route(hosted, false)));
-      if (roaming.length > 0) this.#routeLater();
-    });
+    this.#routing = clock.after(view.everyMs, () => void this.#routeAll());
+  }
+
+  async #routeAll(): Promise<void> {
+    await this.#options.view.refresh();
+    this.#routing = undefined;
+    const roaming = [...this.#leases.values()].filter(({ roams, leaseId }) => roams && this.#queue.why(leaseId));
+    await Promise.all(roaming.map((hosted) => this.#route(hosted, false)));
+    if (roaming.length > 0) this.#routeLater();
   }
 
   #caller(peer: Peer): Caller {

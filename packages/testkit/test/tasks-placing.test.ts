@@ -35,20 +35,21 @@ afterAll(async () => {
   expect(describeLeaks(left)).toBe("");
 }, TEST_MS);
 
-/** Six tasks that end when all of them run: on which nodes. */
-async function sixAtOnce(name: string): Promise<string[]> {
+/** So many tasks that end when all of them run: on which nodes. */
+async function allAtOnce(count: number, name: string): Promise<string[]> {
   const go = join(folder, name);
+  const marks = Array.from({ length: count }, (_, index) => join(folder, `${name}-${index}`));
   const task = cluster.task<typeof nodeUntil>(TASKS, "nodeUntil");
-  const six = Array.from({ length: 6 }, (_, index) => task(join(folder, `${name}-${index}`), go));
-  await until("no CPU is free", PATIENCE_MS, async () => (await cluster.availableResources())["CPU"] === undefined);
+  const all = Promise.all(marks.map((mark) => task(mark, go)));
+  await until("all of them run", PATIENCE_MS, () => marks.every((mark) => existsSync(mark)));
   writeFileSync(go, "");
-  return Promise.all(six);
+  return all;
 }
 
 test(
   "tasks pass from a full node to others, until the cluster is full",
   async () => {
-    expect((await sixAtOnce("full")).sort()).toEqual([...nodeIds, ...nodeIds].sort());
+    expect((await allAtOnce(6, "full")).sort()).toEqual([...nodeIds, ...nodeIds].sort());
   },
   TEST_MS,
 );
@@ -85,16 +86,9 @@ test(
 test(
   "while the head is down tasks pass on by its last word",
   async () => {
-    await sixAtOnce("before"); // the way to every node is known
-    const go = join(folder, "down");
+    await allAtOnce(6, "before"); // the way to every node is known
     await real.head.kill("SIGKILL");
-    const task = cluster.task<typeof nodeUntil>(TASKS, "nodeUntil");
-    const three = Array.from({ length: 3 }, (_, index) => task(join(folder, `down-${index}`), go));
-    await until("all three run", PATIENCE_MS, () =>
-      three.every((_, index) => existsSync(join(folder, `down-${index}`))),
-    );
-    writeFileSync(go, "");
-    expect(new Set(await Promise.all(three)).size).toBeGreaterThan(1);
+    expect(new Set(await allAtOnce(3, "down")).size).toBeGreaterThan(1);
     await real.head.restart();
   },
   TEST_MS,
