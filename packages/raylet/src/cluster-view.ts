@@ -1,4 +1,12 @@
-import { asWhiprayError, type Clock, type Logger, type ResourceUnits, type Timer, WhiprayError } from "@whipray/core";
+import {
+  asWhiprayError,
+  type Clock,
+  delay,
+  type Logger,
+  type ResourceUnits,
+  type Timer,
+  WhiprayError,
+} from "@whipray/core";
 import { type NodeRoomRow, nodeRooms } from "@whipray/rpc";
 import type { HeadLink } from "./head-link.ts";
 import { emptied, spaceWithout } from "./node-choice.ts";
@@ -9,6 +17,8 @@ export const VIEW_AGE_MS = 250;
 const VIEW_AGE_PER_NODE_MS = 2;
 /** And at this age in any case. */
 export const VIEW_IDLE_MS = 30_000;
+/** What a request may lose by waiting for a newer view. */
+const SOON_MS = 100;
 const ASK_LIMIT_MS = 2_000;
 
 /**
@@ -71,6 +81,11 @@ export class ClusterView {
 
   close(): void {
     this.#timer?.cancel();
+  }
+
+  /** As `refresh`, but waits no longer than a head needs that is there. */
+  async refreshSoon(): Promise<void> {
+    await Promise.race([this.refresh(), delay(this.#clock, SOON_MS)]);
   }
 
   /** Asks the head. Never rejects. */

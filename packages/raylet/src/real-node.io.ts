@@ -120,9 +120,11 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     return swept.stuck.includes(holder) ? { ...device, leftBy: holder } : device;
   });
   const types = [...new Set(devices.map((device) => device.acceleratorType ?? "").filter((type) => type !== ""))];
+  // Ray's own labels, as far as nodes share them: one of its own would make placement look at each node for itself.
+  const automatic = types[0] === undefined ? {} : { "ray.io/accelerator-type": types[0] };
   const node: NodeIdentity = {
     ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
-    ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
+    ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: { ...automatic, ...options.labels } },
     scalars: nodeScalars(facts, types, { cpus, memoryBytes, objectStoreBytes, custom }),
     devices,
     links: offered.links,

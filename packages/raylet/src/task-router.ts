@@ -41,6 +41,8 @@ export class TaskRouter {
    */
   async route(ask: TaskLeaseAsk): Promise<Route> {
     const { view } = this.#options;
+    // One that is spread has no reason to wait where it is, and so no other chance to see a newer view.
+    if (ask.spread && !view.isFresh) await view.refreshSoon();
     const route = this.#choose(ask);
     if (!view.isFresh) {
       const newer = view.refresh();
