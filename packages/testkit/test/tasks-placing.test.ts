@@ -58,6 +58,11 @@ test(
   "SPREAD goes over all nodes in turn",
   async () => {
     const spread = cluster.task<typeof nodeOf>(TASKS, "nodeOf").options({ strategy: "SPREAD" });
+    await until(
+      "every lease was given back",
+      PATIENCE_MS,
+      async () => (await cluster.availableResources())["CPU"] === 6,
+    );
     const seen = new Set<string>();
     for (let round = 0; round < 9; round++) seen.add(await spread());
     expect([...seen].sort()).toEqual([...nodeIds].sort());
