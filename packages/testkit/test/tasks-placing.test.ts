@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Cluster, TaskUnschedulableError } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
-import type { nodeOf, nodeUntil } from "./fixtures/long-task.ts";
+import type { makeGroup, nodeOf, nodeUntil } from "./fixtures/long-task.ts";
 import { until } from "./outside.ts";
 import { PATIENCE_MS } from "./stage.ts";
 
@@ -84,6 +84,20 @@ test(
     expect(nodeIds).toContain(await where.options({ nodeAffinity: { nodeId: "node_gone", soft: true } })());
     const late = where.options({ labels: { zone: "nowhere" }, timeoutMs: 2_000 });
     await expect(late()).rejects.toThrow(/infeasible: no node has the labels zone=nowhere/);
+  },
+  TEST_MS,
+);
+
+test(
+  "Ray 8.29: a group that a task made is gone with its job",
+  async () => {
+    const second = await real.connect({ namespace: "second" });
+    await second.task<typeof makeGroup>(TASKS, "makeGroup")("made-by-a-task");
+    const groups = () => cluster.listPlacementGroups({ filters: { name: "made-by-a-task" } });
+    expect(await groups()).toMatchObject([{ state: "CREATED" }]);
+    await second.close();
+    await until("it is gone", PATIENCE_MS, async () => (await groups()).every(({ state }) => state === "REMOVED"));
+    await until("all CPUs are free", PATIENCE_MS, async () => (await cluster.availableResources())["CPU"] === 6);
   },
   TEST_MS,
 );
