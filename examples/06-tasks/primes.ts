@@ -12,6 +12,13 @@ export function* primes(from: number): Generator<number, void, unknown> {
   for (let n = Math.max(2, from); ; n++) if (isPrime(n)) yield n;
 }
 
+/** The first and the last prime below `to`. */
+export function range(to: number): [number, number] {
+  let last = to - 1;
+  while (!isPrime(last)) last--;
+  return [2, last];
+}
+
 /** A task that makes tasks: while it waits for them its CPU is theirs. */
 export async function countInHalves(from: number, to: number, smallest: number): Promise<number> {
   if (to - from <= smallest) return countPrimes(from, to);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { init } from "whipray";
-import type { countInHalves, countPrimes, primes } from "./primes.ts";
+import type { countInHalves, countPrimes, primes, range } from "./primes.ts";
 
 const LIMIT = 100_000;
 const STEP = 1_000;
@@ -18,6 +18,15 @@ assert.equal(total, 9_592);
 // A ref at once, its value later.
 const ref = count.remote(0, 100);
 assert.equal(await cluster.get(ref), 25);
+
+// Two values of one task, each an object of its own.
+const [low, high] = cluster.task<typeof range>(module, "range").options({ numReturns: 2 }).remote(100);
+assert.deepEqual(await cluster.get([low, high]), [2, 97]);
+
+// A task that nobody needs any more.
+const endless = count.remote(0, 1e12);
+cluster.cancel(endless, { force: true });
+await assert.rejects(cluster.get(endless), { code: /CANCELLED|WORKER_CRASHED/ });
 
 // Items as they come; leaving the loop ends the generator.
 for await (const prime of cluster.task<typeof primes>(module, "primes")(1_000_000)) {

@@ -14,6 +14,7 @@ export const ID_KINDS = [
   "node",
   "obj",
   "pg",
+  "task",
   "worker",
 ] as const;
 export type IdKind = (typeof ID_KINDS)[number];

@@ -16,7 +16,9 @@ export {
 export { cpusOf, numaNodesOf, showDevices, showIndices, showLinks } from "./device-words.ts";
 export { ERROR_CAUSE_LIMIT, ERROR_TEXT_LIMIT, type ErrorWire, errorFromWire, errorToWire } from "./error-wire.ts";
 export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
+export { byHybrid, type HybridNode, SPREAD_THRESHOLD } from "./hybrid.ts";
 export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";
+export { type LabelSelector, matchesLabels, showLabels } from "./labels.ts";
 export { type LogFields, type Logger, redact, silentLogger } from "./logger.ts";
 export { BoundedQueue } from "./queue.ts";
 export { type RandomSource, seededRandom, systemRandom } from "./random.ts";
@@ -41,6 +43,8 @@ export {
   RayError,
   RayTaskError,
   TaskCancelledError,
+  TaskPlacementGroupRemoved,
+  TaskUnschedulableError,
   WorkerCrashedError,
 } from "./ray-errors.ts";
 export {

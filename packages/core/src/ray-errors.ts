@@ -81,6 +81,22 @@ export class ActorUnschedulableError extends RayError {
   }
 }
 
+/** No node can ever take the task as asked. */
+export class TaskUnschedulableError extends RayError {
+  static override readonly className: string = "TaskUnschedulableError";
+  constructor(init: Init) {
+    super({ code: "UNSCHEDULABLE", ...init });
+  }
+}
+
+/** The placement group of the task was removed before it ran. */
+export class TaskPlacementGroupRemoved extends RayError {
+  static override readonly className: string = "TaskPlacementGroupRemoved";
+  constructor(init: Init) {
+    super({ code: "PLACEMENT_GROUP_REMOVED", ...init });
+  }
+}
+
 /** The placement group of the actor was removed before the actor was placed. */
 export class ActorPlacementGroupRemoved extends RayError {
   static override readonly className: string = "ActorPlacementGroupRemoved";
@@ -178,6 +194,8 @@ export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit)
   ActorPlacementGroupRemoved,
   PendingCallsLimitExceeded,
   TaskCancelledError,
+  TaskPlacementGroupRemoved,
+  TaskUnschedulableError,
   WorkerCrashedError,
   DeviceLostError,
   NodeDiedError,

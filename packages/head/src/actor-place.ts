@@ -23,17 +23,19 @@ export interface FoundPlace {
   bundleIndex?: number;
 }
 
-/** Where an actor may start now, or undefined. `uses` is what other actors have of its group's bundles. */
+/** Where an actor may start now, or undefined. `uses` is what other actors have of its group's bundles; `turn` counts those that are spread. */
 export function findPlace(
   spec: ActorSpec,
   nodes: NodeTable,
   groups: GroupTable,
   uses: readonly BundleUse[],
   avoid: ReadonlySet<string>,
+  turn: number,
 ): FoundPlace | undefined {
   if (spec.pgId === undefined) {
-    const { labels, nodeId, nodeSoft, links, placementUnits: units } = spec;
-    return placeActor({ units, links, labels, nodeId, nodeSoft, avoid }, groups.rooms(nodes), nodes.totals());
+    const { labels, fallback, nodeId, nodeSoft, links, placementUnits: units } = spec;
+    const wish = { units, links, labels, fallback, nodeId, nodeSoft, avoid, turn: spec.spread ? turn : undefined };
+    return placeActor(wish, groups.rooms(nodes), nodes.totals());
   }
   const group = groups.record(spec.pgId);
   if (!group) return undefined;

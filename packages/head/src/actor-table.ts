@@ -26,6 +26,8 @@ import type { NodeTable } from "./node-table.ts";
 export class ActorTable {
   readonly #index = new ActorIndex();
   readonly #ids: IdSource;
+  /** Placements of actors that are spread. */
+  #spread = 0;
 
   constructor(options: { ids: IdSource }) {
     this.#ids = options.ids;
@@ -95,8 +97,9 @@ export class ActorTable {
         effects.push(...this.#ended(actor, causeOf("UNSCHEDULABLE", hopeless), nowMs));
         continue;
       }
-      const found = findPlace(spec, nodes, groups, this.#uses(spec.pgId), actor.avoid);
+      const found = findPlace(spec, nodes, groups, this.#uses(spec.pgId), actor.avoid, this.#spread);
       actor.avoid.clear();
+      if (found && spec.spread) this.#spread++;
       if (found) effects.push(...this.#plan(spec.actorId, actor, found, nodes, nowMs));
     }
     return effects;

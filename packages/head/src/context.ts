@@ -11,6 +11,7 @@ import type { KvTable } from "./kv-table.ts";
 import type { NodeTable } from "./node-table.ts";
 import type { HeadOptions } from "./options.ts";
 import type { Raylets } from "./raylets.ts";
+import type { TaskTable } from "./task-table.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** How far the effects of an event have come. Neither rejects. */
@@ -38,6 +39,7 @@ export interface HeadContext {
   readonly actors: ActorTable;
   readonly jobs: JobTable;
   readonly kv: KvTable;
+  readonly tasks: TaskTable;
   readonly raylets: Raylets;
   runGroups(effects: readonly GroupEffect[]): Progress;
   runActors(effects: readonly ActorEffect[]): Progress;

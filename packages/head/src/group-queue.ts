@@ -1,3 +1,4 @@
+import { addUnits, type ResourceUnits } from "@whipray/core";
 import { type GroupRecord, missingOf } from "./group-record.ts";
 import { REFUSED_FIRST_MS, REFUSED_MAX_MS, RESERVATIONS_LIMIT, WAITING_TOLD_AFTER_MS } from "./limits.ts";
 import type { NodeTable } from "./node-table.ts";
@@ -132,6 +133,26 @@ export class GroupQueue {
   /** What others may use: the rooms without what starving groups hold, or only those in front of `beforePgId`. */
   rooms(nodes: NodeTable, beforePgId?: string): readonly NodeRoom[] {
     return without(nodes.rooms(), this.heldBefore(beforePgId));
+  }
+
+  /** What starving groups hold, by node. */
+  holds(): Map<string, ResourceUnits> {
+    const holds = new Map<string, ResourceUnits>();
+    for (const { request, reservation } of this.#held) {
+      for (const { index, units } of request.bundles) {
+        const nodeId = reservation.get(index);
+        if (nodeId !== undefined) holds.set(nodeId, addUnits(holds.get(nodeId) ?? {}, units));
+      }
+    }
+    return holds;
+  }
+
+  /** Why a group waits for which there is room, unless somebody in front of it holds that. */
+  whyNotYet({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
+    const held = explain(request, this.rooms(nodes, record.pgId), nodes.totals()).length > 0;
+    if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
+    if (lastRefusal) return `a raylet refused, the next try follows; ${lastRefusal}`;
+    return "its turn comes with the next round";
   }
 
   heldBefore(pgId?: string): readonly Held[] {

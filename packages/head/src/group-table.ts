@@ -1,31 +1,16 @@
-import type { WhiprayError } from "@whipray/core";
+import type { ResourceUnits, WhiprayError } from "@whipray/core";
 import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
 import type { GroupEffect } from "./group-effects.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
+import type { Group } from "./group-state.ts";
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import type { NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
 import { byNode, type Placement, sumUnits } from "./placement/request.ts";
-
-interface Attempt {
-  readonly epoch: number;
-  readonly placement: Placement;
-  /** Node → whether it said yes. */
-  readonly nodes: Map<string, { nodeEpoch: number; ok: boolean }>;
-}
-
-interface Group {
-  readonly record: GroupRecord;
-  readonly order: number;
-  readonly deadlineMs: number | undefined;
-  /** The journal has its creation. */
-  durable: boolean;
-  attempt: Attempt | undefined;
-}
 
 /**
  * Placement groups: PENDING → PREPARED → CREATED ⇄ RESCHEDULING, REMOVED (ray.md section 2). Pure: an attempt picks nodes **and
@@ -346,7 +331,7 @@ export class GroupTable {
     const request = missingOf(waiting.record);
     const found = explain(request, nodes.rooms(), nodes.totals());
     if (found.length > 0) return found;
-    const text = this.#queue.turnOf(waiting, request, nodes);
+    const text = this.#queue.whyNotYet(waiting, request, nodes);
     return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];
   }
 
@@ -358,6 +343,11 @@ export class GroupTable {
   /** What actors may use: rooms without what starving groups hold. */
   rooms(nodes: NodeTable): ReturnType<NodeTable["rooms"]> {
     return [...this.#queue.rooms(nodes)];
+  }
+
+  /** What starving groups hold, by node. */
+  holds(): ReadonlyMap<string, ResourceUnits> {
+    return this.#queue.holds();
   }
 
   record(pgId: string): Readonly<GroupRecord> | undefined {

@@ -10,12 +10,13 @@ import { EVENTS_KEY, EventService } from "./event-service.ts";
 import type { GroupRecord } from "./group-record.ts";
 import { GroupService } from "./group-service.ts";
 import { GroupTable } from "./group-table.ts";
+import { HoldTeller } from "./hold-teller.ts";
 import { JobService } from "./job-service.ts";
 import { type JobRecord, JobTable } from "./job-table.ts";
 import { Journal } from "./journal.ts";
 import { KvService } from "./kv-service.ts";
 import { type KvRecord, KvTable } from "./kv-table.ts";
-import { EPOCHS_PER_TERM, TICK_MS } from "./limits.ts";
+import { EPOCHS_PER_TERM, TASKS_KEPT, TICK_MS } from "./limits.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { NodeService } from "./node-service.ts";
 import { NodeTable } from "./node-table.ts";
@@ -23,6 +24,7 @@ import { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, STARVATION_MS } from
 import { Raylets } from "./raylets.ts";
 import { endOrphans } from "./recovery.ts";
 import type { Store, StoreContents } from "./store.ts";
+import { TaskTable } from "./task-table.ts";
 import { Waiters } from "./waiters.ts";
 
 /** What a head is made of. */
@@ -49,7 +51,7 @@ interface HeadRecord {
  */
 export class Head {
   readonly #parts: HeadParts;
-  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; timer: Timer } | undefined;
+  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; holds: HoldTeller; timer: Timer } | undefined;
   #stopped = false;
 
   constructor(parts: HeadParts) {
@@ -78,6 +80,7 @@ export class Head {
     const added = (): void => waiters.wake(EVENTS_KEY);
     const events = new EventLog({ clock, floor: term * EPOCHS_PER_TERM, added });
     events.add(headStarted(clusterId, term));
+    const tasks = new TaskTable(TASKS_KEPT);
     let due = false;
     const ctx: HeadContext = {
       ...{
@@ -95,6 +98,7 @@ export class Head {
         actors,
         jobs,
         kv,
+        tasks,
       },
       raylets: new Raylets(nodes, clock, this.#parts.random, logger),
       runGroups: (effects) => groupService.run(effects),
@@ -126,7 +130,8 @@ export class Head {
         groupService.tellStuck(nowMs);
         if (this.#running) this.#running.timer = tick();
       });
-    this.#running = { ctx, nodes: nodeService, jobs: jobService, timer: tick() };
+    const holds = new HoldTeller(nodes, ctx.raylets, logger);
+    this.#running = { ctx, nodes: nodeService, jobs: jobService, holds, timer: tick() };
     for (const service of [groupService, actorService, jobService, kvService, nodeService, new EventService(ctx)])
       service.serve();
     ctx.reschedule();
@@ -150,9 +155,10 @@ export class Head {
 
   #schedule(): void {
     if (!this.#running || this.#stopped) return;
-    const { ctx } = this.#running;
+    const { ctx, holds } = this.#running;
     const nowMs = ctx.clock.now();
     ctx.runGroups(ctx.groups.schedule(ctx.nodes, nowMs));
+    holds.tell(ctx.groups.holds());
     ctx.runActors(ctx.actors.schedule(ctx.nodes, ctx.groups, nowMs));
   }
 

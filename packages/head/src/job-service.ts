@@ -1,5 +1,5 @@
 import { delay, WhiprayError } from "@whipray/core";
-import { type IncomingCall, type Infer, jobClose, jobOpen, type Peer } from "@whipray/rpc";
+import { type IncomingCall, type Infer, jobClose, jobOpen, type Peer, tasksList, tasksReport } from "@whipray/rpc";
 import { causeOf } from "./actor-record.ts";
 import { allOf, type HeadContext, onlyFor, type Progress } from "./context.ts";
 import { jobFinished, jobStarted } from "./event-of.ts";
@@ -10,7 +10,7 @@ import { CLOSE_WAIT_MS } from "./limits.ts";
 const DRIVER_LOOKS = 5;
 const DRIVER_LOOK_MS = 500;
 
-/** Serves `job.*`: a job lives as long as its driver's session, and what it owns with it. */
+/** Serves `job.*`, and `tasks.*` of what jobs do: a job lives as long as its driver's session, and what it owns with it. */
 export class JobService {
   readonly #ctx: HeadContext;
   /** Job of each driver's address. */
@@ -21,7 +21,13 @@ export class JobService {
   }
 
   serve(): void {
-    const { endpoint } = this.#ctx;
+    const { endpoint, tasks } = this.#ctx;
+    endpoint.serve(tasksReport, ({ rows, left }, call) => {
+      onlyFor(call, "driver", "worker");
+      tasks.report(rows, left);
+      return null;
+    });
+    endpoint.serve(tasksList, ({ limit, ...filter }) => tasks.list(filter, limit));
     endpoint.serve(jobOpen, (request, call) => this.open(request, call));
     endpoint.serve(jobClose, async ({ jobId }, call) => {
       onlyFor(call, "driver");
@@ -93,9 +99,10 @@ export class JobService {
 
   /** Ends the job and what it owns and is not detached (ray.md 3.1, 2.1). Idempotent. */
   end(jobId: string, reason: string, inOrder = false): Progress {
-    const { jobs, actors, groups, nodes, clock, journal, events, runActors, runGroups } = this.#ctx;
+    const { jobs, actors, groups, nodes, tasks, clock, journal, events, runActors, runGroups } = this.#ctx;
     if (!jobs.remove(jobId)) return allOf([]);
     events.add(jobFinished(jobId, reason, inOrder));
+    tasks.jobEnded(jobId, Math.floor(clock.wallMs()));
     const cause = causeOf("OWNER_DIED", `job ${jobId} ended: ${reason}`);
     const mine = actors.idsWhere((spec) => spec.jobId === jobId && !spec.detached && spec.ownerActor === undefined);
     return allOf([

@@ -22,6 +22,8 @@ export const BUNDLES_TOTAL_LIMIT = 200_000;
 export const REMOVED_GROUPS_KEPT = 1_000;
 export const ACTORS_LIMIT = 100_000;
 export const DEAD_ACTORS_KEPT = 10_000;
+/** Tasks that `tasks.list` knows of (Ray: 100 000). */
+export const TASKS_KEPT = 20_000;
 export const JOBS_LIMIT = 10_000;
 export const KV_KEYS_LIMIT = 50_000;
 export const KV_BYTES_LIMIT = 268_435_456;

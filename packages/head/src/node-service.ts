@@ -3,11 +3,13 @@ import {
   type IncomingCall,
   type NodeRegister,
   type NodeRegistered,
+  type NodeRoomRow,
   nodeBeat,
   nodeDevicesSeen,
   nodeLeave,
   nodeRegister,
   nodeRenewals,
+  nodeRooms,
   nodesList,
   nodeViewChanged,
 } from "@whipray/rpc";
@@ -58,6 +60,10 @@ export class NodeService {
       this.run(nodes.leave(nodeId, epoch, reason));
       return null;
     });
+    endpoint.serve(nodeRooms, ({ version }, call) => {
+      onlyFor(call, "raylet");
+      return version === nodes.changes ? { version } : { version: nodes.changes, nodes: this.#rooms() };
+    });
     endpoint.serve(nodesList, () => ({ nodes: nodes.rows(clock.now()) }));
   }
 
@@ -105,6 +111,19 @@ export class NodeService {
     } catch (error) {
       logger.debug("a raylet did not come back on its session", { nodeId, error: asWhiprayError(error).message });
     }
+  }
+
+  #rooms(): NodeRoomRow[] {
+    const { nodes, groups } = this.#ctx;
+    return groups.rooms(nodes).map(({ nodeId, labels, free, devices }) => {
+      const { url, socket, pidNamespace, total } = nodes.record(nodeId)!;
+      const offered = devices.filter(({ units }) => units > 0).map(({ resource, units }) => ({ resource, units }));
+      const row: NodeRoomRow = { nodeId, labels: { ...labels }, total, free: { ...free }, devices: offered };
+      if (url !== undefined) row.url = url;
+      if (socket !== undefined) row.socket = socket;
+      if (pidNamespace !== undefined) row.pidNamespace = pidNamespace;
+      return row;
+    });
   }
 
   /** Other nodes, to ask when the head is silent. */

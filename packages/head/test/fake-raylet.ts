@@ -13,6 +13,7 @@ import {
   type NodeView,
   nodeBeat,
   nodeDevicesSeen,
+  nodeHold,
   nodeRegister,
   nodeRenewals,
   nodeViewChanged,
@@ -53,6 +54,8 @@ export class FakeRaylet {
   /** Holds every prepare back until it resolves. */
   prepareGate: Promise<void> | undefined;
   refusePrepare: string | undefined;
+  /** What the head said is kept for starving groups. */
+  held: Record<string, number> = {};
   beating = true;
   readonly #total: Record<string, number>;
   readonly #gpus: number;
@@ -154,6 +157,10 @@ export class FakeRaylet {
       this.actors.set(spec.actorId, running);
       this.#tellView();
       return this.#started(running);
+    });
+    endpoint.serve(nodeHold, ({ units: held }) => {
+      this.held = held;
+      return {};
     });
     endpoint.serve(nodeRenewals, () => ({ renewedAgoMs: 0 }));
     endpoint.serve(actorStop, ({ actorId, epoch, graceMs }) => {

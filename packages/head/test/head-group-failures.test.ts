@@ -1,3 +1,4 @@
+import { nodeRooms } from "@whipray/rpc";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestCluster, type TestDriver } from "./cluster.ts";
 import type { FakeRaylet } from "./fake-raylet.ts";
@@ -152,6 +153,32 @@ describe("starvation", () => {
     expect(nodesOf(await driver.ready(small))).toEqual(["node_b"]);
     a.vacate({ CPU: 2 });
     expect(nodesOf(await driver.ready(large))).toEqual(["node_a"]);
+  });
+
+  test("raylets are told what is held on their nodes, and views for tasks are without it, until the group is placed", async () => {
+    const a = await cluster.node("a", { CPU: 4 });
+    const b = await cluster.node("b", { CPU: 1 });
+    const free = async () => {
+      const { nodes = [] } = await b.head.invoke(nodeRooms, {});
+      return nodes.map((node) => [node.nodeId, node.total["CPU"], node.free["CPU"] ?? 0]);
+    };
+    a.occupy({ CPU: 3 });
+    await cluster.run(500);
+    expect(await free()).toEqual([
+      ["node_a", 40_000, 10_000],
+      ["node_b", 10_000, 10_000],
+    ]);
+    const large = await driver.group([{ CPU: 2 }, { CPU: 2 }], { strategy: "STRICT_PACK" });
+    await cluster.run(6_000);
+    expect([a.held, b.held]).toEqual([{ CPU: 40_000 }, {}]);
+    expect(await free()).toEqual([
+      ["node_a", 40_000, 0],
+      ["node_b", 10_000, 10_000],
+    ]);
+    a.vacate({ CPU: 3 });
+    await driver.ready(large);
+    await cluster.run(500);
+    expect(a.held).toEqual({});
   });
 
   test("an infeasible group holds nothing back", async () => {

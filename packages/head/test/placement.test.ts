@@ -9,6 +9,22 @@ const nodesOf = (placement: ReturnType<typeof place>) => placement?.map((one) =>
 const uuidsOf = (placement: ReturnType<typeof place>) =>
   placement?.map((one) => one.devices.map((device) => device.uuid).join("+"));
 
+describe("actors", () => {
+  test("SPREAD goes over the nodes with room in turn; the first selector that a node with room meets counts", () => {
+    const nodes = [
+      node("a", { CPU: 2 }),
+      node("b", { CPU: 0 }),
+      node("c", { CPU: 2 }, [], { labels: { zone: "far" } }),
+    ];
+    const one = { units: units({ CPU: 1 }) };
+    const where = (more: object) => placeActor({ ...one, ...more }, nodes, nodes)?.nodeId;
+    expect([0, 1, 2].map((turn) => where({ turn }))).toEqual(["a", "c", "a"]);
+    expect(where({ labels: { zone: "near" }, fallback: [{ zone: "far" }] })).toBe("c");
+    expect(where({ labels: { zone: "near" }, fallback: [{ zone: "!far" }, { zone: "far" }] })).toBe("a");
+    expect(where({ labels: { zone: "near" } })).toBeUndefined();
+  });
+});
+
 describe("policies", () => {
   test("ray 8.2: PACK puts both bundles on one node", () => {
     expect(

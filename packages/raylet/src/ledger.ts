@@ -3,6 +3,7 @@ import {
   type LinkMatrix,
   type LinkRule,
   type ResourceUnits,
+  showAmount,
   UNITS_PER_ONE,
   type Units,
   WhiprayError,
@@ -32,6 +33,8 @@ export interface LeaseAsk {
   readonly devices: readonly DeviceGrant[];
   /** How near the devices must be to each other. Default `ANY`. */
   readonly links?: LinkRule | undefined;
+  /** Leaves what is held for placement groups (`hold`). Default false. */
+  readonly yields?: boolean | undefined;
   /** Inside this group's bundle. */
   readonly pgId?: string | undefined;
   /** −1 is the first bundle of the group that holds the whole demand. */
@@ -59,6 +62,7 @@ export class Ledger {
   readonly #leases = new Map<string, { lease: Lease; bundle: Bundle | undefined; lent: Units }>();
   readonly #withheld = new WithheldDevices();
   readonly #why = (uuid: string): Withheld | undefined => this.#withheld.why(uuid);
+  #held: ResourceUnits = {};
   #version = 1;
 
   constructor(totals: NodeTotals) {
@@ -202,6 +206,8 @@ export class Ledger {
     if (ask.pgId !== undefined) return this.#acquireInside(ask.pgId, ask);
     const fit = this.#fit(this.#node, ask);
     if (!fit.ok) return fit;
+    const heldBack = this.#heldBack(ask);
+    if (heldBack !== undefined) return { ok: false, reason: heldBack };
     this.#node.take(ask.units, fit.devices);
     this.#version++;
     return this.#keep({ leaseId: ask.leaseId, units: ask.units, devices: fit.devices }, undefined);
@@ -225,6 +231,26 @@ export class Ledger {
       return this.#keep({ leaseId, units, devices: fit.devices, pgId, bundleIndex: bundle.index }, bundle);
     }
     return { ok: false, reason };
+  }
+
+  /** Kept outside of bundles for placement groups that have waited too long; leases that yield pass only beside it. */
+  hold(units: ResourceUnits): void {
+    this.#held = units;
+  }
+
+  get held(): ResourceUnits {
+    return this.#held;
+  }
+
+  #heldBack({ units, yields }: LeaseAsk): string | undefined {
+    for (const [name, held] of yields ? Object.entries(this.#held) : []) {
+      const wanted = units[name] ?? 0;
+      const free = this.#node.amount(name, this.#why);
+      if (wanted > 0 && free - held < wanted) {
+        return `${showAmount(name, free)} free, ${showAmount(name, held)} of it kept for a placement group that has waited longer, ${showAmount(name, wanted)} wanted`;
+      }
+    }
+    return undefined;
   }
 
   #fit(pool: ResourcePool, ask: LeaseAsk) {

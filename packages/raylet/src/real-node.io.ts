@@ -145,9 +145,12 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
       return nodeScalars(facts, [...types], { cpus, memoryBytes, objectStoreBytes, custom });
     },
   });
+  const type = inventory.offered.find((device) => device.acceleratorType)?.acceleratorType;
+  // Ray's own labels, as far as nodes share them: one of its own would make placement look at each node for itself.
+  const automatic = type === undefined ? {} : { "ray.io/accelerator-type": type };
   const node: NodeIdentity = {
     ...{ cluster, nodeId, incarnation, name, version, pid: process.pid, pidNamespace: ownPidNamespace() },
-    ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: options.labels ?? {} },
+    ...{ hostname: facts.hostname, ip: facts.ip, url: options.url, labels: { ...automatic, ...options.labels } },
     ...{ devices: [...inventory.offered], links: inventory.links, scalars: inventory.scalars },
   };
   const guardLink = threadedGuardLink(directory.guardSocket);

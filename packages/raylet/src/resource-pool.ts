@@ -37,6 +37,11 @@ export class ResourcePool {
     return Object.fromEntries([...this.#scalars].filter(([, units]) => units > 0));
   }
 
+  /** What is free of one resource; devices that are not offered count for nothing. */
+  amount(name: string, why: WhyWithheld): Units {
+    return this.#isDevice(name) ? this.devices.sum(name, why) : (this.#scalars.get(name) ?? 0);
+  }
+
   /** Why the scalars of `units` are not free, or undefined when they are. */
   scalarShortfall(units: ResourceUnits): string | undefined {
     for (const [name, wanted] of Object.entries(units)) {

@@ -1,24 +1,28 @@
-import { type Clock, type Logger, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type Clock, type Logger, type Timer, WhiprayError } from "@whipray/core";
 import {
   type DeathCause,
   type Endpoint,
   type IncomingCall,
+  nodeHold,
   type Peer,
-  type TaskLease,
+  type TaskLeaseAnswer,
   type TaskLeaseAsk,
   taskBlocked,
   taskHost,
+  taskKill,
   taskLease,
   taskRelease,
   taskWaiting,
 } from "@whipray/rpc";
+import type { ClusterView } from "./cluster-view.ts";
 import { causeError } from "./death-cause.ts";
 import { type DeviceVisibility, workerEnvironment } from "./engine-environment.ts";
 import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
-import { TaskQueue } from "./task-queue.ts";
+import { type QueueAnswer, TaskQueue } from "./task-queue.ts";
+import type { TaskRouter } from "./task-router.ts";
 import type { WorkerGuards } from "./worker-guards.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
@@ -34,6 +38,8 @@ export interface TaskServiceOptions {
   readonly headUrl: string;
   readonly nodeId: string;
   readonly ledger: Ledger;
+  readonly view: ClusterView;
+  readonly router: TaskRouter;
   readonly workers: Workers;
   readonly visibility: DeviceVisibility;
   readonly workerGuards: WorkerGuards;
@@ -54,9 +60,14 @@ interface HostedLease {
   readonly kind: string;
   readonly ask: TaskLeaseAsk;
   readonly caller: Peer;
-  readonly granted: PromiseWithResolvers<TaskLease>;
+  readonly granted: PromiseWithResolvers<TaskLeaseAnswer>;
   readonly abort: AbortController;
   readonly ended: PromiseWithResolvers<void>;
+  /** It may be passed on, or wait for another node. */
+  readonly roams: boolean;
+  readonly mayRunHere: boolean;
+  /** Why no node can ever run it, as far as is known. */
+  why: string | undefined;
   lease: Lease | undefined;
   worker: Worker | undefined;
   ending: DeathCause | undefined;
@@ -76,6 +87,7 @@ export class TaskService {
   readonly #callers = new Map<Peer, Caller>();
   readonly #idle: IdleTaskWorkers;
   #pumping = false;
+  #routing: Timer | undefined;
 
   constructor(options: TaskServiceOptions) {
     this.#options = options;
@@ -83,9 +95,14 @@ export class TaskService {
     const cpus = Math.floor((ledger.view().free["CPU"] ?? 0) / 10_000);
     this.#idle = new IdleTaskWorkers(clock, Math.max(IDLE_WORKERS_MIN, cpus), (worker) => void workers.stop(worker, 0));
     endpoint.serve(taskLease, (ask, call) => this.#lease(ask, call));
-    endpoint.serve(taskRelease, ({ leaseId }, call) => {
+    endpoint.serve(taskRelease, ({ leaseId, end = false }, call) => {
       const hosted = this.#leases.get(leaseId);
-      if (hosted?.caller === call.peer) this.#release(hosted);
+      if (hosted?.caller === call.peer) this.#release(hosted, end);
+      return {};
+    });
+    endpoint.serve(taskKill, async ({ leaseId }, call) => {
+      const mine = this.#leases.get(leaseId)?.caller === call.peer;
+      if (mine) await this.end(leaseId, { kind: "RAY_KILL", message: "its task was cancelled by force" });
       return {};
     });
     endpoint.serve(taskWaiting, ({ leaseId }) => {
@@ -98,13 +115,20 @@ export class TaskService {
       options.head.viewChanged();
       return {};
     });
+    endpoint.serve(nodeHold, ({ nodeEpoch, units }) =>
+      options.head.inTurn(nodeEpoch, async () => {
+        ledger.hold(units);
+        this.pump();
+        return {};
+      }),
+    );
   }
 
-  #lease(ask: TaskLeaseAsk, call: IncomingCall): Promise<TaskLease> {
+  #lease(ask: TaskLeaseAsk, call: IncomingCall): Promise<TaskLeaseAnswer> {
     const { leaseId, jobId, units, pgId, bundleIndex, env, isolation } = ask;
     const known = this.#leases.get(leaseId);
     if (known) return known.granted.promise;
-    const { head, nodeId, ledger } = this.#options;
+    const { head, nodeId, ledger, router } = this.#options;
     if (head.leaving) {
       throw new WhiprayError({ code: "NODE_LEAVING", message: `${nodeId} is leaving`, retryable: true });
     }
@@ -113,27 +137,76 @@ export class TaskService {
     if (pgId !== undefined && !ledger.runningBundles().some((bundle) => bundle.pgId === pgId)) throw bundleGone(pgId);
     const hosted: HostedLease = {
       leaseId,
-      shape: JSON.stringify([units, pgId, bundleIndex]),
+      shape: JSON.stringify([units, pgId, bundleIndex, ask.labels, ask.fallback, ask.nodeId, ask.nodeSoft]),
       kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, units["CPU"]]),
       ask,
       caller: call.peer,
       granted: Promise.withResolvers(),
       abort: new AbortController(),
       ended: Promise.withResolvers(),
-      ...{ lease: undefined, worker: undefined, ending: undefined },
+      roams: pgId === undefined && !ask.passedOn,
+      mayRunHere: pgId !== undefined || router.mayRunHere(ask),
+      ...{ why: undefined, lease: undefined, worker: undefined, ending: undefined },
     };
     this.#leases.set(leaseId, hosted);
     const caller = this.#caller(call.peer);
     caller.leases.add(hosted);
     caller.jobs.add(jobId);
-    this.#queue.add(hosted);
     hosted.granted.promise.catch(() => {}); // a caller that is gone hears nothing
     call.onAbort((reason) => {
       hosted.granted.reject(reason);
       void this.end(leaseId, { kind: "OUT_OF_SCOPE", message: "its caller withdrew the request" });
     });
-    this.pump();
+    if (hosted.roams) void this.#route(hosted, true);
+    else this.#wait(hosted);
+    if (ask.passedOn && this.#queue.why(leaseId) !== undefined) this.#refuse(hosted);
     return hosted.granted.promise;
+  }
+
+  #wait(hosted: HostedLease): void {
+    this.#queue.add(hosted);
+    this.pump();
+  }
+
+  /** Its caller was sent here by a view that is old by now. */
+  #refuse({ leaseId, granted }: HostedLease): void {
+    const message = `${this.#options.nodeId} has no room now: ${this.#queue.why(leaseId)}`;
+    granted.reject(new WhiprayError({ code: "NODE_BUSY", message, retryable: true }));
+    void this.end(leaseId, { kind: "OUT_OF_SCOPE", message });
+  }
+
+  /** Grants it here, passes it on, or leaves it waiting; then it is looked at again with newer views of the cluster. */
+  async #route(hosted: HostedLease, isNew: boolean): Promise<void> {
+    const { leaseId, ask, granted } = hosted;
+    try {
+      const route = await this.#options.router.route(ask);
+      if (this.#leases.get(leaseId) !== hosted || hosted.lease) return; // withdrawn, or granted meanwhile
+      if (!route.here) {
+        granted.resolve({ elsewhere: route.at });
+        await this.end(leaseId, { kind: "OUT_OF_SCOPE", message: `passed on to ${route.at.nodeId}` });
+        return;
+      }
+      hosted.why = route.why;
+      if (isNew) this.#wait(hosted);
+      this.#routeLater();
+    } catch (error) {
+      granted.reject(error);
+      void this.end(leaseId, { kind: "UNSCHEDULABLE", message: asWhiprayError(error).message });
+    }
+  }
+
+  #routeLater(): void {
+    const { clock, view } = this.#options;
+    if (this.#routing || this.#queue.length === 0) return;
+    this.#routing = clock.after(view.everyMs, () => void this.#routeAll());
+  }
+
+  async #routeAll(): Promise<void> {
+    await this.#options.view.refresh();
+    this.#routing = undefined;
+    const roaming = [...this.#leases.values()].filter(({ roams, leaseId }) => roams && this.#queue.why(leaseId));
+    await Promise.all(roaming.map((hosted) => this.#route(hosted, false)));
+    if (roaming.length > 0) this.#routeLater();
   }
 
   #caller(peer: Peer): Caller {
@@ -165,16 +238,21 @@ export class TaskService {
     if (this.#pumping || this.#queue.length === 0) return;
     this.#pumping = true; // a grant changes the view, which asks to pump
     const { ledger, head } = this.#options;
-    const granted = this.#queue.grant((hosted) => {
-      const { leaseId, ask } = hosted;
-      const { units, pgId, bundleIndex } = ask;
-      const answer = ledger.acquire({ leaseId, units, placementUnits: units, devices: [], pgId, bundleIndex });
-      if (answer.ok) hosted.lease = answer.lease;
-      return answer;
-    });
+    const granted = this.#queue.grant((hosted) => this.#acquire(hosted, ledger));
     for (const hosted of granted) void this.#start(hosted, hosted.lease!);
     if (granted.length > 0) head.viewChanged();
     this.#pumping = false;
+  }
+
+  #acquire(hosted: HostedLease, ledger: Ledger): QueueAnswer {
+    const { leaseId, ask, mayRunHere, why } = hosted;
+    if (!mayRunHere) return { ok: false, reason: why ?? "busy: the nodes that can hold it are full" };
+    const { units, pgId, bundleIndex } = ask;
+    const wish = { leaseId, units, placementUnits: units, devices: [], pgId, bundleIndex, yields: true };
+    const answer = ledger.acquire(wish);
+    if (!answer.ok) return { ok: false, reason: `busy: ${answer.reason}` };
+    hosted.lease = answer.lease;
+    return answer;
   }
 
   async #start(hosted: HostedLease, lease: Lease): Promise<void> {
@@ -190,7 +268,8 @@ export class TaskService {
       const worker = idle ?? (await this.#newWorker(hosted, lease));
       if (hosted.ending) throw causeError(worker.address, hosted.ending);
       const { address, socket, pid, peer } = worker;
-      hosted.granted.resolve({ address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] });
+      const granted = { address, inc: peer.incarnation, socket, pid, devices: [...lease.devices] };
+      hosted.granted.resolve({ lease: granted });
     } catch (error) {
       hosted.granted.reject(error);
       if (hosted.worker) void this.#options.workers.stop(hosted.worker, 0);
@@ -219,9 +298,9 @@ export class TaskService {
   }
 
   /** The worker is whole and nothing runs in it: the next of its kind may have it, unless it holds devices. */
-  #release(hosted: HostedLease): void {
+  #release(hosted: HostedLease, end: boolean): void {
     const { worker, lease, ask, kind } = hosted;
-    if (!worker || lease?.devices.length !== 0) {
+    if (end || !worker || lease?.devices.length !== 0) {
       void this.end(hosted.leaseId, { kind: "OUT_OF_SCOPE", message: "its caller needs it no more" });
       return;
     }
@@ -239,6 +318,9 @@ export class TaskService {
     if (this.#queue.withdraw(leaseId)) {
       hosted.granted.reject(new WhiprayError({ code: "CANCELLED", message: cause.message }));
       this.#finish(hosted);
+    } else if (!hosted.lease) {
+      hosted.granted.reject(new WhiprayError({ code: "CANCELLED", message: cause.message }));
+      this.#finish(hosted); // it is being routed
     } else if (hosted.worker) void this.#options.workers.stop(hosted.worker, 0);
     else hosted.abort.abort(); // `#start` waits for a process
     await hosted.ended.promise;
@@ -261,6 +343,7 @@ export class TaskService {
 
   /** No more workers are kept. */
   close(): void {
+    this.#routing?.cancel();
     this.#idle.clear();
   }
 

@@ -73,7 +73,7 @@ describe("F33: a stranger that came after the last look is seen before a grant",
     expect(reason).toContain("not offered: GPU 0 (busy: foreign pid 77 (python3)), GPU 1 (busy");
     eyes.see(1, { users: [] });
     await settled(LOOK_SOON_MS);
-    expect((await lease).devices).toMatchObject([{ uuid: "gpu-1" }]);
+    expect((await lease).lease?.devices).toMatchObject([{ uuid: "gpu-1" }]);
   });
 
   test("engines do not get what they claim of their actor's bundle; their next start does, when the stranger is gone", async () => {

@@ -36,6 +36,7 @@ export * from "./messages/object.ts";
 export * from "./messages/process.ts";
 export * from "./messages/resources.ts";
 export * from "./messages/task.ts";
+export * from "./messages/task-state.ts";
 export * from "./messages/terminal.ts";
 export { ActorHandleWire, ObjectRefWire, StoredWire, TO_WIRE } from "./object-ref.ts";
 export { ownPidNamespace } from "./pid-namespace.io.ts";

@@ -59,9 +59,10 @@ test(
 test(
   "SIGKILL of a raylet: its tasks are gone and their caller hears of the node; the one that may be retried runs on another node",
   async () => {
-    const task = cluster.task<typeof runForEver>(LONG, "runForEver").options({ numCpus: 2 });
     const again = join(folder, "again");
     const nodeId = await cluster.task<typeof nodeOf>(LONG, "nodeOf").options({ numCpus: 2 })();
+    const nodeAffinity = { nodeId, soft: true };
+    const task = cluster.task<typeof runForEver>(LONG, "runForEver").options({ numCpus: 2, nodeAffinity });
     const raylet = real.raylets.find((one) => one.nodeId === nodeId)!;
     const lost = task
       .options({ maxRetries: 0 })(file)

@@ -11,12 +11,12 @@ import {
 } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import type { MethodDefaults, MethodName } from "./actor-types.ts";
-import { checkSelector } from "./label-selector.ts";
 import { methodRules } from "./method-rules.ts";
 import type { BundlePlacement } from "./placement-group.ts";
+import { SCHEDULING_KEYS, type SchedulingOptions, schedulingFields } from "./scheduling-options.ts";
 
 /** How an actor is to be made (Ray: `.options()` of an actor class); `T` is its interface. */
-export interface ActorOptions<T = object> extends AbortOptions {
+export interface ActorOptions<T = object> extends AbortOptions, SchedulingOptions {
   /** Unique in its namespace; `cluster.getActor(name)` finds it. */
   name?: string;
   namespace?: string;
@@ -32,6 +32,8 @@ export interface ActorOptions<T = object> extends AbortOptions {
   memory?: number;
   /** Custom resources. */
   resources?: ResourceAmounts;
+  /** Only nodes with accelerators of this type, as `nodes()` shows it: `H100` (Ray: accelerator_type). */
+  acceleratorType?: string;
   /** A bundle of a placement group. `null` or `DEFAULT`: in none, also inside an actor that captures its children. */
   placement?: BundlePlacement | "DEFAULT" | null;
   /**
@@ -62,9 +64,6 @@ export interface ActorOptions<T = object> extends AbortOptions {
    * never runs twice. Default false: it goes on there, and calls of the older epoch are refused (design.md, mechanism 5).
    */
   fence?: boolean;
-  /** Only nodes with these labels: `value`, `!value`, `in(a,b)` or `!in(a,b)` (Ray: label_selector). */
-  labels?: Readonly<Record<string, string>>;
-  nodeAffinity?: { nodeId: string; soft?: boolean };
   /** Time for its own clean-up at the end, milliseconds. Default 5 000. */
   graceMs?: number;
 }
@@ -79,6 +78,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "numNpus",
   "memory",
   "resources",
+  "acceleratorType",
   "placement",
   "captureChildTasks",
   "maxRestarts",
@@ -91,8 +91,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "isolation",
   "links",
   "fence",
-  "labels",
-  "nodeAffinity",
+  ...SCHEDULING_KEYS,
   "graceMs",
   "signal",
 ]);
@@ -117,7 +116,11 @@ export interface AskedResources {
   readonly numNpus?: number;
   readonly memory?: number;
   readonly resources?: ResourceAmounts;
+  readonly acceleratorType?: string;
 }
+
+/** What a process takes of `accelerator_type:<T>`, of which a node has one (Ray: at most 1 000 a node). */
+const TYPE_SHARE = 0.001;
 
 /**
  * The sum of all that was asked for, and whether that is nothing at all, when `cpus` are its CPUs.
@@ -128,7 +131,7 @@ export function askedUnits(
   what: string,
   cpus: number,
 ): { units: ResourceUnits; nothing: boolean } {
-  const { numCpus, numGpus, numNpus, memory, resources = {} } = options;
+  const { numCpus, numGpus, numNpus, memory, resources = {}, acceleratorType } = options;
   for (const reserved of ["CPU", "GPU", "NPU", "memory"]) {
     if (Object.hasOwn(resources, reserved))
       throw invalid(`resources.${reserved}: use numCpus, numGpus, numNpus or memory`);
@@ -137,6 +140,7 @@ export function askedUnits(
   const nothing = Object.values(asked).every((value) => value === undefined) && Object.keys(resources).length === 0;
   const amounts = {
     ...resources,
+    ...(acceleratorType !== undefined && { [`accelerator_type:${acceleratorType}`]: TYPE_SHARE }),
     CPU: numCpus ?? (nothing ? cpus : 1),
     ...(numGpus !== undefined && { GPU: numGpus }),
     ...(numNpus !== undefined && { NPU: numNpus }),
@@ -156,14 +160,21 @@ export function checkName(what: string, name: string): string {
   return name;
 }
 
-/** The options of an actor made inside of `parent`: in the parent's group when that captures its children. */
-export function capturedOptions(
-  options: ActorOptions,
-  parent: Pick<ActorSpec, "pgId" | "captureChildTasks" | "isolation"> | undefined,
-): ActorOptions {
-  if (!parent?.captureChildTasks || parent.pgId === undefined) return options;
+/** Who makes an actor or a task, when it is in a group itself. */
+export interface Maker {
+  readonly captureChildTasks?: boolean | undefined;
+  readonly pgId?: string | undefined;
+  readonly isolation?: ActorSpec["isolation"];
+}
+
+/** The options of what is made inside of `maker`: in its group when that captures its children. */
+export function capturedOptions<O extends Pick<ActorOptions, "placement" | "nodeAffinity" | "captureChildTasks">>(
+  options: O,
+  maker: Maker | undefined,
+): O {
+  if (!maker?.captureChildTasks || maker.pgId === undefined) return options;
   if (options.placement !== undefined || options.nodeAffinity) return options;
-  const placement = { groupId: parent.pgId, bundleIndex: -1, isolation: parent.isolation };
+  const placement = { groupId: maker.pgId, bundleIndex: -1, isolation: maker.isolation ?? "env" };
   return { ...options, placement, captureChildTasks: options.captureChildTasks ?? true };
 }
 
@@ -173,7 +184,6 @@ export function specOptions(
   namespace: string,
 ): Omit<ActorSpec, "actorId" | "jobId" | "className" | "module" | "exportName" | "codeHash" | "args" | "ownerActor"> {
   checkOptionKeys(options);
-  const { nodeAffinity } = options;
   const placement = placementOf(options.placement);
   if (options.getIfExists && options.name === undefined) throw invalid("getIfExists needs a name");
   const { units, nothing } = askedUnits(options, "the actor", 0);
@@ -196,8 +206,7 @@ export function specOptions(
     isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
     ...(options.fence !== undefined && { fence: options.fence }),
-    ...(options.labels && { labels: checkSelector("labels", options.labels) }),
-    ...(nodeAffinity && { nodeId: nodeAffinity.nodeId, nodeSoft: nodeAffinity.soft ?? false }),
+    ...schedulingFields(options),
     graceMs: whole("graceMs", options.graceMs ?? 5_000, 0),
   };
 }
@@ -211,7 +220,8 @@ function groupLimits(groups: Readonly<Record<string, number>>): Record<string, n
   );
 }
 
-function placementOf(placement: ActorOptions["placement"]): BundlePlacement | undefined {
+/** @throws WhiprayError `INVALID_ARGUMENT` for what is no bundle. */
+export function placementOf(placement: ActorOptions["placement"]): BundlePlacement | undefined {
   if (placement === undefined || placement === null || placement === "DEFAULT") return undefined;
   if (typeof placement === "object" && typeof placement.groupId === "string") return placement;
   throw invalid('placement must be a bundle such as group.bundle(0), null or "DEFAULT"');
@@ -231,6 +241,6 @@ export function whole(name: string, value: number, min: number): number {
   return value;
 }
 
-function invalid(message: string): WhiprayError {
+export function invalid(message: string): WhiprayError {
   return new WhiprayError({ code: "INVALID_ARGUMENT", message });
 }

@@ -19,21 +19,28 @@ import {
   groupTable,
   type NodeRow,
   nodesList,
+  type TaskFilter,
+  type TaskRow,
   Tensor,
 } from "@whipray/rpc";
+import { taskContext } from "@whipray/worker";
 import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
+import { type CancelOptions, cancelTask } from "./cancelling.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
 import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
-import { listObjects, type NodeObjects } from "./object-list.ts";
+import { type ListOptions, matching } from "./list-options.ts";
+import { listObjects, type NodeObjects, type ObjectRow } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
 import { isPythonClass, type PythonOptions } from "./python/python-options.ts";
 import { type ActorSource, pythonSource } from "./python/python-source.ts";
+import { type RuntimeContext, runtimeContext } from "./runtime-context.ts";
+import type { TaskDefaults } from "./task-options.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -61,7 +68,7 @@ export class Cluster implements AsyncDisposable {
     this.#driver = driver;
     this.#end = end;
     this.#inside = inside;
-    this.#tasks = new Tasks(driver);
+    this.#tasks = new Tasks(driver, inside);
   }
 
   /** This process' job. */
@@ -94,10 +101,22 @@ export class Cluster implements AsyncDisposable {
    * A function by its module and export, to be run in worker processes: `await square(4)`, or `square.remote(4)` for a ref
    * (Ray: `@ray.remote`). `F` is its type, the function itself loads in the workers.
    */
-  task<F extends AnyFunction>(module: URL | string, exportName = "default"): RemoteFunction<F> {
-    const made = this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
-    const { placement } = capturedOptions({}, this.#inside);
-    return placement && placement !== "DEFAULT" ? made.options({ placement }) : made;
+  task<F extends AnyFunction>(
+    module: URL | string,
+    exportName = "default",
+    defaults: TaskDefaults = {},
+  ): RemoteFunction<F> {
+    return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName, defaults);
+  }
+
+  /** Cancels the task whose result `ref` is (Ray: `ray.cancel`). @throws WhiprayError `INVALID_ARGUMENT` for another ref. */
+  cancel(ref: ObjectRef, options?: CancelOptions): void {
+    cancelTask(ref, options);
+  }
+
+  /** Where the running code is, and what it has (Ray: `get_runtime_context()`). */
+  runtimeContext(): RuntimeContext {
+    return runtimeContext(this.#driver);
   }
 
   async #create<T>(source: ActorSource, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
@@ -108,7 +127,7 @@ export class Cluster implements AsyncDisposable {
     const { signal } = options;
     const encoded = await abortable(signal, () => this.#arguments(args, wrap));
     const spec = {
-      ...specOptions(capturedOptions(options, this.#inside), driver.namespace),
+      ...specOptions(capturedOptions(options, taskContext()?.function ?? this.#inside), driver.namespace),
       actorId,
       jobId: driver.jobId,
       ...(this.#inside && { ownerActor: this.#inside.actorId }),
@@ -204,6 +223,10 @@ export class Cluster implements AsyncDisposable {
     return (await this.#driver.ask(groupTable, {}, options)).groups;
   }
 
+  async listPlacementGroups(options?: ListOptions<GroupRow>): Promise<GroupRow[]> {
+    return matching(await this.placementGroupTable(), options);
+  }
+
   /**
    * Puts a value: a ref that can be passed on. Arrays in values above 100 KiB are copied once, into shared memory: they must not change
    * before this settles, which is when the store has room for them; after an abort, not before the store has done with them either.
@@ -234,16 +257,21 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** What lies in the object stores of the nodes: who owns it, who holds it, what was spilled. */
-  listObjects(options: AbortOptions = {}): Promise<NodeObjects[]> {
-    return abortable(options.signal, () => listObjects(this.#driver));
+  listObjects(options?: ListOptions<ObjectRow> & AbortOptions): Promise<NodeObjects[]> {
+    return abortable(options?.signal, () => listObjects(this.#driver, options));
   }
 
   async nodes(options?: AbortOptions): Promise<NodeRow[]> {
     return (await this.#driver.ask(nodesList, {}, options)).nodes;
   }
 
-  async listActors(options?: AbortOptions): Promise<ActorRow[]> {
-    return (await this.#driver.ask(actorsList, {}, options)).actors;
+  async listActors(options?: ListOptions<ActorRow> & AbortOptions): Promise<ActorRow[]> {
+    return matching((await this.#driver.ask(actorsList, {}, options)).actors, options);
+  }
+
+  /** Tasks as their callers last told, once a second: the living first, then the latest that ended; the head keeps 20 000. */
+  listTasks(options?: ListOptions<TaskFilter> & AbortOptions): Promise<TaskRow[]> {
+    return abortable(options?.signal, () => this.#tasks.list(options));
   }
 
   /**

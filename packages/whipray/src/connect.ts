@@ -8,14 +8,16 @@ import {
   silentLogger,
   systemClock,
   systemRandom,
+  WhiprayError,
 } from "@whipray/core";
 import { dialTransport, type Endpoint, type Parts, type Revive, WireEndpoint } from "@whipray/rpc";
-import { actorContext, type ObjectAccess, workerContext } from "@whipray/worker";
+import { actorContext, type ObjectAccess, taskContext, workerContext } from "@whipray/worker";
 import { Cluster } from "./cluster.ts";
 import { Driver } from "./driver.ts";
 import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
 import { PlacementGroup } from "./placement-group.ts";
+import { type RuntimeContext, runtimeContext } from "./runtime-context.ts";
 import { decodeObject, reviveCall } from "./values.ts";
 
 export interface ConnectOptions {
@@ -116,12 +118,23 @@ export function currentCluster(): Cluster | undefined {
   return workerMembership()?.cluster;
 }
 
-/** The placement group that this actor is in (Ray: `get_current_placement_group`). Undefined in a driver, and in an actor without one. */
+/** The placement group that this actor or task is in (Ray: `get_current_placement_group`). Undefined in a driver, and without one. */
 export async function currentPlacementGroup(options?: AbortOptions): Promise<PlacementGroup | undefined> {
   const spec = actorContext()?.spec;
+  const pgId = spec?.pgId ?? taskContext()?.function.pgId;
   const membership = workerMembership();
-  if (!membership || spec?.pgId === undefined) return undefined;
-  return PlacementGroup.byId(membership.driver, spec.pgId, spec.isolation, options);
+  if (!membership || pgId === undefined) return undefined;
+  return PlacementGroup.byId(membership.driver, pgId, spec?.isolation ?? "env", options);
+}
+
+/** Where the running code of an actor or a task is, and what it has. @throws WhiprayError `NOT_IN_WORKER`: a driver asks its cluster. */
+export function getRuntimeContext(): RuntimeContext {
+  const membership = workerMembership();
+  if (membership) return runtimeContext(membership.driver);
+  throw new WhiprayError({
+    code: "NOT_IN_WORKER",
+    message: "This code runs in no actor and no task; a driver asks cluster.runtimeContext()",
+  });
 }
 
 function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {

@@ -12,15 +12,20 @@ export type {
   RemoteMethod,
   RemoteResult,
 } from "./actor-types.ts";
+export type { CancelOptions } from "./cancelling.ts";
 export { type ActorBuilder, Cluster } from "./cluster.ts";
 export type { EventOptions } from "./cluster-events.ts";
-export { currentCluster, currentPlacementGroup } from "./connect.ts";
+export { currentCluster, currentPlacementGroup, getRuntimeContext } from "./connect.ts";
 export type { GetOptions, WaitOptions } from "./get-wait.ts";
 export { type InitOptions, init } from "./init.ts";
+export type { ListOptions } from "./list-options.ts";
 export * as daemons from "./node/index.ts";
-export type { NodeObjects } from "./object-list.ts";
+export type { NodeObjects, ObjectRow } from "./object-list.ts";
 export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
 export { kwargs, type PythonOptions } from "./python/python-options.ts";
-export type { TaskOptions } from "./task-options.ts";
-export type { RemoteFunction } from "./task-types.ts";
+export type { RuntimeContext } from "./runtime-context.ts";
+export type { SchedulingOptions } from "./scheduling-options.ts";
+export type { TaskDefaults, TaskOptions } from "./task-options.ts";
+export type { NumReturns } from "./task-refs.ts";
+export type { RemoteFunction, RemoteRefs } from "./task-types.ts";

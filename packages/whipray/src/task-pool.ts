@@ -1,10 +1,10 @@
-import { asWhiprayError, type Clock, type Timer, WhiprayError } from "@whipray/core";
-import { taskLease, taskRelease, taskWaiting } from "@whipray/rpc";
+import { asWhiprayError, type Clock, TaskCancelledError, type Timer, WhiprayError } from "@whipray/core";
+import { taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
 import type { TaskShape } from "./task-options.ts";
-import { type TaskPlace, taskPlace } from "./task-place.ts";
+import { LEASE_RETRY_MS, leaseWorker, mayPass, type TaskPlace, taskPlace } from "./task-place.ts";
 import { TaskTimes } from "./task-times.ts";
 import { TaskWorker } from "./task-worker.ts";
 
@@ -14,19 +14,8 @@ export const LEASE_IDLE_MS = 500;
 export const PENDING_LEASES_LIMIT = 10;
 /** Requests that fail one after another before the tasks do (Ray: 5 starts of a worker). */
 const LEASE_TRIES = 5;
-const LEASE_RETRY_MS = 200;
 /** How long a raylet may take to say why a task waits. */
 const REASON_WAIT_MS = 1_000;
-/** Failures that another try may not meet, beside those that say so. */
-const PASSING = new Set([
-  "WORKER_START_FAILED",
-  "UNREACHABLE",
-  "OUTCOME_UNKNOWN",
-  "NODE_LEAVING",
-  "NODE_DIED",
-  "GOODBYE",
-]);
-
 interface Queued {
   readonly task: PooledTask;
   /** When its time is over, by the clock. */
@@ -44,6 +33,8 @@ export class TaskPool {
   readonly #queue = new Set<Queued>();
   readonly #workers = new Map<TaskWorker, Timer | undefined>();
   readonly #requests = new Map<string, AbortController>();
+  /** The raylet that has the request. */
+  readonly #asked = new Map<string, TaskPlace>();
   readonly #times = new TaskTimes();
   #place: TaskPlace | undefined;
   #failures = 0;
@@ -105,8 +96,9 @@ export class TaskPool {
 
   async #reason(): Promise<string> {
     const leaseId = this.#requests.keys().next().value;
-    if (!this.#place || leaseId === undefined) return "none is free";
-    const { raylet, nodeId } = this.#place;
+    const asked = leaseId === undefined ? undefined : this.#asked.get(leaseId);
+    if (!asked || leaseId === undefined) return "none is free";
+    const { raylet, nodeId } = asked;
     const { reason } = await raylet
       .invoke(taskWaiting, { leaseId }, { timeoutMs: REASON_WAIT_MS })
       .catch((error: unknown) => ({ reason: asWhiprayError(error).message }));
@@ -134,9 +126,10 @@ export class TaskPool {
 
   #free({ fnId, alone }: PooledTask): TaskWorker | undefined {
     const taskMs = this.#times.of(fnId);
+    const nowMs = this.#clock.now();
     let best: TaskWorker | undefined;
     for (const worker of this.#workers.keys()) {
-      if (worker.hasRoom(taskMs, alone) && worker.running < (best?.running ?? Infinity)) best = worker;
+      if (worker.hasRoom(taskMs, alone, nowMs) && worker.running < (best?.running ?? Infinity)) best = worker;
       if (best?.running === 0) break;
     }
     return best;
@@ -157,6 +150,10 @@ export class TaskPool {
     worker.alone = false;
     if (outcome === "returned") this.#times.waited(task.fnId);
     else this.#times.took(task.fnId, worker.answered(sentMs, this.#clock.now()));
+    if (task.maxCalls > 0 && outcome !== "returned") worker.count(task.fnId, task.maxCalls);
+    // Each task that is spread is placed for itself (Ray: SPREAD).
+    const over = worker.isOver(this.#clock.now()) || this.#shape.spread;
+    if (worker.running === 0 && over) this.#giveBack(worker);
     if (worker.running === 0) this.#idle(worker);
     if (outcome === "settled") this.#pump();
     else this.#enter(queued);
@@ -168,11 +165,14 @@ export class TaskPool {
     this.#workers.set(
       worker,
       this.#clock.after(LEASE_IDLE_MS, () => {
-        if (worker.running > 0 || !this.#workers.delete(worker)) return;
-        // With its raylet gone the lease is too.
-        worker.raylet.invoke(taskRelease, { leaseId: worker.leaseId }).catch(() => {});
+        if (worker.running === 0) this.#giveBack(worker);
       }),
     );
+  }
+
+  #giveBack(worker: TaskWorker): void {
+    this.#workers.get(worker)?.cancel();
+    if (this.#workers.delete(worker)) worker.release();
   }
 
   #request(): void {
@@ -197,6 +197,7 @@ export class TaskPool {
       )
       .finally(() => {
         this.#requests.delete(leaseId);
+        this.#asked.delete(leaseId);
         this.#pump();
       });
   }
@@ -205,17 +206,25 @@ export class TaskPool {
     const { jobId, namespace } = this.#driver;
     this.#place ??= await taskPlace(this.#driver, this.#shape);
     signal.throwIfAborted();
-    const { raylet, nodeId, url } = this.#place;
-    const lease = await raylet.invoke(taskLease, { leaseId, jobId, namespace, ...this.#shape }, { signal });
+    const request = { leaseId, jobId, namespace, ...this.#shape };
+    const asked = (place: TaskPlace): void => void this.#asked.set(leaseId, place);
+    const { lease, place } = await leaseWorker(this.#driver, this.#place, request, signal, asked);
+    const { nodeId, url, raylet } = place;
     const peer = await this.#driver.reach({ address: lease.address, socket: lease.socket, nodeId, url });
-    return new TaskWorker(leaseId, lease, raylet, peer);
+    return new TaskWorker(
+      leaseId,
+      lease,
+      raylet,
+      peer,
+      this.#driver.connection.endpoint.incarnation,
+      this.#clock.now(),
+    );
   }
 
   /** What may pass is tried again, perhaps elsewhere; the rest is the answer to all that wait. */
   #refused(error: WhiprayError): void {
     this.#place = undefined;
-    const again = error.retryable || PASSING.has(error.code);
-    if (again && ++this.#failures < LEASE_TRIES) {
+    if (mayPass(error) && ++this.#failures < LEASE_TRIES) {
       this.#pausing = true;
       this.#clock.after(LEASE_RETRY_MS, () => {
         this.#pausing = false;
@@ -231,6 +240,6 @@ export class TaskPool {
   }
 }
 
-function cancelled(name: string, cause: unknown): WhiprayError {
-  return new WhiprayError({ code: "CANCELLED", message: `Task ${name} was cancelled before it ran`, cause });
+function cancelled(name: string, cause: unknown): TaskCancelledError {
+  return new TaskCancelledError({ message: `Task ${name} was cancelled before it ran`, cause });
 }

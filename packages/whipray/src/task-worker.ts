@@ -1,9 +1,21 @@
 import { type WhiprayError, WorkerCrashedError } from "@whipray/core";
-import { type Peer, processCause, type TaskFunction, type TaskLease, taskDefine } from "@whipray/rpc";
+import {
+  type Peer,
+  processCause,
+  type TaskFunction,
+  type TaskLease,
+  taskDefine,
+  taskIdOf,
+  taskKill,
+  taskRelease,
+  taskSpareChildren,
+} from "@whipray/rpc";
 import { PIPELINE_MS } from "./task-times.ts";
 
 /** Tasks that are sent ahead to one worker at most. */
 const PIPELINE_LIMIT = 64;
+/** A lease that is older is given back when its worker is done: others may have waited for it (Ray: 500 ms). */
+export const LEASE_MS = 500;
 /** How long the raylet may look for the cause of a worker's end. */
 const CAUSE_WAIT_MS = 2_000;
 
@@ -16,16 +28,28 @@ export class TaskWorker {
   readonly lease: TaskLease;
   readonly raylet: Peer;
   readonly peer: Peer;
+  /** In this order; it runs the first of them. */
+  readonly sent = new Set<object>();
   /** Tasks sent and not answered. */
   running = 0;
   /** What they are likely to take together, milliseconds. */
   loadMs = 0;
   /** What runs wants no other behind it. */
   alone = false;
+  /** Runs of functions that are counted, by function. */
+  readonly #counted = new Map<string, number>();
+  #spent = false;
   /** When the last answer came. */
   #lastMs = 0;
 
-  constructor(leaseId: string, lease: TaskLease, raylet: Peer, peer: Peer) {
+  /** Of this process, which leases it. */
+  readonly incarnation: string;
+
+  readonly #endsMs: number;
+
+  constructor(leaseId: string, lease: TaskLease, raylet: Peer, peer: Peer, incarnation: string, nowMs: number) {
+    this.incarnation = incarnation;
+    this.#endsMs = nowMs + LEASE_MS;
     this.leaseId = leaseId;
     this.lease = lease;
     this.raylet = raylet;
@@ -38,10 +62,38 @@ export class TaskWorker {
   }
 
   /** Whether one more task of this length may be sent: the first always, others ahead when all are short. */
-  hasRoom(taskMs: number, alone: boolean): boolean {
-    if (this.peer.closed) return false;
+  hasRoom(taskMs: number, alone: boolean, nowMs: number): boolean {
+    if (this.peer.closed || this.isOver(nowMs)) return false;
     if (this.running === 0) return true;
     return !alone && !this.alone && this.running < PIPELINE_LIMIT && this.loadMs + taskMs <= PIPELINE_MS;
+  }
+
+  /** One more run of a function that may run so often in one process. */
+  count(fnId: string, maxCalls: number): void {
+    const runs = (this.#counted.get(fnId) ?? 0) + 1;
+    this.#counted.set(fnId, runs);
+    this.#spent ||= runs >= maxCalls;
+  }
+
+  /** Nothing more is to run there under this lease. */
+  isOver(nowMs: number): boolean {
+    return this.#spent || nowMs >= this.#endsMs;
+  }
+
+  /** It is needed no more. Another caller must not get it when runs were counted: they would count anew. */
+  release(): void {
+    const request = { leaseId: this.leaseId, ...(this.#counted.size > 0 && { end: true }) };
+    this.raylet.invoke(taskRelease, request).catch(() => {}); // with its raylet gone the lease is too
+  }
+
+  /** Ends the process, whatever runs there. */
+  kill(): void {
+    this.raylet.invoke(taskKill, { leaseId: this.leaseId }).catch(() => {}); // with its raylet gone it is too
+  }
+
+  /** The task with this number leaves its children alone when it is cancelled. */
+  spareChildren(number: string): void {
+    this.peer.tell(taskSpareChildren, { taskId: taskIdOf(this.incarnation, number) });
   }
 
   knows(fnId: string): boolean {

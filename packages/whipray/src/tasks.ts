@@ -1,54 +1,107 @@
-import type { CallOptions, Parts, TaskFunction } from "@whipray/rpc";
-import type { ModuleCode } from "@whipray/worker";
+import { type Parts, type TaskFilter, type TaskFunction, type TaskRow, tasksList } from "@whipray/rpc";
+import { type ModuleCode, taskContext } from "@whipray/worker";
+import { capturedOptions, type Maker } from "./actor-options.ts";
+import { Cancelling } from "./cancelling.ts";
 import { codeOf } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
+import { LIST_LIMIT, type ListOptions } from "./list-options.ts";
 import type { ObjectStore } from "./object-store.ts";
-import { type RemoteTarget, remoteCall, remoteRef } from "./remote-call.ts";
+import { type RemoteTarget, remoteCall } from "./remote-call.ts";
 import type { Submission } from "./submission.ts";
-import { StreamTask, ValueTask } from "./task.ts";
+import { StreamTask, type TaskCallOptions, ValueTask } from "./task.ts";
 import { TaskNodeWatch } from "./task-node-watch.ts";
-import { type CheckedTaskOptions, checkTaskOptions, type TaskOptions } from "./task-options.ts";
+import { type CheckedTaskOptions, checkTaskOptions, type TaskDefaults, type TaskOptions } from "./task-options.ts";
 import { TaskPool } from "./task-pool.ts";
+import { TaskRefs } from "./task-refs.ts";
+import { type TaskReport, TaskReports } from "./task-reports.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
+
+/** A function of a module, as it was named. */
+interface TaskCode {
+  readonly module: string;
+  readonly exportName: string;
+  readonly defaults: TaskDefaults;
+  readonly hashes: () => ModuleCode;
+  /** What workers call it, by what they must know of it. */
+  readonly fnIds: Map<string, string>;
+}
 
 /** The remote functions of this process, and the workers that run them: one pool for each shape, whatever the function. */
 export class Tasks {
   readonly #driver: Driver;
+  readonly #maker: Maker | undefined;
   readonly #watch: TaskNodeWatch;
   readonly #pools = new Map<string, TaskPool>();
+  readonly #reports: TaskReports;
   #functions = 0;
+  #made = 0;
 
-  constructor(driver: Driver) {
+  /** `maker`: the actor that this process hosts. */
+  constructor(driver: Driver, maker: Maker | undefined) {
     this.#driver = driver;
+    this.#maker = maker;
     this.#watch = new TaskNodeWatch(driver);
+    this.#reports = new TaskReports(driver);
   }
 
-  make<F extends AnyFunction>(url: URL, exportName: string): RemoteFunction<F> {
-    const fnId = `fn${++this.#functions}`;
+  /** What the cluster's tasks do, those of this process up to now (Ray's state API: `list_tasks`). */
+  async list({ filters = {}, limit = LIST_LIMIT }: ListOptions<TaskFilter> = {}): Promise<TaskRow[]> {
+    await this.#reports.flush();
+    return (await this.#driver.ask(tasksList, { ...filters, limit })).tasks;
+  }
+
+  make<F extends AnyFunction>(url: URL, exportName: string, defaults: TaskDefaults): RemoteFunction<F> {
     // Read with the first call, and once: all workers must have what the caller has.
-    let code: ModuleCode | undefined;
-    const definition = async (name: string): Promise<TaskFunction> => {
-      code ??= codeOf(url);
-      return { fnId, module: url.href, exportName, ...code, name };
+    let hashes: ModuleCode | undefined;
+    const read = (): ModuleCode => {
+      hashes ??= codeOf(url);
+      return hashes;
     };
-    return this.#remote(fnId, definition, exportName, {}) as RemoteFunction<F>;
+    return this.#remote(
+      { module: url.href, exportName, defaults, hashes: read, fnIds: new Map() },
+      {},
+    ) as RemoteFunction<F>;
   }
 
-  #remote(
-    fnId: string,
-    definition: (name: string) => Promise<TaskFunction>,
-    exportName: string,
-    options: TaskOptions,
-  ): unknown {
-    const checked = checkTaskOptions(options, exportName);
-    const { timeoutMs, signal } = options;
-    const callOptions = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
-    const target = new TaskTarget(this.#driver, this.#pool(checked), checked, () => definition(checked.name));
-    const call = (...args: unknown[]): unknown => remoteCall(this.#driver, target, fnId, args, callOptions);
+  #remote(code: TaskCode, options: TaskOptions): unknown {
+    const captured = capturedOptions(options, taskContext()?.function ?? this.#maker);
+    const checked = checkTaskOptions(captured, code.exportName, code.defaults);
+    const { numReturns } = checked;
+    const single = this.#target(code, checked, 1);
+    const refs = new TaskRefs(
+      this.#driver,
+      typeof numReturns === "number" ? this.#target(code, checked, numReturns) : single,
+    );
+    const call = (...args: unknown[]): unknown =>
+      remoteCall(this.#driver, single, single.fnId, args, callOptions(options, false));
     return Object.assign(call, {
-      remote: (...args: unknown[]) => remoteRef(this.#driver, target, fnId, args, callOptions),
-      options: (more: TaskOptions) => this.#remote(fnId, definition, exportName, { ...options, ...more }),
+      remote: (...args: unknown[]) => refs.call(args, callOptions(options, true), numReturns),
+      options: (more: TaskOptions) => this.#remote(code, { ...options, ...more }),
     });
+  }
+
+  #target(code: TaskCode, checked: CheckedTaskOptions, numReturns: number): TaskTarget {
+    const { shape, captureChildTasks } = checked;
+    const { units, pgId } = shape;
+    const key = JSON.stringify([numReturns, units, pgId, captureChildTasks]);
+    const fnId = code.fnIds.get(key) ?? `fn${++this.#functions}`;
+    code.fnIds.set(key, fnId);
+    const { module, exportName, hashes } = code;
+    const definition = async (): Promise<TaskFunction> => {
+      const about = {
+        fnId,
+        module,
+        exportName,
+        ...hashes(),
+        name: exportName,
+        numReturns,
+        units: { ...units },
+      };
+      return { ...about, captureChildTasks, ...(pgId !== undefined && { pgId }) };
+    };
+    const number = (): string => (++this.#made).toString(36);
+    const shared = { driver: this.#driver, reports: this.#reports, pool: this.#pool(checked) };
+    return new TaskTarget({ ...shared, checked, fnId, number, definition });
   }
 
   #pool({ shape }: CheckedTaskOptions): TaskPool {
@@ -59,26 +112,53 @@ export class Tasks {
   }
 }
 
-/** Where the calls of one function with its options go. */
-class TaskTarget implements RemoteTarget {
-  readonly #driver: Driver;
-  readonly #pool: TaskPool;
-  readonly #options: CheckedTaskOptions;
-  readonly #definition: () => Promise<TaskFunction>;
+/** Only who has a ref can cancel a call; and the task that makes it, by its own end. */
+function callOptions({ timeoutMs, signal }: TaskOptions, byRef: boolean): TaskCallOptions {
+  const plain = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
+  const maker = taskContext();
+  if (!byRef && !maker) return plain;
+  const cancelling = new Cancelling();
+  cancelling.onDone = maker?.onCancel(() => cancelling.cancel());
+  return { ...plain, cancelling, signal: signal ? AbortSignal.any([signal, cancelling.signal]) : cancelling.signal };
+}
 
-  constructor(driver: Driver, pool: TaskPool, options: CheckedTaskOptions, definition: () => Promise<TaskFunction>) {
-    this.#driver = driver;
-    this.#pool = pool;
+interface TaskTargetOptions {
+  readonly driver: Driver;
+  readonly reports: TaskReports;
+  readonly pool: TaskPool;
+  readonly checked: CheckedTaskOptions;
+  readonly fnId: string;
+  /** The next task's. */
+  readonly number: () => string;
+  readonly definition: () => Promise<TaskFunction>;
+}
+
+/** Where the calls of one function with its options go. */
+export class TaskTarget implements RemoteTarget {
+  readonly #options: TaskTargetOptions;
+
+  constructor(options: TaskTargetOptions) {
     this.#options = options;
-    this.#definition = definition;
+  }
+
+  get fnId(): string {
+    return this.#options.fnId;
   }
 
   get objects(): ObjectStore {
-    return this.#driver.objects;
+    return this.#options.driver.objects;
   }
 
   submit(submission: Submission): void {
-    this.#pool.add(new ValueTask(submission, this.#options, this.#definition));
+    const { pool, checked, definition } = this.#options;
+    const { number, report } = this.#next();
+    pool.add(new ValueTask(submission, checked, number, report, definition));
+  }
+
+  #next(): { number: string; report: TaskReport } {
+    const { checked, reports } = this.#options;
+    const number = this.#options.number();
+    return { number, report: reports.task(checked.name, number) };
   }
 
   /** Tasks have no order: nobody waits behind it. */
@@ -89,9 +169,11 @@ class TaskTarget implements RemoteTarget {
     );
   }
 
-  async *stream(fnId: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts> {
-    const task = new StreamTask(fnId, options, this.#options.name, this.#definition);
-    this.#pool.add(task);
+  async *stream(fnId: string, parts: Parts, options: TaskCallOptions): AsyncGenerator<Parts> {
+    const { pool, checked, definition } = this.#options;
+    const { number, report } = this.#next();
+    const task = new StreamTask(fnId, options, checked.name, number, report, definition);
+    pool.add(task);
     try {
       yield* await task.open(parts);
     } finally {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ActorOptions, type Cluster, init } from "../src/index.ts";
 import type { Sample } from "./sample-actor.ts";
+import type * as tasks from "./sample-tasks.ts";
 
 const SAMPLE = new URL("./sample-actor.ts", import.meta.url);
 let cluster: Cluster;
@@ -70,4 +71,15 @@ test("rules that are none are refused with the choices", async () => {
     /one entry per bundle: 1/,
   );
   await expect(init({ fakeDevices: "9xH100" })).rejects.toThrow(/there is no fake machine "9xH100"; there are 8xH100/);
+});
+
+test("accelerator_type: by option and by label, for actors and tasks; another one is infeasible", async () => {
+  expect((await cluster.nodes())[0]!.labels).toEqual({ "ray.io/accelerator-type": "H100" });
+  const actor = await create({ acceleratorType: "H100", labels: { "ray.io/accelerator-type": "in(A100,H100)" } });
+  expect(await actor.add(1)).toBe(1);
+  await cluster.kill(actor);
+  const square = cluster.task<typeof tasks.square>(new URL("./sample-tasks.ts", import.meta.url), "square");
+  expect(await square.options({ acceleratorType: "H100" })(2)).toBe(4);
+  const other = square.options({ labels: { "ray.io/accelerator-type": "!H100" }, timeoutMs: 1_000 });
+  await expect(other(2)).rejects.toThrow(/infeasible: no node has the labels/);
 });

@@ -1,6 +1,6 @@
-import { appendFileSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { callContext } from "@whipray/worker";
-import { currentCluster } from "../src/index.ts";
+import { currentCluster, currentPlacementGroup, getRuntimeContext, type RuntimeContext } from "../src/index.ts";
 import type { Sample } from "./sample-actor.ts";
 
 export function square(n: number): number {
@@ -83,4 +83,58 @@ export async function untilAborted(file: string): Promise<void> {
   await new Promise((resolve) => signal.addEventListener("abort", resolve));
   appendFileSync(file, " aborted");
   throw signal.reason;
+}
+
+export function pair(n: number): [number, Float64Array] {
+  return [n, new Float64Array(50_000).fill(n)];
+}
+
+/** Throws in the middle. */
+export function* countAndFail(n: number): Generator<number, void, unknown> {
+  yield* countTo(n);
+  throw new RangeError("no more");
+}
+
+export function failAs(file: string, failures: number, name: string): number {
+  appendFileSync(file, "x");
+  const runs = readFileSync(file, "utf8").length;
+  if (runs > failures) return runs;
+  throw name === "RangeError" ? new RangeError("not yet") : new TypeError("not yet");
+}
+
+export function context(): RuntimeContext {
+  return getRuntimeContext();
+}
+
+/** Marks its file, and runs for ever: does not look at its signal. */
+export async function deaf(file: string): Promise<void> {
+  appendFileSync(file, "started");
+  await new Promise((resolve) => setTimeout(resolve, 600_000));
+}
+
+/** Marks the file; runs until the other one is there, or it is told of a cancel, of which the file tells. */
+export async function untilThere(file: string, go: string): Promise<void> {
+  appendFileSync(file, "started");
+  const { signal } = callContext()!;
+  while (!existsSync(go) && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
+  appendFileSync(file, signal.aborted ? " aborted" : " done");
+}
+
+/** Makes a task, and ends with it or when it is cancelled itself. */
+export async function parentOf(file: string, go: string): Promise<void> {
+  const { signal } = callContext()!;
+  const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  const child = currentCluster()!.task<typeof untilThere>(new URL(import.meta.url), "untilThere");
+  await Promise.race([aborted, child.options({ numCpus: 0.5 })(file, go)]);
+}
+
+/** The groups of this task, of a task that it makes, and of one that it makes outside of groups. */
+export async function groups(): Promise<(string | null)[]> {
+  const cluster = currentCluster()!;
+  const group = cluster.task<typeof groupOf>(new URL(import.meta.url), "groupOf");
+  return [await groupOf(), await group(), await group.options({ placement: null, numCpus: 0.1 })()];
+}
+
+export async function groupOf(): Promise<string | null> {
+  return (await currentPlacementGroup())?.id ?? null;
 }

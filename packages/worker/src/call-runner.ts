@@ -1,7 +1,7 @@
 import { asWhiprayError, WhiprayError } from "@whipray/core";
 import { decodeValues, encodeValues, type IncomingCall, type Parts, type Revive, storedOf } from "@whipray/rpc";
 import type { ActorMethod } from "./actor-methods.ts";
-import { runInCall } from "./context.ts";
+import { type CallContext, runInCall } from "./context.ts";
 import { isLarge, isStored, type ObjectAccess, openArguments, openParts, outgoingParts } from "./object-access.ts";
 
 /** Runs calls: takes arguments from where they lie, and answers with a value, items, or the error. */
@@ -9,16 +9,19 @@ export class CallRunner {
   readonly #revive: Revive | undefined;
   readonly #objects: ObjectAccess | undefined;
   readonly #thrown: (call: IncomingCall, error: unknown) => boolean;
+  readonly #contextOf: (call: IncomingCall) => CallContext;
 
-  /** `thrown` may take an error, and answer the call itself: then it returns true. */
+  /** `thrown` may take an error, and answer the call itself: then it returns true. `contextOf`: what the running code sees of its call. */
   constructor(
     revive: Revive | undefined,
     objects: ObjectAccess | undefined,
     thrown: (call: IncomingCall, error: unknown) => boolean = () => false,
+    contextOf: (call: IncomingCall) => CallContext = (call) => call,
   ) {
     this.#revive = revive;
     this.#objects = objects;
     this.#thrown = thrown;
+    this.#contextOf = contextOf;
   }
 
   /** A method that gives a small value at once has answered when this returns; for all others there is a promise. */
@@ -42,7 +45,7 @@ export class CallRunner {
       if (!Array.isArray(args))
         throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "The arguments of a call must be a list" });
       if (this.#objects && args.some(isStored)) return this.#applyOpened(call, method, self, args, this.#objects);
-      const result = runInCall(call, apply, method, self, args);
+      const result = runInCall(this.#contextOf(call), apply, method, self, args);
       if (isThenable(result) || isIterator(result)) return this.#follow(call, result);
       return this.#answer(call, result);
     } catch (error) {
@@ -61,7 +64,7 @@ export class CallRunner {
   ): Promise<void> {
     try {
       const opened = await openArguments(args, objects, this.#revive);
-      await this.#follow(call, runInCall(call, apply, method, self, opened));
+      await this.#follow(call, runInCall(this.#contextOf(call), apply, method, self, opened));
     } catch (error) {
       this.#failed(call, error);
     }
@@ -70,7 +73,7 @@ export class CallRunner {
   async #follow(call: IncomingCall, running: unknown): Promise<void> {
     try {
       const result = await running;
-      if (isIterator(result)) await runInCall(call, sendItems, call, result);
+      if (isIterator(result)) await runInCall(this.#contextOf(call), sendItems, call, result);
       else await this.#answer(call, result);
     } catch (error) {
       this.#failed(call, error);

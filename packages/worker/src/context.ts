@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
 import type { ActorSpec, DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
 import type { ObjectAccess } from "./object-access.ts";
+import { RunningTask } from "./running-task.ts";
 import type { TaskWaits } from "./task-waits.ts";
 
 /** What code in a worker can know of its place (Ray: `get_runtime_context()`). */
@@ -71,6 +72,12 @@ export function requireActorContext(): ActorContext {
   const context = actorContext();
   if (!context) throw new WhiprayError({ code: "NOT_IN_ACTOR", message: "This is only possible inside an actor" });
   return context;
+}
+
+/** The task that runs now, undefined outside of one. */
+export function taskContext(): RunningTask | undefined {
+  const call = calls.getStore();
+  return call instanceof RunningTask ? call : undefined;
 }
 
 /** The call that runs now, undefined outside of a task or an actor's method. */

@@ -6,6 +6,7 @@ export {
   type CallContext,
   callContext,
   requireActorContext,
+  taskContext,
   workerContext,
 } from "./context.ts";
 export { workerMain } from "./main.io.ts";
@@ -21,4 +22,5 @@ export {
   openParts,
 } from "./object-access.ts";
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
+export type { RunningTask } from "./running-task.ts";
 export type { TaskWaits } from "./task-waits.ts";

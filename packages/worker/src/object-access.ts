@@ -57,7 +57,11 @@ export async function openArguments(args: unknown[], access: ObjectAccess, reviv
  * A result as it goes to its caller, who owns it: large ones lie in the store. When that has no room the result travels in the
  * message (reliability F39).
  */
-export async function outgoingParts(parts: Parts, call: IncomingCall, access: ObjectAccess): Promise<Parts> {
+export async function outgoingParts(
+  parts: Parts,
+  call: Pick<IncomingCall, "peer">,
+  access: ObjectAccess,
+): Promise<Parts> {
   const { address, incarnation } = call.peer;
   try {
     const client = await access.client();

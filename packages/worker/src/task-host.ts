@@ -4,6 +4,8 @@ import type { ActorMethod } from "./actor-methods.ts";
 import { CallQueue } from "./call-queue.ts";
 import { CallRunner } from "./call-runner.ts";
 import type { ObjectAccess } from "./object-access.ts";
+import { RunningTask } from "./running-task.ts";
+import { severalResults } from "./several-results.ts";
 import type { TaskWaits } from "./task-waits.ts";
 
 /** Tasks that may wait in a worker; callers send far fewer ahead. */
@@ -23,11 +25,12 @@ export class TaskHost {
   readonly #queue = new CallQueue(1, PENDING_TASKS_LIMIT);
   /** Loaded once, whoever asks. */
   readonly #loaded = new Map<string, Promise<ActorMethod>>();
-  readonly #defined = new WeakMap<Peer, Map<string, ActorMethod>>();
+  readonly #defined = new WeakMap<Peer, Map<string, { method: ActorMethod; exported: TaskFunction }>>();
+  #running: RunningTask | undefined;
 
   constructor(options: TaskHostOptions) {
     this.#options = options;
-    this.#runner = new CallRunner(options.revive, options.objects);
+    this.#runner = new CallRunner(options.revive, options.objects, undefined, (call) => this.#running ?? call);
   }
 
   /** Makes a function known to one session. @throws WhiprayError as the loader does. */
@@ -37,23 +40,35 @@ export class TaskHost {
     const loading = this.#loaded.get(key) ?? this.#options.loadFunction(exported);
     this.#loaded.set(key, loading);
     try {
-      const mine = this.#defined.get(caller) ?? new Map<string, ActorMethod>();
+      const mine = this.#defined.get(caller) ?? new Map();
       this.#defined.set(caller, mine);
-      mine.set(fnId, await loading);
+      mine.set(fnId, { method: this.#method(await loading, exported), exported });
     } catch (error) {
       this.#loaded.delete(key);
       throw error;
     }
   }
 
+  #method(method: ActorMethod, { name, numReturns = 1 }: TaskFunction): ActorMethod {
+    if (numReturns === 1) return method;
+    return severalResults(method, name, numReturns, () => this.#running!.caller, this.#options.objects);
+  }
+
   handle(call: IncomingCall): void {
-    const method = this.#defined.get(call.peer)?.get(call.method);
-    if (!method) {
+    const fnId = call.method.slice(0, call.method.indexOf(":"));
+    const known = this.#defined.get(call.peer)?.get(fnId);
+    if (!known) {
       call.fail(
         new WhiprayError({ code: "METHOD_NOT_FOUND", message: `Function ${call.method.slice(0, 64)} was not defined` }),
       );
     } else if (this.#options.waits.blocked) call.fail(returned());
-    else this.#enter(call, method);
+    else this.#enter(call, known.method, known.exported);
+  }
+
+  /** The task that `caller` gave this id, when it is cancelled, leaves its children alone. It may be over. */
+  spareChildren(caller: Peer, taskId: string): void {
+    const running = this.#running;
+    if (running?.caller === caller && running.taskId === taskId) running.spareChildren();
   }
 
   /** The running task waits: what would wait behind it goes back to its callers, or a task could wait for one behind itself. */
@@ -61,21 +76,27 @@ export class TaskHost {
     for (const { call } of this.#queue.drain()) call.fail(returned());
   }
 
-  #enter(call: IncomingCall, method: ActorMethod): void {
+  #enter(call: IncomingCall, method: ActorMethod, exported: TaskFunction): void {
     const { waits } = this.#options;
     try {
       this.#queue.enter({
         call,
         run: () => {
           waits.started();
+          this.#running = new RunningTask(call, exported);
           const running = this.#runner.run(call, method, undefined);
-          if (!running) waits.ended();
-          return running?.finally(() => waits.ended());
+          if (!running) this.#ended();
+          return running?.finally(() => this.#ended());
         },
       });
     } catch (error) {
       call.fail(error);
     }
+  }
+
+  #ended(): void {
+    this.#running = undefined;
+    this.#options.waits.ended();
   }
 }
 

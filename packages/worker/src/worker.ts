@@ -10,6 +10,7 @@ import {
   taskBlocked,
   taskDefine,
   taskHost,
+  taskSpareChildren,
   workerExit,
 } from "@whipray/rpc";
 import { ActorHost } from "./actor-host.ts";
@@ -59,6 +60,10 @@ export class Worker {
     endpoint.serve(taskDefine, async (exported, call) => {
       if (!this.#tasks) throw new WhiprayError({ code: "NO_TASKS", message: "This worker runs no tasks" });
       await this.#tasks.define(call.peer, exported);
+      return null;
+    });
+    endpoint.serve(taskSpareChildren, ({ taskId }, call) => {
+      this.#tasks?.spareChildren(call.peer, taskId);
       return null;
     });
     endpoint.serve(workerExit, ({ graceMs }) => {

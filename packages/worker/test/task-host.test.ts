@@ -26,10 +26,10 @@ async function hostOf(run: ActorMethod) {
     ...{ revive: undefined, objects: undefined, waits },
   });
   const define = (exportName: string, peer = PEER) =>
-    host.define(peer, { fnId: "fn1", module: "file:///m.ts", exportName, name: exportName });
+    host.define(peer, { fnId: "fn1", module: "file:///m.ts", exportName, name: exportName, units: {} });
   await define("run");
   const call = (...args: unknown[]): FakeCall => {
-    const made = new FakeCall("fn1", args, { peer: PEER });
+    const made = new FakeCall("fn1:1", args, { peer: PEER });
     host.handle(made);
     return made;
   };
@@ -58,7 +58,7 @@ describe("a worker that runs tasks", () => {
   test("loads a function once for all sessions, and answers none that its session did not define", async () => {
     const { define, loaded, host } = await hostOf((n) => n);
     const other = {} as Peer;
-    const early = new FakeCall("fn1", [1], { peer: other });
+    const early = new FakeCall("fn1:1", [1], { peer: other });
     host.handle(early);
     await expect(early.done).rejects.toMatchObject({ code: "METHOD_NOT_FOUND" });
     await define("run", other);

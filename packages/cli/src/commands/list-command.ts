@@ -1,13 +1,15 @@
-import { actorsList, groupTable, nodesList } from "@whipray/rpc";
+import { actorsList, groupTable, nodesList, tasksList } from "@whipray/rpc";
 import { actorStatus, groupStatus, nodeStatus } from "../cluster-status.ts";
 import { table } from "../table.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 import { eventsCommand } from "./events-command.ts";
 
-export const LISTED = ["actors", "nodes", "placement-groups", "cluster-events"] as const;
+export const LISTED = ["actors", "nodes", "placement-groups", "tasks", "cluster-events"] as const;
 /** Ray: limit of `ray list`. */
 export const LISTED_EVENTS = 100;
+/** Rows of tasks that are shown. */
+const TASKS_SHOWN = 10_000;
 export type Listed = (typeof LISTED)[number];
 
 /** `whipray list …`: every row that the head has, ended ones too; of events the latest (Ray: `ray list`). */
@@ -47,6 +49,15 @@ export async function listCommand(what: Listed, flags: AskFlags, context: Comman
       reason ?? "",
     ]);
     return print(table(["ID", "NAME", "CLASS", "STATE", "NODE", "PID", "WHY"], rows));
+  }
+  if (what === "tasks") {
+    const { tasks, total, left } = await head.ask(tasksList, { limit: TASKS_SHOWN });
+    if (flags.json) return output.json({ tasks, total, left });
+    const rows = tasks.map(({ taskId, name, state, nodeId, attempt, error }) => [
+      ...[taskId, name, state, nodeId ?? "-", String(attempt)],
+      error ?? "",
+    ]);
+    return print(table(["ID", "NAME", "STATE", "NODE", "ATTEMPT", "WHY"], rows));
   }
   const placementGroups = (await head.ask(groupTable, {})).groups.map(groupStatus);
   if (flags.json) return output.json({ placementGroups });

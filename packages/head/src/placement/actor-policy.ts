@@ -1,47 +1,56 @@
+import { byHybrid, matchesLabels } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
-import { matchesLabels } from "./labels.ts";
 import { type Wanted, wastesDevices } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
 
-/** Utilisation up to which nodes count as equally free (Ray: `scheduler_spread_threshold`). */
-export const SPREAD_THRESHOLD = 0.5;
-
 export interface ActorRequest extends Wanted {
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Selectors that are tried in their order where no node that meets `labels` has room (Ray: fallback_strategy). */
+  readonly fallback?: readonly Readonly<Record<string, string>>[] | undefined;
   /** Only this node, or with `nodeSoft` rather this node. */
   readonly nodeId?: string | undefined;
   readonly nodeSoft?: boolean | undefined;
+  /** Round robin over the nodes that have room, from this one on (Ray: SPREAD); absent: hybrid. */
+  readonly turn?: number | undefined;
   /** Nodes that refused just now. */
   readonly avoid?: ReadonlySet<string> | undefined;
 }
 
-/**
- * Ray's hybrid policy, made deterministic: nodes stay equal until their fullest resource is half used, so work packs onto the
- * first one; above that the least used wins. Requests without devices avoid nodes that have some (ray.md 1.4).
- */
+/** A node with room for the actor: of the first selector that has any, by hybrid policy or in turn. */
 export function placeActor(
   request: ActorRequest,
   now: readonly NodeRoom[],
   total: readonly NodeRoom[],
 ): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
+  for (const labels of [request.labels, ...(request.fallback ?? [])]) {
+    const found = placeWith(labels, request, now, total);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function placeWith(
+  labels: ActorRequest["labels"],
+  request: ActorRequest,
+  now: readonly NodeRoom[],
+  total: readonly NodeRoom[],
+): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
   const fitting = now
-    .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, request.labels))
+    .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, labels))
     .map((node) => new Room(node))
     .filter((room) => room.fits(request));
   const near = fitting.find((room) => room.nodeId === request.nodeId);
   if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request);
+  const next = request.turn === undefined ? undefined : fitting[request.turn % fitting.length];
+  if (next) return taken(next, request);
   const totals = new Map(total.map((node) => [node.nodeId, node]));
   const ranked = fitting.map((room) => ({
     room,
-    waste: wastesDevices(room, request.units),
+    wastes: wastesDevices(room, request.units) === 1,
     used: utilisation(room, totals.get(room.nodeId), request.units),
   }));
-  ranked.sort((a, b) => a.waste - b.waste || score(a.used) - score(b.used));
+  ranked.sort(byHybrid);
   return ranked[0] && taken(ranked[0].room, request);
-}
-
-function score(used: number): number {
-  return used < SPREAD_THRESHOLD ? 0 : used;
 }
 
 /** Used share of the fullest resource, the request included. */

@@ -1,7 +1,6 @@
-import { type ResourceUnits, showAmount, type Units } from "@whipray/core";
+import { matchesLabels, type ResourceUnits, showAmount, showLabels, type Units } from "@whipray/core";
 import type { WaitReason } from "@whipray/rpc";
 import { REASONS_LIMIT } from "../limits.ts";
-import { matchesLabels, showLabels } from "./labels.ts";
 import { pour } from "./pack.ts";
 import { place } from "./place.ts";
 import { type BundleRequest, hardestFirst, type PlaceRequest, sumUnits } from "./request.ts";

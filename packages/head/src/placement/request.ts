@@ -1,6 +1,12 @@
-import { DEVICE_RESOURCES, type LinkRule, type ResourceUnits, UNITS_PER_ONE, type Units } from "@whipray/core";
+import {
+  DEVICE_RESOURCES,
+  type LinkRule,
+  matchesLabels,
+  type ResourceUnits,
+  UNITS_PER_ONE,
+  type Units,
+} from "@whipray/core";
 import type { DeviceGrant, Strategy } from "@whipray/rpc";
-import { matchesLabels } from "./labels.ts";
 import type { Room } from "./room.ts";
 
 /** What somebody wants on one node. */

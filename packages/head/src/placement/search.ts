@@ -1,6 +1,5 @@
-import { UNITS_PER_ONE } from "@whipray/core";
+import { matchesLabels, UNITS_PER_ONE } from "@whipray/core";
 import { SEARCH_BUNDLES_LIMIT, SEARCH_STEPS_LIMIT } from "../limits.ts";
-import { matchesLabels } from "./labels.ts";
 import { type BundleRequest, hardestFirst, mayHold, type PlacedOn, type Placement, sumUnits } from "./request.ts";
 import type { Room } from "./room.ts";
 

@@ -15,7 +15,14 @@ import {
   str,
 } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
-import { deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
+import {
+  deviceGrantField,
+  labelsField,
+  linkRuleField,
+  nodeViewField,
+  selectorsField,
+  unitsField,
+} from "./resources.ts";
 
 /** Constructor arguments ride in the actor's creation, up to this many bytes. */
 export const ACTOR_ARGS_LIMIT_BYTES = 10_485_760;
@@ -100,7 +107,11 @@ export const actorSpecField = shape({
   /** Ends where its node can reach neither the head nor another raylet (design.md, mechanism 5). Default false. */
   fence: optional(bool),
   /** Only nodes with these labels. */
-  labels: optional(record(str(256), 64)),
+  labels: optional(labelsField),
+  /** Selectors that are tried in their order where no node that meets `labels` has room. */
+  fallback: optional(selectorsField),
+  /** Over the nodes in turn (Ray: SPREAD). */
+  spread: optional(bool),
   /** How near its devices must be to each other. */
   links: optional(linkRuleField),
   /** Hard or soft node affinity. */

@@ -3,6 +3,7 @@ import {
   DEVICES_PER_NODE_LIMIT,
   deviceStateField,
   devicesField,
+  labelsField,
   linkMatrixField,
   nodeViewField,
   unitsField,
@@ -45,7 +46,7 @@ export const nodeRegister = method(
     total: unitsField,
     devices: devicesField,
     links: optional(linkMatrixField),
-    labels: record(str(256), 256),
+    labels: labelsField,
     view: nodeViewField,
     actors: list(runningActorField),
     bundles: list(runningBundleField),
@@ -146,11 +147,34 @@ const nodeRowField = shape({
   links: optional(linkMatrixField),
   /** The last look at the devices that the head was told of. */
   seen: optional(deviceReportField),
-  labels: record(str(256), 256),
+  labels: labelsField,
   view: nodeViewField,
 });
 /** One node as `nodes()` and `status` show it. */
 export type NodeRow = Infer<typeof nodeRowField>;
+
+/** What placement may use on a node now: what starving groups hold and what the head has promised is not in it. */
+const nodeRoomField = shape({
+  nodeId: id("node"),
+  url: optional(str(512)),
+  socket: optional(str(512)),
+  pidNamespace: optional(str(128)),
+  labels: labelsField,
+  total: unitsField,
+  free: unitsField,
+  /** Free units of each device that is offered. */
+  devices: list(shape({ resource: str(64), units: count(10_000) }), DEVICES_PER_NODE_LIMIT),
+});
+export type NodeRoomRow = Infer<typeof nodeRoomField>;
+/** raylet → head: the nodes that are alive, to pass tasks on to. Without `nodes`: as in that `version`. */
+export const nodeRooms = method(
+  "node.rooms",
+  shape({ version: optional(count()) }),
+  shape({ version: count(), nodes: optional(list(nodeRoomField)) }),
+);
+
+/** head → raylet: what is kept there for placement groups that have waited too long; tasks pass only beside it. */
+export const nodeHold = method("node.hold", shape({ nodeEpoch: count(), units: unitsField }), anything);
 
 /** anybody → head. */
 export const nodesList = method("nodes.list", shape({}), shape({ nodes: list(nodeRowField) }));

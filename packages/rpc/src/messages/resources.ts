@@ -93,3 +93,7 @@ export type NodeView = Infer<typeof nodeViewField>;
 
 export const DEVICES_PER_NODE_LIMIT = 1_024;
 export const devicesField = limitedList(deviceField, DEVICES_PER_NODE_LIMIT, "devices a node");
+
+export const labelsField = record(str(256), 256);
+/** Selectors that are tried in their order. */
+export const selectorsField = limitedList(labelsField, 16, "label selectors");

@@ -1,13 +1,36 @@
 import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
-import { deviceGrantField, unitsField } from "./resources.ts";
+import { deviceGrantField, labelsField, selectorsField, unitsField } from "./resources.ts";
 
 /** Code of a task that waited in a worker whose running task waits itself: its caller takes it elsewhere, and it never ran. */
 export const TASK_RETURNED = "TASK_RETURNED";
 
+const taskLeaseField = shape({
+  /** `node/worker` */
+  address: str(256),
+  inc: id("inc"),
+  /** Its unix socket; only meaningful on its node. */
+  socket: str(512),
+  pid: count(),
+  devices: list(deviceGrantField),
+});
+export type TaskLease = Infer<typeof taskLeaseField>;
+
+/** The raylet to ask instead. */
+const elsewhereField = shape({
+  nodeId: id("node"),
+  url: optional(str(512)),
+  socket: optional(str(512)),
+  pidNamespace: optional(str(128)),
+  /** The request may wait there; else it is granted at once or refused (`passedOn`). */
+  wait: bool,
+});
+export type TaskElsewhere = Infer<typeof elsewhereField>;
+
 /**
- * driver or worker → raylet: a worker process with these resources, for tasks. The reply comes when there is one; a cancel withdraws the
- * request. Idempotent by `leaseId`. The lease ends by `task.release`, with its caller's session, and with the worker.
+ * driver or worker → raylet: a worker process with these resources, for tasks. The reply comes when there is one, here or likely
+ * elsewhere; a cancel withdraws the request. Idempotent by `leaseId`. The lease ends by `task.release`, with its caller's session, and with
+ * the worker.
  */
 export const taskLease = method(
   "task.lease",
@@ -20,21 +43,23 @@ export const taskLease = method(
     bundleIndex: bundleIndexField,
     env: record(str(1_048_576), 4_096),
     isolation: oneOf("env", "none"),
+    /** Only nodes with these labels; the fallbacks in their order where none of them has room. */
+    labels: optional(labelsField),
+    fallback: optional(selectorsField),
+    /** Only this node; with `nodeSoft` another one when this is dead or can never hold it. */
+    nodeId: optional(id("node")),
+    nodeSoft: optional(bool),
+    /** Over all nodes in turn (Ray: SPREAD); else hybrid. */
+    spread: optional(bool),
+    /** Another raylet sent the caller here: granted at once, or refused with `NODE_BUSY`. */
+    passedOn: optional(bool),
   }),
-  shape({
-    /** `node/worker` */
-    address: str(256),
-    inc: id("inc"),
-    /** Its unix socket; only meaningful on its node. */
-    socket: str(512),
-    pid: count(),
-    devices: list(deviceGrantField),
-  }),
+  shape({ lease: optional(taskLeaseField), elsewhere: optional(elsewhereField) }),
 );
 export type TaskLeaseAsk = Infer<(typeof taskLease)["request"]>;
-export type TaskLease = Infer<(typeof taskLease)["reply"]>;
-/** The caller needs it no more; nothing of its own runs there. */
-export const taskRelease = method("task.release", shape({ leaseId: id("lease") }), anything);
+export type TaskLeaseAnswer = Infer<(typeof taskLease)["reply"]>;
+/** The caller needs it no more; nothing of its own runs there. `end`: nobody is to have the process after it. */
+export const taskRelease = method("task.release", shape({ leaseId: id("lease"), end: optional(bool) }), anything);
 /** Why does this request wait? Absent: it does not. */
 export const taskWaiting = method(
   "task.waiting",
@@ -55,7 +80,18 @@ export const taskHost = method(
   }),
   anything,
 );
-/** caller → worker, once a session and function: a later call's method is `fnId`. The module is imported by then. */
+/** Refs that one call of a task may give. */
+export const NUM_RETURNS_LIMIT = 10_000;
+
+/** Id of a task that the process `incarnation` made as its `number`th, in base 36. */
+export function taskIdOf(incarnation: string, number: string): string {
+  return `task_${incarnation.slice(incarnation.indexOf("_") + 1)}${number}`;
+}
+
+/**
+ * caller → worker, once a session and function: a later call's method is `fnId:number:name`, with the number of the task in its caller. The module
+ * is imported by then.
+ */
 export const taskDefine = method(
   "task.define",
   shape({
@@ -68,9 +104,19 @@ export const taskDefine = method(
     /** The same of what it imports by relative paths, shortened: `moduleCode` of @whipray/worker. */
     importHashes: optional(list(str(16), 255)),
     name: str(256),
+    /** More than one: its result is a list of so many, each an object of its own. */
+    numReturns: optional(count(NUM_RETURNS_LIMIT)),
+    /** What its workers have, and where: what the running code is told of itself. */
+    units: unitsField,
+    pgId: optional(id("pg")),
+    captureChildTasks: optional(bool),
   }),
   anything,
 );
 export type TaskFunction = Infer<(typeof taskDefine)["request"]>;
 /** worker → raylet: its running task waits for a result of others (its CPUs are free meanwhile), or goes on. */
 export const taskBlocked = method("task.blocked", shape({ blocked: bool }), anything);
+/** caller → worker: when this task is cancelled, the tasks that it made go on. Sent ahead of the cancel. */
+export const taskSpareChildren = method("task.spareChildren", shape({ taskId: id("task") }), anything);
+/** caller → raylet: the worker of this lease is killed, whatever runs there (Ray: `cancel(force=True)`). */
+export const taskKill = method("task.kill", shape({ leaseId: id("lease") }), anything);

@@ -1,11 +1,8 @@
-/**
- * Whether a node's labels meet a selector. A condition is `value`, `!value`, `in(a,b)` or `!in(a,b)` (ray.md 1.4); a negated one
- * also holds for a node without the label.
- */
-export function matchesLabels(
-  labels: Readonly<Record<string, string>>,
-  selector: Readonly<Record<string, string>> | undefined,
-): boolean {
+/** Label → what it must be: `value`, `!value`, `in(a,b)` or `!in(a,b)` (ray.md 1.4). */
+export type LabelSelector = Readonly<Record<string, string>>;
+
+/** Whether a node's labels meet a selector. A negated condition also holds for a node without the label. */
+export function matchesLabels(labels: Readonly<Record<string, string>>, selector: LabelSelector | undefined): boolean {
   if (!selector) return true;
   return Object.entries(selector).every(([key, condition]) => {
     const negated = condition.startsWith("!");
@@ -18,7 +15,7 @@ export function matchesLabels(
 }
 
 /** `{ zone: "a" }` as people read it: `zone=a`. */
-export function showLabels(selector: Readonly<Record<string, string>>): string {
+export function showLabels(selector: LabelSelector): string {
   return Object.entries(selector)
     .map(([key, condition]) => `${key}=${condition}`)
     .join(", ");
