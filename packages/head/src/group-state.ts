@@ -2,7 +2,7 @@ import type { GroupRecord } from "./group-record.ts";
 import type { Placement } from "./placement/request.ts";
 
 /** Nodes that are asked to hold a group, and what they answered. */
-interface Attempt {
+export interface Attempt {
   readonly epoch: number;
   readonly placement: Placement;
   /** Node → whether it said yes. */
