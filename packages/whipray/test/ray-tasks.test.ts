@@ -102,8 +102,8 @@ describe("where a task may run", () => {
     const wrong: [SchedulingOptions, RegExp][] = [
       [{ strategy: "PACK" as never }, /strategy must be DEFAULT or SPREAD; got PACK/],
       [{ strategy: "SPREAD", nodeAffinity: { nodeId: "node_a" } }, /exclude each other/],
-      [{ labels: { "no label": "x" } }, /no label is no label name/],
-      [{ labels: { zone: "in(a" } }, /label zone: must be value, !value, in\(a,b\) or !in\(a,b\); got in\(a/],
+      [{ labels: { "no label": "x" } }, /is no label's name/],
+      [{ labels: { zone: "in(a" } }, /labels.zone must be value, !value, in\(a,b\) or !in\(a,b\); got "in\(a"/],
       [{ fallback: {} as never }, /fallback must be a list of \{ labels \}/],
     ];
     for (const [options, message] of wrong) {

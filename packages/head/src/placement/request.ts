@@ -1,11 +1,4 @@
-import {
-  DEVICE_RESOURCES,
-  type LinkRule,
-  matchesLabels,
-  type ResourceUnits,
-  UNITS_PER_ONE,
-  type Units,
-} from "@whipray/core";
+import { DEVICE_RESOURCES, type LinkRule, matchesLabels, type ResourceUnits, type Units } from "@whipray/core";
 import type { DeviceGrant, Strategy } from "@whipray/rpc";
 import type { Room } from "./room.ts";
 
@@ -67,26 +60,21 @@ export function shapeOf(bundle: BundleRequest): string {
   return shape;
 }
 
-/**
- * Hardest first: more devices, then custom resources, object_store_memory, memory, CPU (ray.md 2.3). Before all, several devices that must lie in one link domain: which devices the
- * others get makes no difference to those that come after, so `search` need not try them. Equal ones keep their order.
- */
+/** Hardest first: more devices, then custom resources, object_store_memory, memory, CPU (ray.md 2.3). Equal ones keep their order. */
 export function hardestFirst(bundles: readonly BundleRequest[]): BundleRequest[] {
-  const keyed = bundles.map((bundle) => ({ bundle, key: hardness(bundle) }));
+  const keyed = bundles.map((bundle) => ({ bundle, key: hardness(bundle.units) }));
   keyed.sort((a, b) => compare(b.key, a.key) || a.bundle.index - b.bundle.index);
   return keyed.map(({ bundle }) => bundle);
 }
 
-function hardness({ units, links }: BundleRequest): Units[] {
-  let linked = 0;
+function hardness(units: ResourceUnits): Units[] {
   let devices = 0;
   let custom = 0;
   for (const name in units) {
-    if (links === "STRICT" && units[name]! > UNITS_PER_ONE) linked += units[name]!;
     if (DEVICE_RESOURCES.has(name)) devices += units[name]!;
     else if (name !== "object_store_memory" && name !== "memory" && name !== "CPU") custom += units[name]!;
   }
-  return [linked, devices, custom, units["object_store_memory"] ?? 0, units["memory"] ?? 0, units["CPU"] ?? 0];
+  return [devices, custom, units["object_store_memory"] ?? 0, units["memory"] ?? 0, units["CPU"] ?? 0];
 }
 
 function compare(left: readonly Units[], right: readonly Units[]): number {

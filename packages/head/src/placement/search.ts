@@ -19,7 +19,7 @@ export function search(
   budget: SearchBudget,
 ): Placement | undefined {
   if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
-  const ordered = hardestFirst(bundles);
+  const ordered = linkedFirst(hardestFirst(bundles));
   const placed: PlacedOn[] = [];
 
   function descend(at: number): boolean {
@@ -43,6 +43,13 @@ export function search(
     return false;
   }
   return descend(0) ? placed : undefined;
+}
+
+/** Several devices of one link domain before all others: which devices those get then makes no difference to what comes after them. */
+function linkedFirst(bundles: readonly BundleRequest[]): BundleRequest[] {
+  const isLinked = ({ links, units }: BundleRequest): boolean =>
+    links === "STRICT" && Object.values(units).some((amount) => amount > UNITS_PER_ONE);
+  return [...bundles.filter(isLinked), ...bundles.filter((bundle) => !isLinked(bundle))];
 }
 
 /** Whether order matters on one node: only fractions of devices, and devices of one link domain, can be packed badly. */

@@ -77,7 +77,7 @@ class Gang:
 
     def meet(self, rank, world_size, ip, port):
         if rank > 0:
-            with socket.create_connection((ip, port)) as link:
+            with self._connected(ip, port) as link:
                 return link.recv(2).decode()
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,6 +87,16 @@ class Gang:
                 with listener.accept()[0] as link:
                     link.sendall(b"go")
         return "go"
+
+    def _connected(self, ip, port):
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return socket.create_connection((ip, port))
+            except ConnectionRefusedError:  # rank 0 is not there yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
 
 class Server:
