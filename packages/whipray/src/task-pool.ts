@@ -1,5 +1,5 @@
 import { asWhiprayError, type Clock, type Timer, WhiprayError } from "@whipray/core";
-import { taskLease, taskRelease, taskWaiting } from "@whipray/rpc";
+import { type Peer, taskLease, taskRelease, taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
@@ -8,8 +8,13 @@ import { type TaskPlace, taskPlace } from "./task-place.ts";
 import { TaskTimes } from "./task-times.ts";
 import { TaskWorker } from "./task-worker.ts";
 
-/** A leased worker that nothing was sent to for this long is given back (Ray: 500 ms). */
-export const LEASE_IDLE_MS = 500;
+/**
+ * A leased worker that nothing was sent to for this long is given back (Ray: 500 ms, in which others wait). Its process stays warm at the
+ * raylet: to lease it again is one round trip.
+ */
+export const LEASE_IDLE_MS = 10;
+/** The same for one with devices, whose process ends with the lease. */
+export const DEVICE_LEASE_IDLE_MS = 500;
 /** Requests for workers of one shape that wait at once (Ray: 10). */
 export const PENDING_LEASES_LIMIT = 10;
 /** Requests that fail one after another before the tasks do (Ray: 5 starts of a worker). */
@@ -43,6 +48,7 @@ export class TaskPool {
   readonly #watch: TaskNodeWatch;
   readonly #queue = new Set<Queued>();
   readonly #workers = new Map<TaskWorker, Timer | undefined>();
+  readonly #watched = new WeakSet<Peer>();
   readonly #requests = new Map<string, AbortController>();
   readonly #times = new TaskTimes();
   #place: TaskPlace | undefined;
@@ -167,12 +173,25 @@ export class TaskPool {
     this.#workers.get(worker)?.cancel();
     this.#workers.set(
       worker,
-      this.#clock.after(LEASE_IDLE_MS, () => {
+      this.#clock.after(worker.lease.devices.length > 0 ? DEVICE_LEASE_IDLE_MS : LEASE_IDLE_MS, () => {
         if (worker.running > 0 || !this.#workers.delete(worker)) return;
         // With its raylet gone the lease is too.
         worker.raylet.invoke(taskRelease, { leaseId: worker.leaseId }).catch(() => {});
       }),
     );
+  }
+
+  /** Once a session: it outlives many leases. */
+  #watchOver(peer: Peer): void {
+    if (this.#watched.has(peer)) return;
+    this.#watched.add(peer);
+    peer.onClose(() => {
+      for (const [worker, timer] of this.#workers) {
+        if (worker.peer !== peer) continue;
+        timer?.cancel();
+        this.#workers.delete(worker);
+      }
+    });
   }
 
   #request(): void {
@@ -185,10 +204,7 @@ export class TaskPool {
         (worker) => {
           this.#failures = 0;
           this.#workers.set(worker, undefined);
-          worker.peer.onClose(() => {
-            this.#workers.get(worker)?.cancel();
-            this.#workers.delete(worker);
-          });
+          this.#watchOver(worker.peer);
           this.#idle(worker);
         },
         (error: unknown) => {
