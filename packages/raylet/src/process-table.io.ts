@@ -18,8 +18,8 @@ const line = Buffer.allocUnsafe(STAT_BYTES);
 export function statOf(pid: number): ProcessStat | undefined {
   let file: number | undefined;
   try {
-    file = openSync(`/proc/${pid}/stat`);
-    return parseStat(pid, line.latin1Slice(0, readSync(file, line)));
+    file = openSync(`/proc/${pid}/stat`, "r");
+    return parseStat(pid, line.toString("latin1", 0, readSync(file, line)));
   } catch {
     return undefined;
   } finally {
