@@ -196,7 +196,9 @@ export class ObjectStore {
   }
 
   #free(stored: StoredWire | undefined): void {
-    if (stored)
+    // At once where that can be: the put that follows may have the room.
+    if (stored && this.#client) this.#client.free(stored);
+    else if (stored)
       this.#access()
         .then((client) => client.free(stored))
         .catch(() => {}); // the end of this process does it too
