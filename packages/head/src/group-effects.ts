@@ -4,6 +4,8 @@ import type { BundleAsk } from "@whipray/rpc";
 export type GroupEffect =
   /** Journal the record as it is now, then tell `saved`. */
   | { kind: "save"; pgId: string }
+  /** Journal it with whatever is written next: the raylets' announcements bring it back if the head dies before. */
+  | { kind: "saveLater"; pgId: string }
   | { kind: "delete"; pgId: string }
   /** First phase on one node; the answer comes back through `prepared`. `claim` ends when it does. */
   | {

@@ -16,17 +16,25 @@ import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, type Progress } from "./context.ts";
 import { eventOfGroup, eventOfWaiting, groupRemoved } from "./event-of.ts";
 import type { GroupEffect } from "./group-effects.ts";
-import { PREPARE_TIMEOUT_MS } from "./limits.ts";
+import { CREATE_WITH_PLACE_MS, PREPARE_TIMEOUT_MS } from "./limits.ts";
 
 type PrepareEffect = Extract<GroupEffect, { kind: "prepare" }>;
+
+interface Creation {
+  /** Its place is known, or will not be for a while. */
+  readonly decided: () => void;
+  /** The journal has been asked. */
+  written: boolean;
+  stored: Promise<void>;
+}
 
 const DONE: Progress = { saved: Promise.resolve(), gone: Promise.resolve() };
 
 /** Serves `pg.*` and carries out what the group table decides. */
 export class GroupService {
   readonly #ctx: HeadContext;
-  /** Creations that the journal is writing. */
-  readonly #creating = new Map<string, Promise<void>>();
+  /** Creations that the journal does not have yet. */
+  readonly #creating = new Map<string, Creation>();
 
   constructor(ctx: HeadContext) {
     this.#ctx = ctx;
@@ -45,27 +53,43 @@ export class GroupService {
     const ctx = this.#ctx;
     const { pgId } = request;
     checkOwner(ctx, request.jobId, request.creatorActor);
-    if (!ctx.groups.create(request, ctx.clock.now(), ctx.clock.wallMs()).existing) {
-      this.#creating.set(pgId, this.#append(pgId));
-    }
-    await this.#creating.get(pgId);
+    if (!ctx.groups.create(request, ctx.clock.now(), ctx.clock.wallMs()).existing) this.#begin(pgId);
+    await this.#creating.get(pgId)?.stored;
     return { pgId };
   }
 
-  async #append(pgId: string): Promise<void> {
-    const { groups, journal, events, clock, reschedule } = this.#ctx;
-    try {
-      await journal.append([{ table: "groups", key: pgId, value: groups.record(pgId) }]);
-    } catch (error) {
-      groups.discard(pgId);
-      throw error;
-    } finally {
+  #begin(pgId: string): void {
+    const { promise, resolve: decided } = Promise.withResolvers<void>();
+    const timer = this.#ctx.clock.after(CREATE_WITH_PLACE_MS, decided);
+    const creation: Creation = { decided, written: false, stored: Promise.resolve() };
+    this.#creating.set(pgId, creation);
+    creation.stored = this.#append(pgId, creation, promise).finally(() => {
+      timer.cancel();
       this.#creating.delete(pgId);
-    }
-    groups.durable(pgId, clock.now());
-    const record = groups.record(pgId);
-    if (record) events.add(eventOfGroup(record, "PENDING"));
+    });
+  }
+
+  /** One write has the group and, where raylets say yes at once, its place. Nothing is committed or told before. */
+  async #append(pgId: string, creation: Creation, decided: Promise<void>): Promise<void> {
+    const { groups, journal, events, reschedule } = this.#ctx;
     reschedule();
+    await Promise.resolve();
+    if (groups.isAsking(pgId)) await decided;
+    creation.written = true;
+    const record = groups.record(pgId);
+    if (!record) return;
+    const placed = record.state === "PREPARED" ? record.epoch : undefined;
+    try {
+      await journal.append([{ table: "groups", key: pgId, value: record }]);
+    } catch (error) {
+      this.run(groups.discard(pgId));
+      throw error;
+    }
+    groups.durable(pgId);
+    if (!groups.record(pgId)) return;
+    events.add(eventOfGroup(record, "PENDING"));
+    if (placed === undefined) reschedule();
+    else this.run(groups.saved(pgId, placed));
   }
 
   async #wait(
@@ -111,8 +135,11 @@ export class GroupService {
     switch (effect.kind) {
       case "save":
         return { ...DONE, saved: this.#save(effect.pgId) };
+      case "saveLater":
+        ctx.journal.saveLater("groups", effect.pgId);
+        return DONE;
       case "delete":
-        return { ...DONE, saved: ctx.journal.save("groups", effect.pgId) };
+        return { ...DONE, saved: this.#delete(effect.pgId) };
       case "prepare":
         void this.#prepare(effect);
         return DONE;
@@ -153,8 +180,24 @@ export class GroupService {
 
   #save(pgId: string): Promise<void> {
     const { groups, journal } = this.#ctx;
+    const creation = this.#creating.get(pgId);
+    if (creation) {
+      creation.decided();
+      const again = creation.written;
+      // The creation fails towards who asked for it.
+      return creation.stored.then(
+        () => (again ? this.#save(pgId) : undefined),
+        () => undefined,
+      );
+    }
     const epoch = groups.record(pgId)?.epoch ?? 0;
     return journal.save("groups", pgId).then(() => void this.run(groups.saved(pgId, epoch)));
+  }
+
+  #delete(pgId: string): Promise<void> {
+    const creation = this.#creating.get(pgId);
+    creation?.decided();
+    return creation && !creation.written ? Promise.resolve() : this.#ctx.journal.save("groups", pgId);
   }
 
   async #prepare(effect: PrepareEffect): Promise<void> {
@@ -172,6 +215,7 @@ export class GroupService {
 
   #prepared(effect: PrepareEffect, refusal: string | undefined): void {
     this.run(this.#ctx.groups.prepared(effect, refusal, this.#ctx.clock.now()));
+    if (refusal !== undefined) this.#creating.get(effect.pgId)?.decided();
     this.#ctx.reschedule();
   }
 

@@ -2,6 +2,7 @@ import type { ResourceUnits, WhiprayError } from "@whipray/core";
 import type { BundleAsk, GroupCreate, GroupRow, RunningBundle, WaitReason } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
 import type { GroupEffect } from "./group-effects.ts";
+import { type Attempt, type Group, releaseAll } from "./group-entry.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
@@ -42,7 +43,7 @@ export class GroupTable {
   }
 
   /**
-   * Idempotent by pgId. The group waits for `durable` before anything happens.
+   * Idempotent by pgId. Places are looked for at once; nothing is committed before the journal has the group.
    * @throws WhiprayError `NAME_TAKEN`, `LIMIT`, `PLACEMENT_GROUP_REMOVED` and what `newGroup` throws.
    */
   create(request: GroupCreate, nowMs: number, wallMs: number): { existing: boolean } {
@@ -54,22 +55,28 @@ export class GroupTable {
     if (holder !== undefined) throw nameTaken(request, holder);
     if (this.#groups.size >= GROUPS_LIMIT) throw limit("placement groups", GROUPS_LIMIT);
     if (this.#bundles + record.bundles.length > BUNDLES_TOTAL_LIMIT) throw limit("bundles", BUNDLES_TOTAL_LIMIT);
-    this.#add(record, request.timeoutMs === undefined ? undefined : nowMs + request.timeoutMs);
+    const group = this.#add(record, request.timeoutMs === undefined ? undefined : nowMs + request.timeoutMs);
+    this.#queue.add(record, group.order, nowMs);
     return { existing: false };
   }
 
-  /** The journal has it: it may be placed. */
-  durable(pgId: string, nowMs: number): void {
+  /** Raylets are being asked for it. */
+  isAsking(pgId: string): boolean {
+    return this.#groups.get(pgId)?.attempt !== undefined;
+  }
+
+  /** The journal has it. */
+  durable(pgId: string): void {
     const group = this.#groups.get(pgId);
-    if (!group) return;
-    group.durable = true;
-    this.#queue.add(group.record, group.order, nowMs);
+    if (group) group.durable = true;
   }
 
   /** The journal refused it: it never was. */
-  discard(pgId: string): void {
+  discard(pgId: string): GroupEffect[] {
     const group = this.#groups.get(pgId);
-    if (group) this.#forget(group);
+    if (!group) return [];
+    this.#forget(group);
+    return releaseAll(group);
   }
 
   /** Plans every group that finds room now. */
@@ -194,7 +201,7 @@ export class GroupTable {
     if (record.state !== "PREPARED" || record.places.some((place) => !place?.committed)) return [];
     advance(record, "committed");
     return [
-      { kind: "save", pgId: record.pgId },
+      { kind: "saveLater", pgId: record.pgId },
       { kind: "changed", pgId: record.pgId },
     ];
   }
@@ -286,8 +293,8 @@ export class GroupTable {
   remove(pgId: string, error = removedError(pgId, "it was removed")): GroupEffect[] {
     const group = this.#groups.get(pgId);
     if (!group) return [];
-    const { record, attempt } = group;
-    const nodeIds = new Set([...nodesOf(record), ...(attempt?.nodes.keys() ?? [])]);
+    const { record } = group;
+    const releases = releaseAll(group);
     group.attempt = undefined;
     advance(record, "removed");
     this.#forget(group);
@@ -296,7 +303,7 @@ export class GroupTable {
     return [
       { kind: "delete", pgId },
       { kind: "removed", pgId, reason: error.message },
-      ...[...nodeIds].map((nodeId): GroupEffect => ({ kind: "release", pgId, epoch: record.epoch, nodeId })),
+      ...releases,
       { kind: "changed", pgId },
     ];
   }

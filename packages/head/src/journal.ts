@@ -1,5 +1,5 @@
 import { asWhiprayError, type Clock, type Logger, type Timer, type WhiprayError } from "@whipray/core";
-import { JOURNAL_RETRY_MS } from "./limits.ts";
+import { JOURNAL_LATER_MS, JOURNAL_RETRY_MS } from "./limits.ts";
 import type { Store, StoreTable, StoreWrite } from "./store.ts";
 
 /** Gives what the journal shall have under a key now; undefined deletes it. */
@@ -24,6 +24,9 @@ export class Journal {
   readonly #sources = new Map<StoreTable, RowSource>();
   readonly #unsaved = new Map<string, Unsaved>();
   readonly #onTrouble = new Set<(error: WhiprayError) => void>();
+  /** Rows that ride with the next write. */
+  readonly #later = new Map<string, { table: StoreTable; key: string }>();
+  #laterTimer: Timer | undefined;
   #retry: Timer | undefined;
   #closed = false;
   /** Why the last write failed, until one succeeds. */
@@ -41,20 +44,48 @@ export class Journal {
 
   /** One try. @throws WhiprayError as `Store.append`: then it did not happen. */
   async append(writes: readonly StoreWrite[]): Promise<void> {
-    await this.#store.append(writes);
+    await this.#put(writes);
     this.trouble = undefined;
   }
 
   /** Stores the row as it is now; resolves when that, or a later state of it, is stored. Never rejects. */
   save(table: StoreTable, key: string): Promise<void> {
-    const waiting = this.#unsaved.get(`${table} ${key}`);
+    const at = `${table} ${key}`;
+    const waiting = this.#unsaved.get(at);
     if (waiting) return waiting.saved;
-    return this.#store.append([this.#write(table, key)]).then(
+    this.#later.delete(at);
+    return this.#put([this.#write(table, key)]).then(
       () => {
         this.trouble = undefined;
       },
       (error: unknown) => this.#failed(table, key, asWhiprayError(error, "STORAGE_FAILED")),
     );
+  }
+
+  /** Stores the row with the next write, or soon: for what a restarted head finds out again. */
+  saveLater(table: StoreTable, key: string): void {
+    if (this.#closed) return;
+    this.#later.set(`${table} ${key}`, { table, key });
+    this.#laterTimer ??= this.#clock.after(JOURNAL_LATER_MS, () => this.#flush());
+  }
+
+  #flush(): void {
+    for (const { table, key } of [...this.#later.values()]) void this.save(table, key);
+    this.#laterTimer?.cancel();
+    this.#laterTimer = undefined;
+  }
+
+  /** To the store, with what rides along. That has no part in a failure: it is tried by itself then. */
+  async #put(writes: readonly StoreWrite[]): Promise<void> {
+    const riders = [...this.#later.values()];
+    this.#later.clear();
+    const all = [...riders.map(({ table, key }) => this.#write(table, key)), ...writes];
+    try {
+      await this.#store.append(all);
+    } catch (error) {
+      for (const { table, key } of riders) this.saveLater(table, key);
+      throw error;
+    }
   }
 
   #write(table: StoreTable, key: string): StoreWrite {
@@ -108,6 +139,7 @@ export class Journal {
   }
 
   close(): Promise<void> {
+    this.#flush();
     this.#closed = true;
     this.#retry?.cancel();
     return this.#store.close();

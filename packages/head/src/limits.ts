@@ -58,6 +58,10 @@ export const SEARCH_BUNDLES_LIMIT = 64;
 export const CLOSE_WAIT_MS = 15_000;
 /** While the journal cannot be written, it is tried again this often. */
 export const JOURNAL_RETRY_MS = 1_000;
+/** What the head could find out again is written with the next other change, or after this. */
+export const JOURNAL_LATER_MS = 100;
+/** A new group is journalled together with its place if the raylets answer within this, else without. */
+export const CREATE_WITH_PLACE_MS = 50;
 /** Largest journal file, 4 GiB; beyond it new operations are refused with `STORAGE_FULL`. */
 export const JOURNAL_BYTES_LIMIT = 4_294_967_296;
 /** The raylet is asked again about a start whose answer was lost after this, or when it registers again. */

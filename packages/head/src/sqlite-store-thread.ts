@@ -1,8 +1,14 @@
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { SqliteFile, type StorageFailure, type StoredRow, type StoredWrite } from "./sqlite-file.io.ts";
 
+/** Writes that are stored together, or not at all. */
+export interface StoreBatch {
+  batch: number;
+  writes: StoredWrite[];
+}
+
 /** What the store asks of its thread, in order. */
-export type StoreOrder = { load: true } | { batch: number; writes: StoredWrite[] } | { close: true };
+export type StoreOrder = { load: true } | { batches: StoreBatch[] } | { close: true };
 /** What the thread answers. `failed` names every batch of the commit that failed. */
 export type StoreAnswer =
   | { loaded: StoredRow[] }
@@ -30,7 +36,7 @@ function load(): void {
 }
 
 /** Everything that queued up while the last commit ran goes into one: one fsync for all. */
-function commit(batches: Extract<StoreOrder, { batch: number }>[]): void {
+function commit(batches: StoreBatch[]): void {
   const numbers = batches.map((one) => one.batch);
   try {
     journal!.commit(batches.flatMap((one) => one.writes));
@@ -43,10 +49,10 @@ function commit(batches: Extract<StoreOrder, { batch: number }>[]): void {
 }
 
 port.on("message", (first: StoreOrder) => {
-  const batches: Extract<StoreOrder, { batch: number }>[] = [];
+  const batches: StoreBatch[] = [];
   for (let order: StoreOrder | undefined = first; order; order = receiveMessageOnPort(port)?.message) {
-    if ("batch" in order) {
-      batches.push(order);
+    if ("batches" in order) {
+      batches.push(...order.batches);
       continue;
     }
     if (batches.length > 0) commit(batches.splice(0));

@@ -3,7 +3,7 @@ import { sibling, WhiprayError } from "@whipray/core";
 import { JOURNAL_BYTES_LIMIT } from "./limits.ts";
 import { closedError } from "./memory-store.ts";
 import type { StorageFailure } from "./sqlite-file.io.ts";
-import type { StoreAnswer, StoreOrder } from "./sqlite-store-thread.ts";
+import type { StoreAnswer, StoreBatch, StoreOrder } from "./sqlite-store-thread.ts";
 import {
   decodeValue,
   emptyContents,
@@ -27,6 +27,8 @@ export class SqliteStore implements Store {
   readonly #file: string;
   readonly #worker: Worker;
   readonly #batches = new Map<number, Waiting<void>>();
+  /** Batches of this turn: they leave in one message, and share a commit. */
+  #outgoing: StoreBatch[] = [];
   #loading: Waiting<StoreContents> | undefined;
   #closing: Waiting<void> | undefined;
   #ended: WhiprayError | undefined;
@@ -73,14 +75,20 @@ export class SqliteStore implements Store {
         key,
         value === undefined ? null : encodeValue(value),
       ]);
-      this.#order({ batch, writes: coded });
+      if (this.#outgoing.push({ batch, writes: coded }) === 1) queueMicrotask(() => this.#flush());
     });
+  }
+
+  #flush(): void {
+    if (this.#outgoing.length > 0) this.#order({ batches: this.#outgoing });
+    this.#outgoing = [];
   }
 
   close(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#ended) return resolve();
       this.#closing = { resolve, reject };
+      this.#flush();
       this.#order({ close: true });
     });
   }

@@ -16,6 +16,7 @@ import {
   jobOpen,
 } from "@whipray/rpc";
 import { Head } from "../src/head.ts";
+import { CREATE_WITH_PLACE_MS } from "../src/limits.ts";
 import { type MemoryDisk, MemoryStore, type MemoryStoreHooks } from "../src/memory-store.ts";
 import type { HeadOptions } from "../src/options.ts";
 import { type FakeEndpoint, FakeNet, type FakePeer } from "./fake-net.ts";
@@ -130,7 +131,16 @@ export class TestDriver {
     const pgId = more.pgId ?? this.id("pg");
     const namespace = more.namespace ?? this.jobId;
     const request = { pgId, jobId: this.jobId, namespace, bundles: bundles.map((one) => ({ ...units(one) })) };
-    await this.head.invoke(groupCreate, { ...request, strategy: "PACK", detached: false, ...more });
+    const made = this.head.invoke(groupCreate, { ...request, strategy: "PACK", detached: false, ...more });
+    let waits = true;
+    const over = (): void => {
+      waits = false;
+    };
+    made.then(over, over);
+    await settle();
+    // A raylet does not answer: the head waits no longer than this for the place.
+    if (waits) await this.cluster.run(CREATE_WITH_PLACE_MS);
+    await made;
     return pgId;
   }
 

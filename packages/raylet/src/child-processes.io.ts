@@ -10,6 +10,8 @@ import type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./p
 import { spawnInTerminal } from "./pty.io.ts";
 
 const SWEEP_PAUSE_MS = 20;
+/** Before another look, where a process was about to become another one (exec) and showed no environment. */
+const UNCLEAR_PAUSE_MS = 2;
 /** Looks at an unreadable /proc before it is an error. */
 const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
@@ -100,17 +102,19 @@ export class ChildProcesses implements Processes {
   async sweep(variable: string, value: string, timeoutMs: number, notBefore?: number): Promise<SweepOutcome> {
     const untilMs = this.#clock.now() + timeoutMs;
     const killed = new Set<string>();
-    for (let empty = 0; ; ) {
+    let emptySince: number | undefined;
+    for (;;) {
       const { found, unclear } = await look(variable, value, notBefore);
-      empty = found.length === 0 ? empty + 1 : 0;
-      if (empty > (unclear ? 1 : 0)) return { killed: killed.size, left: 0 };
+      emptySince = found.length > 0 ? undefined : (emptySince ?? this.#clock.now());
+      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= SWEEP_PAUSE_MS);
+      if (emptySince !== undefined && settled) return { killed: killed.size, left: 0 };
       if (this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {
         if (statOf(pid)?.startTime !== startTime) continue;
         killed.add(`${pid}/${startTime}`);
         signalQuietly(pid, "SIGKILL");
       }
-      await delay(this.#clock, SWEEP_PAUSE_MS);
+      await delay(this.#clock, found.length > 0 ? SWEEP_PAUSE_MS : UNCLEAR_PAUSE_MS);
     }
   }
 

@@ -7,6 +7,8 @@ import { isDtype, Tensor, tensorBytes, typedView } from "./tensor.ts";
 
 /** Arrays up to this length are made in one piece. */
 const SMALL_ARRAY = 64;
+/** Longer texts are not looked for among those before. */
+const REPEATED_TEXT_BYTES = 64;
 
 /** Makes the receiver's own objects of references; without one they stay `ObjectRefWire` and `ActorHandleWire`. */
 export interface Revive {
@@ -29,6 +31,8 @@ export class Decoder {
   #buffer: Buffer | undefined;
   #view: DataView | undefined;
   #at = 0;
+  /** In a long array: the latest text of each length, and where it is. Its elements repeat much, refs their owner. */
+  #latest: { at: number; text: string }[] | undefined;
 
   constructor(parts: readonly Uint8Array[], revive?: Revive) {
     this.#bytes = parts[0]!;
@@ -152,13 +156,19 @@ export class Decoder {
       for (; at < end && bytes[at]! < 0x80; at++) text += String.fromCharCode(bytes[at]!);
       if (at === end) return text;
     }
+    const latest = size <= REPEATED_TEXT_BYTES ? this.#latest : undefined;
+    const before = latest?.[size];
+    if (before && same(bytes, before.at, start, size)) return before.text;
     this.#buffer ??= Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return this.#buffer.toString("utf8", start, end);
+    const text = this.#buffer.toString("utf8", start, end);
+    if (latest) latest[size] = { at: start, text };
+    return text;
   }
 
   #array(length: number): unknown[] {
     // A long one grows, as what it says of itself is not to be believed before the elements are there.
     const array: unknown[] = length <= SMALL_ARRAY ? new Array(length) : [];
+    if (length > SMALL_ARRAY) this.#latest ??= [];
     for (let i = 0; i < length; i++) array[i] = this.read();
     return array;
   }
@@ -234,4 +244,9 @@ export class Decoder {
     const wire = new ActorHandleWire(actorId, owner, loan ?? undefined);
     return this.#revive?.actorHandle ? this.#revive.actorHandle(wire) : wire;
   }
+}
+
+function same(bytes: Uint8Array, one: number, other: number, size: number): boolean {
+  for (let i = 0; i < size; i++) if (bytes[one + i] !== bytes[other + i]) return false;
+  return true;
 }

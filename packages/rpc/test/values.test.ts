@@ -224,3 +224,22 @@ describe("references", () => {
     expect(codeOf(() => decodeValues([bytes]))).toBe("DECODE_EXT");
   });
 });
+
+describe("long arrays", () => {
+  test("repeat texts: same, of the same length, and beyond ASCII", () => {
+    const owners = [
+      "node_a/worker_aaaaaaaa",
+      "node_a/worker_aaaaaaab",
+      "node_ä/worker_aaaaaaa",
+      "x".repeat(64),
+      "x".repeat(65),
+    ];
+    const value = Array.from({ length: 1_000 }, (_, i) => [`object_${i % 7}_of_many`, owners[i % owners.length]]);
+    expect(roundTrip(value)).toEqual(value);
+    const refs = Array.from(
+      { length: 100 },
+      (_, i) => new ObjectRefWire(`object_${i}`, owners[i % 3]!, "incarnation_a"),
+    );
+    expect(roundTrip(refs)).toEqual(refs);
+  });
+});

@@ -16,6 +16,7 @@ import {
 } from "@whipray/rpc";
 import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
+import { type RemoteObjects, RemoteSource } from "./remote-source.ts";
 
 /** Any process → owner of an object: its value (parts as the owner has them, `Stored` when they lie in a node's store). */
 export const objectGet = method("$object.get", shape({ id: id("obj") }), anything);
@@ -55,6 +56,15 @@ export class ObjectStore {
   });
   /** Once it was needed. */
   #client: ObjectClient | undefined;
+
+  readonly #remotes: RemoteObjects = {
+    fetch: (wire) => this.#fetch(wire),
+    storedOf,
+    valueOf: async (parts) => this.#options.decode(storedOf(parts) ? await this.resolve(parts) : parts),
+    fetchLocal: (parts) => this.#fetchLocal(parts),
+    detach: (stored) => this.#detach(stored),
+    freed: (wire) => freed(wire.id),
+  };
 
   constructor(options: ObjectStoreOptions) {
     this.#options = options;
@@ -110,7 +120,7 @@ export class ObjectStore {
   adopt(wire: ObjectRefWire): ObjectRef {
     const { endpoint } = this.#options;
     const mine = wire.ownerAddress === endpoint.address && wire.ownerIncarnation === endpoint.incarnation;
-    const source = mine ? this.#local(wire.id) : this.#remote(wire);
+    const source = mine ? this.#local(wire.id) : new RemoteSource(this.#remotes, wire);
     return new ObjectRef(wire.id, wire.ownerAddress, wire.ownerIncarnation, source);
   }
 
@@ -188,7 +198,9 @@ export class ObjectStore {
   }
 
   #free(stored: StoredWire | undefined): void {
-    if (stored)
+    // At once where that can be: the put that follows may have the room.
+    if (stored && this.#client) this.#client.free(stored);
+    else if (stored)
       this.#access()
         .then((client) => client.free(stored))
         .catch(() => {}); // the end of this process does it too
@@ -228,48 +240,6 @@ export class ObjectStore {
         if (owned) owned.passedOn = true;
       },
       release: () => this.#release(refId),
-    };
-  }
-
-  #remote(wire: ObjectRefWire): RefSource {
-    let fetched: Promise<Parts> | undefined;
-    let settled = false;
-    let stored: StoredWire | undefined;
-    let here = false;
-    const fetch = (): Promise<Parts> => {
-      fetched ??= this.#fetch(wire)
-        .then((parts) => {
-          stored = storedOf(parts);
-          return parts;
-        })
-        .finally(() => {
-          settled = true;
-        });
-      return fetched;
-    };
-    return {
-      parts: fetch,
-      value: async () => {
-        const parts = await fetch();
-        return this.#options.decode(storedOf(parts) ? await this.resolve(parts) : parts);
-      },
-      settled: async (fetchLocal) => {
-        const parts = await fetch().catch(() => undefined);
-        if (fetchLocal && parts) here = await this.#fetchLocal(parts);
-      },
-      get isSettled() {
-        return settled;
-      },
-      isReady: (fetchLocal) => settled && (!fetchLocal || here || stored === undefined),
-      get stored() {
-        return stored;
-      },
-      detach: () => this.#detach(stored),
-      passedOn: () => {}, // its owner knows
-      release: () => {
-        fetched = Promise.reject(freed(wire.id));
-        fetched.catch(() => {});
-      },
     };
   }
 

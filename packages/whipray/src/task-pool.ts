@@ -1,5 +1,5 @@
 import { asWhiprayError, type Clock, TaskCancelledError, type Timer, WhiprayError } from "@whipray/core";
-import { taskWaiting } from "@whipray/rpc";
+import { type Peer, taskWaiting } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
@@ -8,8 +8,13 @@ import { LEASE_RETRY_MS, leaseWorker, mayPass, type TaskPlace, taskPlace } from 
 import { TaskTimes } from "./task-times.ts";
 import { TaskWorker } from "./task-worker.ts";
 
-/** A leased worker that nothing was sent to for this long is given back (Ray: 500 ms). */
-export const LEASE_IDLE_MS = 500;
+/**
+ * A leased worker that nothing was sent to for this long is given back (Ray: 500 ms, in which others wait). Its process stays warm at the
+ * raylet: to lease it again is one round trip.
+ */
+export const LEASE_IDLE_MS = 10;
+/** The same for one with devices, whose process ends with the lease. */
+export const DEVICE_LEASE_IDLE_MS = 500;
 /** Requests for workers of one shape that wait at once (Ray: 10). */
 export const PENDING_LEASES_LIMIT = 10;
 /** Requests that fail one after another before the tasks do (Ray: 5 starts of a worker). */
@@ -32,6 +37,7 @@ export class TaskPool {
   readonly #watch: TaskNodeWatch;
   readonly #queue = new Set<Queued>();
   readonly #workers = new Map<TaskWorker, Timer | undefined>();
+  readonly #watched = new WeakSet<Peer>();
   readonly #requests = new Map<string, AbortController>();
   /** The raylet that has the request. */
   readonly #asked = new Map<string, TaskPlace>();
@@ -164,7 +170,7 @@ export class TaskPool {
     this.#workers.get(worker)?.cancel();
     this.#workers.set(
       worker,
-      this.#clock.after(LEASE_IDLE_MS, () => {
+      this.#clock.after(worker.lease.devices.length > 0 ? DEVICE_LEASE_IDLE_MS : LEASE_IDLE_MS, () => {
         if (worker.running === 0) this.#giveBack(worker);
       }),
     );
@@ -173,6 +179,19 @@ export class TaskPool {
   #giveBack(worker: TaskWorker): void {
     this.#workers.get(worker)?.cancel();
     if (this.#workers.delete(worker)) worker.release();
+  }
+
+  /** Once a session: it outlives many leases. */
+  #watchOver(peer: Peer): void {
+    if (this.#watched.has(peer)) return;
+    this.#watched.add(peer);
+    peer.onClose(() => {
+      for (const [worker, timer] of this.#workers) {
+        if (worker.peer !== peer) continue;
+        timer?.cancel();
+        this.#workers.delete(worker);
+      }
+    });
   }
 
   #request(): void {
@@ -185,10 +204,7 @@ export class TaskPool {
         (worker) => {
           this.#failures = 0;
           this.#workers.set(worker, undefined);
-          worker.peer.onClose(() => {
-            this.#workers.get(worker)?.cancel();
-            this.#workers.delete(worker);
-          });
+          this.#watchOver(worker.peer);
           this.#idle(worker);
         },
         (error: unknown) => {

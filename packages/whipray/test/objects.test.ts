@@ -213,3 +213,15 @@ describe("large values of one machine lie in shared memory", () => {
     expect((await store()).objects.length).toBe(1);
   });
 });
+
+describe("values too large for room asked ahead", () => {
+  test("what was just freed is the room of the next put: one segment, its pages stay warm", async () => {
+    await using cluster = await init({ numCpus: 1, objectStoreMemory: 600 * MIB });
+    const array = new Uint8Array(129 * MIB);
+    for (let i = 0; i < 3; i++) (await cluster.put(array)).dispose();
+    using _last = await cluster.put(array);
+    const [{ usedBytes, pooledBytes } = { usedBytes: 0, pooledBytes: 0 }] = await cluster.listObjects();
+    expect(usedBytes).toBeGreaterThan(0);
+    expect(usedBytes + pooledBytes).toBeLessThan(2 * array.byteLength);
+  });
+});

@@ -99,6 +99,8 @@ export class ObjectClient {
     const id = ids.next("obj");
     const bytes = layoutBytes(parts);
     const raylet = this.#home();
+    // What was freed just now is room, and its pages are warm.
+    this.#sendFreed(home.address, raylet);
     const { segment } = await raylet.invoke(objectCreate, { id, bytes, owner, patient });
     if (!this.#wrote(segment, parts)) await this.#writeRanges(raylet, id, parts, bytes);
     this.#seal(id);
@@ -187,7 +189,7 @@ export class ObjectClient {
     if (waiting) waiting.push(id);
     else {
       this.#freed.set(location, [id]);
-      queueMicrotask(() => void this.#sendFreed(location));
+      queueMicrotask(() => void this.#tellFreed(location));
     }
   }
 
@@ -265,14 +267,19 @@ export class ObjectClient {
     this.#send(this.#home(), objectRelease, ids);
   }
 
-  async #sendFreed(location: string): Promise<void> {
-    const ids = this.#freed.get(location) ?? [];
-    this.#freed.delete(location);
+  async #tellFreed(location: string): Promise<void> {
     try {
-      this.#send(await this.#raylet(location), objectFree, ids);
+      this.#sendFreed(location, await this.#raylet(location));
     } catch (error) {
+      this.#freed.delete(location);
       this.#failed("another raylet was not told", error);
     }
+  }
+
+  #sendFreed(location: string, raylet: Peer): void {
+    const ids = this.#freed.get(location);
+    this.#freed.delete(location);
+    if (ids) this.#send(raylet, objectFree, ids);
   }
 
   /** The end of this process, or of the raylet, does the same. */

@@ -20,6 +20,8 @@ import type { Channel, Transport } from "../transport.ts";
 import { LinkPool } from "./link-pool.ts";
 import { decodeOpen, decodeOpened, encodeOpen, encodeOpened, type Open } from "./open.ts";
 
+/** The first pause after a loss: time for a raylet to reap the process. */
+const HURRIED_MS = 2;
 /** Waits between tries to reach a process again. */
 const RECONNECT = { firstMs: 20, factor: 2, maxMs: 1_000, jitter: 0.5 };
 
@@ -64,6 +66,8 @@ export class WireEndpoint implements Endpoint {
   readonly #dispatcher: Dispatcher;
   readonly #sessions = new Map<string, SessionPeer>();
   readonly #targets = new Map<string, SessionPeer>();
+  /** When a lost session was dialled in a hurry. */
+  readonly #hurried = new WeakMap<SessionPeer, number>();
   readonly #peerListeners: ((peer: Peer) => void)[] = [];
   #closed = false;
 
@@ -179,11 +183,10 @@ export class WireEndpoint implements Endpoint {
   // The opener's side: dial, OPEN, wait for OPENED, attach; again after a pause until the session gives up.
   async #reach(peer: SessionPeer, target: Target, lost?: WhiprayError): Promise<void> {
     const { clock, random } = this.#options;
-    for (let attempt = lost ? 1 : 0; !peer.closed && !this.#closed; attempt++) {
-      if (attempt > 0)
-        await new Promise<void>((resolve) =>
-          clock.after(backoffMs(RECONNECT, attempt, random), resolve, { keepAlive: true }),
-        );
+    const hurried = lost !== undefined && this.#hurries(peer, target);
+    for (let attempt = lost && !hurried ? 1 : 0; !peer.closed && !this.#closed; attempt++) {
+      const pauseMs = attempt > 0 ? backoffMs(RECONNECT, attempt, random) : hurried ? HURRIED_MS : 0;
+      if (pauseMs > 0) await new Promise<void>((resolve) => clock.after(pauseMs, resolve, { keepAlive: true }));
       if (peer.closed) return;
       try {
         const link = await this.#link(target);
@@ -199,6 +202,15 @@ export class WireEndpoint implements Endpoint {
         if (gone || stranger || isRefusal(failure)) peer.end(failure);
       }
     }
+  }
+
+  /** A process that is lost has died, most likely: who is asked first tells, and its callers need not wait. Once in a while only. */
+  #hurries(peer: SessionPeer, target: Target): boolean {
+    const nowMs = this.#options.clock.now();
+    if (target.restarts || nowMs - (this.#hurried.get(peer) ?? Number.NEGATIVE_INFINITY) < RECONNECT.maxMs)
+      return false;
+    this.#hurried.set(peer, nowMs);
+    return true;
   }
 
   async #link(target: Target): Promise<Link> {
