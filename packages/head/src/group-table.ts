@@ -6,7 +6,6 @@ import { type Attempt, type Group, releaseAll } from "./group-entry.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
-import type { Attempt, Group } from "./group-state.ts";
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import type { NodeTable } from "./node-table.ts";
