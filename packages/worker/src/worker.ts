@@ -27,6 +27,7 @@ export interface WorkerOptions {
   objects: ObjectAccess;
   nodeId: string;
   workerId: string;
+  pid: number;
   cluster: string;
   socket: string;
   clock: Clock;
@@ -107,6 +108,7 @@ export class Worker {
         cls,
         args,
         () => void this.leave(LEAVE_GRACE_MS),
+        { node: nodeId, process: workerId, actor: spec.actorId, pid: this.#options.pid },
         this.#options.revive,
         objects,
       );
@@ -127,7 +129,10 @@ export class Worker {
     setContext({
       ...{ nodeId, workerId, cluster, jobId, namespace, devices, endpoint, raylet, objects, head, socket, waits },
     });
-    this.#tasks = new TaskHost({ loadFunction, revive, objects, waits });
+    this.#tasks = new TaskHost({
+      ...{ loadFunction, revive, objects, waits },
+      where: { node: nodeId, process: workerId, pid: this.#options.pid },
+    });
     return null;
   }
 
