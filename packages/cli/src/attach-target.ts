@@ -7,9 +7,34 @@ export interface AttachTarget {
   readonly process: string;
 }
 
+/** `actor/0`: a rank of a scheduler's role, and not `node/process`. */
+export function isRank(subject: string): boolean {
+  return /^[^/]+\/\d+$/.test(subject);
+}
+
 /**
- * What `subject` means: `role/index` (the scheduler's actor `role.index` of any experiment), an actor's name or id, an address
- * `node/process`, or the id of an engine or worker. Pure.
+ * The actor that `subject` means: `role/index` (the scheduler's actor `role.index` of any experiment), a name or an id. One that lives, else
+ * the one that died last; the head lists them in this order.
+ * @throws WhiprayError `AMBIGUOUS` listing the actors.
+ */
+export function actorMeant(subject: string, actors: readonly ActorRow[]): ActorRow | undefined {
+  const wanted = isRank(subject) ? subject.replace("/", ".") : undefined;
+  const meant = actors.filter(({ actorId, name }) => {
+    if (actorId === subject || name === subject) return true;
+    return wanted !== undefined && (name === wanted || name?.endsWith(`.${wanted}`) === true);
+  });
+  const living = meant.filter(({ state }) => state !== "DEAD");
+  if (living.length <= 1) return living[0] ?? meant[0];
+  const lines = living.map(({ name, namespace, actorId }) => `  ${actorId}  ${name ?? "-"}  (namespace ${namespace})`);
+  throw new WhiprayError({
+    code: "AMBIGUOUS",
+    message: `${subject} can be ${living.length} actors; give the id of one:\n${lines.join("\n")}`,
+    details: { actors: living.map(({ actorId }) => actorId) },
+  });
+}
+
+/**
+ * Where `attach` to `subject` goes: what `actorMeant` finds, an address `node/process`, or the id of an engine or worker. Pure.
  * @throws WhiprayError `AMBIGUOUS` listing the actors; `NOT_FOUND` for an actor that has no process, saying why.
  */
 export function attachTarget(subject: string, actors: readonly ActorRow[]): AttachTarget {
@@ -17,26 +42,10 @@ export function attachTarget(subject: string, actors: readonly ActorRow[]): Atta
   if (slash > 0 && isId(subject.slice(0, slash), "node")) {
     return { nodeId: subject.slice(0, slash), process: subject.slice(slash + 1) };
   }
-  const wanted = /^[^/]+\/\d+$/.test(subject) ? subject.replace("/", ".") : undefined;
-  const meant = actors.filter(({ actorId, name }) => {
-    if (actorId === subject || name === subject) return true;
-    return wanted !== undefined && (name === wanted || name?.endsWith(`.${wanted}`) === true);
-  });
-  const living = meant.filter(({ state }) => state !== "DEAD");
-  const [actor, ...more] = living.length > 0 ? living : meant.slice(-1);
-  if (more.length > 0) {
-    const lines = living.map(
-      ({ name, namespace, actorId }) => `  ${actorId}  ${name ?? "-"}  (namespace ${namespace})`,
-    );
-    throw new WhiprayError({
-      code: "AMBIGUOUS",
-      message: `${subject} can be ${living.length} actors; give the id of one:\n${lines.join("\n")}`,
-      details: { actors: living.map(({ actorId }) => actorId) },
-    });
-  }
+  const actor = actorMeant(subject, actors);
   if (!actor) {
     if (!subject.includes("/")) return { nodeId: undefined, process: subject };
-    throw new WhiprayError({ code: "NOT_FOUND", message: `No actor ${JSON.stringify(subject.slice(0, 80))} is known` });
+    throw nothingNamed(subject);
   }
   const { actorId, nodeId, state, death, waiting } = actor;
   if (state === "DEAD" || nodeId === undefined) {
@@ -44,4 +53,11 @@ export function attachTarget(subject: string, actors: readonly ActorRow[]): Atta
     throw new WhiprayError({ code: "NOT_FOUND", message: `Actor ${subject} has no process to attach to: ${why}` });
   }
   return { nodeId, process: actorId };
+}
+
+export function nothingNamed(subject: string): WhiprayError {
+  return new WhiprayError({
+    code: "NOT_FOUND",
+    message: `No actor, worker or engine ${JSON.stringify(subject.slice(0, 80))} is known; "whipray list actors" shows actors, ended ones too`,
+  });
 }

@@ -1,6 +1,11 @@
 import { toUnits, WhiprayError } from "@whipray/core";
 import { EVENTS_LIST_LIMIT } from "@whipray/rpc";
 
+/** The environment form of a flag: of `--num-cpus` it is WHIPRAY_NUM_CPUS. */
+export function environmentName(flag: string): string {
+  return `WHIPRAY_${flag.slice(2).replaceAll("-", "_").toUpperCase()}`;
+}
+
 /** Parsers of flags: text in, value out. @throws WhiprayError `USAGE` naming flag, value and form (reliability B36). */
 
 export function portOf(flag: string, least: 0 | 1) {
@@ -10,7 +15,8 @@ export function portOf(flag: string, least: 0 | 1) {
 /** A count of devices or CPUs, fractions allowed; and bytes. */
 export function amountOf(flag: string) {
   return (text: string): number => {
-    if (!/^\d{1,15}(\.\d{1,4})?$/.test(text)) throw usage(flag, text, "a number such as 4 or 0.5");
+    if (!/^\d{1,15}(\.\d{1,4})?$/.test(text))
+      throw usage(flag, text, "a number such as 4 or 0.5, with at most 15 digits and 4 decimals");
     return Number(text);
   };
 }
@@ -48,7 +54,7 @@ export function resourcesOf(flag: string) {
     }
     for (const name of ["CPU", "GPU", "NPU", "memory"]) {
       if (Object.hasOwn(value as object, name))
-        throw usage(flag, name, "custom resources; CPU, GPU, NPU and memory have flags of their own");
+        throw usage(flag, name, "an object of custom resources; CPU, GPU, NPU and memory have flags of their own");
     }
     return value as Record<string, number>;
   };

@@ -1,5 +1,5 @@
-import { WhiprayError } from "@whipray/core";
 import { logTail, nodesList } from "@whipray/rpc";
+import { nothingNamed } from "./attach-target.ts";
 import type { HeadClient } from "./head-client.ts";
 
 /**
@@ -16,9 +16,6 @@ export async function nodeOfProcess(process: string, head: HeadClient): Promise<
   try {
     return await Promise.any(asked);
   } catch {
-    throw new WhiprayError({
-      code: "NOT_FOUND",
-      message: `No actor, worker or engine ${JSON.stringify(process.slice(0, 80))} is known to the head or to its ${alive.length} nodes`,
-    });
+    throw nothingNamed(process);
   }
 }

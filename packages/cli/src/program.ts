@@ -14,6 +14,7 @@ import { statusCommand } from "./commands/status-command.ts";
 import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
 import {
   amountOf,
+  environmentName,
   eventsOf,
   hostOf,
   labelsOf,
@@ -25,10 +26,10 @@ import {
   seqOf,
 } from "./flag-values.ts";
 
-/** A flag; its environment form is `WHIPRAY_` and its name: `--num-cpus` is WHIPRAY_NUM_CPUS. The flag wins. */
+/** A flag, with its environment form; the flag wins. */
 function flag<T>(flags: string, text: string, parse?: (flag: string) => (value: string) => T): Option {
   const name = /--[a-z-]+/.exec(flags)![0];
-  const option = new Option(flags, text).env(`WHIPRAY_${name.slice(2).replaceAll("-", "_").toUpperCase()}`);
+  const option = new Option(flags, text).env(environmentName(name));
   return parse ? option.argParser(parse(name)) : option;
 }
 
@@ -100,8 +101,8 @@ export function makeProgram(context: CommandContext): Command {
     .addOption(flag("--fake-devices <name>", "look at a fake machine instead").choices(fakeMachineNames))
     .action((flags: DoctorFlags) => doctorCommand(flags, context));
   asking(program.command("logs"))
-    .description("last lines of a worker, an engine or an actor")
-    .argument("<process|actor>", "id of a worker or an engine, or id or name of an actor")
+    .description("last lines of a rank, an actor, a worker or an engine, ended ones too")
+    .argument("<rank|actor|process>", "actor/0 of a scheduler, id or name of an actor, id of a worker or an engine")
     .addOption(flag("--lines <n>", "how many", linesOf).default(100))
     .action((subject: string, flags: LogsFlags) => logsCommand(subject, flags, context));
   asking(program.command("events"))

@@ -1,6 +1,7 @@
 import { asWhiprayError } from "@whipray/core";
 import { type Command, CommanderError } from "commander";
 import { EXIT, exitCodeOf } from "./exit-code.ts";
+import { environmentName } from "./flag-values.ts";
 import { terminalOutput } from "./output.io.ts";
 import { placesOf } from "./places.io.ts";
 import { makeProgram } from "./program.ts";
@@ -18,12 +19,18 @@ export async function runMain(args: readonly string[], env: NodeJS.ProcessEnv = 
       output.say(usageOf(program, args)); // commander has said what was wrong
       return EXIT.usage;
     }
-    const { message, code } = asWhiprayError(error);
-    output.say(`error: ${message} [${code}]`);
+    const { message, code, details } = asWhiprayError(error);
+    output.say(`error: ${message}${sourceOf(details["flag"], args)} [${code}]`);
     const exit = exitCodeOf(error);
     if (exit === EXIT.usage) output.say(usageOf(program, args));
     return exit;
   }
+}
+
+/** Where a bad value came from, if nobody typed it. */
+function sourceOf(flag: unknown, args: readonly string[]): string {
+  if (typeof flag !== "string" || args.some((arg) => arg === flag || arg.startsWith(`${flag}=`))) return "";
+  return ` (from ${environmentName(flag)})`;
 }
 
 function usageOf(program: Command, args: readonly string[]): string {

@@ -1,7 +1,7 @@
 import type { ActorRow, GroupRow, NodeRow } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import { clusterStatus } from "../src/cluster-status.ts";
-import { addressOf } from "../src/commands/logs-command.ts";
+import { logPlace } from "../src/commands/logs-command.ts";
 import { statusLines } from "../src/commands/status-command.ts";
 import { table } from "../src/table.ts";
 
@@ -141,11 +141,24 @@ test("devices with owner, memory and utilisation; what is not offered with its r
     expect(text).toContain(part);
 });
 
-test("the log of an actor is its process'; the living one of a name; none yet is NOT_FOUND", () => {
-  expect(addressOf("x", [{ ...actor, state: "DEAD", address: "node_a/worker_old" }, actor])).toBe("node_a/worker_a");
-  expect(addressOf("worker_a", [actor])).toBeUndefined();
-  const { address: _, ...waiting } = actor;
-  expect(() => addressOf("x", [{ ...waiting, state: "PENDING_CREATION", waiting: "no CPU" }])).toThrow("no CPU");
+test("a log is found by an actor's id or name, the living one of a name, and of the dead the last", () => {
+  const { address: _, ...gone } = actor;
+  const dead = (actorId: string, nodeId: string) =>
+    ({ ...gone, actorId, state: "DEAD", death: { kind: "WORKER_DIED", message: "SIGKILL", nodeId } }) as ActorRow;
+  const [last, first] = [dead("actor_2", "node_b"), dead("actor_1", "node_c")];
+  expect(logPlace("x", [actor, last, first])).toEqual({ nodeId: "node_a", names: ["worker_a"] });
+  expect(logPlace("x", [last, first])).toEqual({ nodeId: "node_b", names: ["actor_2"] });
+  expect(logPlace("actor_1", [actor, last, first])).toEqual({ nodeId: "node_c", names: ["actor_1"] });
+  expect(logPlace("worker_a", [actor])).toBeUndefined();
+  expect(() => logPlace("x", [{ ...gone, state: "PENDING_CREATION", waiting: "no CPU" }])).toThrow("no CPU");
+});
+
+test("the log of a rank is its engine's, else its actor's; of an address its process'", () => {
+  const rank = { ...actor, name: "e.t.rollout.0" };
+  expect(logPlace("rollout/0", [rank])).toEqual({ nodeId: "node_a", names: [`${rank.actorId}.engine`, "worker_a"] });
+  expect(logPlace("rollout/1", [rank])).toBeUndefined();
+  const nodeId = "node_aaaaaaaaaaaaaaaa";
+  expect(logPlace(`${nodeId}/engine_x`, [])).toEqual({ nodeId, names: ["engine_x"] });
 });
 
 test("a table's columns are aligned", () => {

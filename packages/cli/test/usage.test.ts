@@ -1,5 +1,5 @@
 import { WhiprayError } from "@whipray/core";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { checkStartFlags, type StartFlags } from "../src/commands/start-flags.ts";
 import { EXIT, exitCodeOf } from "../src/exit-code.ts";
 import { amountOf, hostOf, labelsOf, portOf, resourcesOf } from "../src/flag-values.ts";
@@ -53,6 +53,20 @@ test.each([
   [[]],
 ])("B36: whipray %j exits 2", async (args) => {
   expect(await runMain(args, { HOME: "/nonexistent" })).toBe(EXIT.usage);
+});
+
+test("B36: a bad value that nobody typed is told with the variable that has it", async () => {
+  vi.stubEnv("WHIPRAY_PORT", "80a");
+  const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  try {
+    expect(await runMain(["start", "--head"], { HOME: "/nonexistent" })).toBe(EXIT.usage);
+    expect(said.mock.calls[0]).toEqual([
+      'error: --port must be a whole number from 0 to 65535; got "80a" (from WHIPRAY_PORT) [USAGE]\n',
+    ]);
+  } finally {
+    said.mockRestore();
+    vi.unstubAllEnvs();
+  }
 });
 
 test("values of flags", () => {

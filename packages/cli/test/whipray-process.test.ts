@@ -84,6 +84,11 @@ test(
     expect(logs.stdout).toContain("hello from the actor");
     expect((await whipray("list", "actors")).stdout).toContain("talker");
     expect(await whipray("logs", "nobody")).toMatchObject({ code: 3, stdout: "" });
+    process.kill(Number(driver.stdout), "SIGKILL");
+    await until("the actor is dead", async () => {
+      return JSON.parse((await whipray("list", "actors", "--json")).stdout).actors[0].state === "DEAD";
+    });
+    expect((await whipray("logs", "talker")).stdout).toContain("hello from the actor");
   },
   TEST_MS,
 );

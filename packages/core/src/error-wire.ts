@@ -47,6 +47,12 @@ function ownFields(error: WhiprayError): ErrorWire {
   return wire;
 }
 
+/** What user code threw, with the place where it did, unless an inner process has told of one already (design.md, promise 7). */
+export function raisedAt(thrown: unknown, where: Where): WhiprayError {
+  const error = thrown instanceof WhiprayError ? thrown : errorFromWire(errorToWire(thrown));
+  return error.where ? error : error.at(where);
+}
+
 /** The error again: of its own class when that is one of ours, else a RayTaskError with the remote name and stack. */
 export function errorFromWire(wire: ErrorWire): WhiprayError {
   const cause = wire.cause === undefined ? undefined : errorFromWire(wire.cause);

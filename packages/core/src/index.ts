@@ -14,7 +14,14 @@ export {
   type TopologyDevice,
 } from "./device-topology.ts";
 export { cpusOf, numaNodesOf, showDevices, showIndices, showLinks } from "./device-words.ts";
-export { ERROR_CAUSE_LIMIT, ERROR_TEXT_LIMIT, type ErrorWire, errorFromWire, errorToWire } from "./error-wire.ts";
+export {
+  ERROR_CAUSE_LIMIT,
+  ERROR_TEXT_LIMIT,
+  type ErrorWire,
+  errorFromWire,
+  errorToWire,
+  raisedAt,
+} from "./error-wire.ts";
 export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
 export { byHybrid, type HybridNode, SPREAD_THRESHOLD } from "./hybrid.ts";
 export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";

@@ -9,6 +9,7 @@ import {
   errorToWire,
   RayActorError,
   RayTaskError,
+  raisedAt,
   WhiprayError,
 } from "../src/index.ts";
 
@@ -46,6 +47,20 @@ describe("instanceof", () => {
 test("what is known of the place is added; what an inner process said wins", () => {
   const error = new WhiprayError({ code: "X", message: "x", where: { pid: 1 } });
   expect(error.at({ pid: 2, node: "node_a" }).where).toEqual({ pid: 1, node: "node_a" });
+});
+
+test("what user code threw gets its place, unless an inner process has told of one", () => {
+  const thrown = raisedAt(new RangeError("too far", { cause: new Error("root") }), { pid: 1 });
+  expect(thrown).toMatchObject({
+    code: "TASK_FAILED",
+    remoteName: "RangeError",
+    message: "too far",
+    where: { pid: 1 },
+  });
+  expect(thrown.cause).toMatchObject({ message: "root" });
+  expect(errorToWire(thrown)).toMatchObject({ name: "RangeError", stack: expect.stringContaining("errors.test.ts") });
+  expect(raisedAt(thrown, { pid: 2, node: "node_a" }).where).toEqual({ pid: 1 });
+  expect(raisedAt({ no: "error" }, { pid: 1 })).toMatchObject({ message: '{"no":"error"}', where: { pid: 1 } });
 });
 
 describe("errors on the wire (B44)", () => {

@@ -221,7 +221,10 @@ export class EngineProcess {
     const ours = this.#lost && (error === this.#lost || error.cause === this.#lost);
     if (!ours) return error;
     await this.#causeOr(this.#launcher.clock);
-    const what = method === HOST_METHODS.call ? "the call" : method;
-    return engineCrashed(this.#identity, this.#cause, { during: `before ${what} had ended`, underlying: this.#lost });
+    const call = method === HOST_METHODS.call || method === HOST_METHODS.callStored;
+    return engineCrashed(this.#identity, this.#cause, {
+      during: `before ${call ? "the call" : method} had ended`,
+      underlying: this.#lost,
+    });
   }
 }

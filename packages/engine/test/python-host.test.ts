@@ -207,8 +207,11 @@ test("health answers while a call runs", async () => {
 test("a death in mid-call comes with exit code and the last lines of stderr", async () => {
   const mortal = await launch({});
   await mortal.call("create_engine", encodeHostRequest({ engine: "my_engines.Engine", engineName: "e" }));
-  const error = await mortal.call("call", request("die", 7)).catch((thrown: unknown) => thrown as WorkerCrashedError);
+  const error = await mortal
+    .call("call_stored", request("die", 7))
+    .catch((thrown: unknown) => thrown as WorkerCrashedError);
   expect(error).toBeInstanceOf(WorkerCrashedError);
+  expect((error as Error).message).toContain("ended before the call had ended: exit code 7");
   expect(error).toMatchObject({ where: { exitCode: 7, stderrTail: ["last words"] } });
 });
 

@@ -15,6 +15,7 @@ import type { EngineService } from "./engine-service.ts";
 import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.ts";
+import type { KnownLogs } from "./known-logs.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit } from "./processes.ts";
@@ -40,6 +41,7 @@ export interface ActorServiceOptions {
   readonly ports: PortService;
   readonly sweeps: WorkerSweeps;
   readonly causes: CauseBook;
+  readonly logs: KnownLogs;
   readonly visibility: DeviceVisibility;
   readonly workerGuards: WorkerGuards;
   /** The raylet's own environment. */
@@ -106,7 +108,7 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head, workerGuards, grants, nodeId } = this.#options;
+    const { workers, visibility, ledger, head, workerGuards, grants, nodeId, logs } = this.#options;
     const { spec, lease } = actor;
     try {
       const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
@@ -117,6 +119,7 @@ export class ActorService {
       const env = workerEnvironment(spec.env, lease, spec.isolation, visibility, this.#options.env);
       const worker = await workers.take(env, actor.abort.signal, workerGuards.spawnFor(lease, actor.epoch));
       actor.worker = worker;
+      logs.name(spec.actorId, worker.log);
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
       if (actor.ending) return await this.#failed(actor, actor.ending);
       await this.#host(actor, worker, env);

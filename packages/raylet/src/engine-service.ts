@@ -162,6 +162,7 @@ export class EngineService {
     try {
       const env = this.#environment(request, actor, devices, cwd, tokenFile);
       log = logs.open(engineId, `${request.logName}-${engineId.slice(-6)}`);
+      logs.name(`${actor.spec.actorId}.engine`, log);
       const named = { treeId: engineId, mark: ENGINE_MARK, epoch };
       const guarded = await guards.start({ ...named, argv, cwd, env, locks, graceMs, log, pty });
       const engine: Engine = { engineId, actor, guarded, devices, log, graceMs, ended: Promise.withResolvers() };

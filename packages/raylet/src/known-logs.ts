@@ -1,7 +1,7 @@
 import type { Logs, LogWriter } from "./logs.ts";
 
-/** Logs that can be asked for, those of ended processes included; the oldest is forgotten first (its file stays). */
-export const KNOWN_LOGS_LIMIT = 2_048;
+/** Names of logs that can be asked for, at most two a log, those of ended processes included; the oldest is forgotten first (its file stays). */
+export const KNOWN_LOGS_LIMIT = 4_096;
 
 /** Remembers logs by the name of their process, so that nobody ever asks for a path (reliability B30). */
 export class KnownLogs {
@@ -15,9 +15,15 @@ export class KnownLogs {
   /** Opens the log of a process. `file` names its file; default the process' own name. */
   open(process: string, file = process): LogWriter {
     const log = this.#logs.open(file);
-    this.#known.set(process, log);
-    if (this.#known.size > KNOWN_LOGS_LIMIT) this.#known.delete(this.#known.keys().next().value!);
+    this.name(process, log);
     return log;
+  }
+
+  /** One more name of a log; the latest log of a name has it. */
+  name(name: string, log: LogWriter): void {
+    this.#known.delete(name);
+    this.#known.set(name, log);
+    if (this.#known.size > KNOWN_LOGS_LIMIT) this.#known.delete(this.#known.keys().next().value!);
   }
 
   find(process: string): LogWriter | undefined {

@@ -161,7 +161,10 @@ describe("actors", () => {
     expect(await toRaylet.invoke(processCause, { process, timeoutMs: 0 })).toMatchObject({
       cause: { signal: "SIGSEGV" },
     });
-    expect(await toRaylet.invoke(logTail, { process, lines: 5 })).toMatchObject({ lines: ["Fatal: out of luck"] });
+    for (const name of [process, "actor_a"])
+      expect(await toRaylet.invoke(logTail, { process: name, lines: 5 })).toMatchObject({
+        lines: ["Fatal: out of luck"],
+      });
   });
 
   test("exit code 0 is the actor's own wish (Ray: exit_actor)", async () => {

@@ -3,6 +3,7 @@ import {
   ActorDiedError,
   asWhiprayError,
   NodeDiedError,
+  RayTaskError,
   TaskCancelledError,
   type WhiprayError,
   WorkerCrashedError,
@@ -21,13 +22,13 @@ const SHOWN_LINES = 50;
 const BAD_REQUEST = new Set(["INVALID_ARGUMENT", "ENGINE_EXISTS", "NOT_SERIALISABLE", "RANGE", "INVALID_ENV"]);
 const NOT_REACHED = new Set(["UNREACHABLE", "NO_ROUTE", "ACTOR_UNAVAILABLE"]);
 
-/** The worker, or its engine, is gone: with exit code or signal, and the last lines. Undefined for any other failure. */
-export function deathOf(workerId: string, error: unknown): WorkerFailedError | undefined {
+/** The worker, or its engine, is gone (while `method` ran): with exit code or signal, and the last lines. Undefined for any other failure. */
+export function deathOf(workerId: string, error: unknown, method?: string): WorkerFailedError | undefined {
   const dead = error instanceof ActorDiedError || error instanceof WorkerCrashedError || error instanceof NodeDiedError;
   if (!dead) return undefined;
   const tail = error.where?.stderrTail?.slice(-SHOWN_LINES).join("\n") ?? "";
   return new WorkerFailedError(workerId, exitCodeOf(error), tail, {
-    reason: error.message,
+    reason: method === undefined ? error.message : `engine call '${method}': ${error.message}`,
     where: error.where,
     cause: error,
   });
@@ -52,13 +53,20 @@ export function callFailure(workerId: string, method: string, error: unknown, at
   if (error instanceof TaskCancelledError) return error;
   const failure = asWhiprayError(error);
   return (
-    deathOf(workerId, failure) ??
-    new EngineCallError(workerId, method, failure.message, attempt, {
+    deathOf(workerId, failure, method) ??
+    new EngineCallError(workerId, method, reasonOf(failure), attempt, {
       cause: failure,
       where: failure.where,
       details: { code: failure.code, ...failure.details },
     })
   );
+}
+
+/** What an engine raised is told with its class: the text of `KeyError('loss')` alone is `'loss'`. */
+function reasonOf(failure: WhiprayError): string {
+  const { message } = failure;
+  if (!(failure instanceof RayTaskError) || message.startsWith(failure.remoteName)) return message;
+  return `${failure.remoteName}: ${message}`;
 }
 
 /** A failed creation of an engine (areal 6.15). */

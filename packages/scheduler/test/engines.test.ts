@@ -214,6 +214,7 @@ describe("areal 6.16: calling engines", () => {
       name: "WorkerFailedError",
       exitCode: -11,
       stderr: "Fatal Python error",
+      message: expect.stringMatching(/^Worker 'a\/0' failed with exit code -11: engine call 'add': ended\n/),
     });
   });
 

@@ -87,7 +87,7 @@ test("areal 6.15 and 6.16: a failed import, a constructor that raises, a method 
   expect(error).toMatchObject({
     name: "EngineCallError",
     attempt: 1,
-    message: expect.stringContaining("lr must be positive"),
+    message: expect.stringContaining("ValueError: lr must be positive"),
   });
   expect(error.cause).toMatchObject({
     remoteName: "ValueError",

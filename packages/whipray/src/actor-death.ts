@@ -29,19 +29,27 @@ export function disposedError(actorId: string): ActorHandleNotFoundError {
   });
 }
 
+/** Lines of stderr that the message shows; `where.stderrTail` has all that the raylet kept. */
+const SHOWN_LINES = 20;
+
 /** What a caller sees of a dead actor: an error that tells what the head knows: exit code or signal, last lines, log path, the constructor's error. */
 export function diedError(row: ActorRow): RayError {
   const death: Partial<DeathCause> = row.death ?? {};
   const where = death.nodeId ? ` on ${death.nodeId}` : "";
-  const how = death.signal
-    ? ` (signal ${death.signal})`
+  const message = death.message ?? "no cause known";
+  const ending = death.signal
+    ? `signal ${death.signal}`
     : death.exitCode === undefined
       ? ""
-      : ` (exit code ${death.exitCode})`;
-  const tail = death.stderrTail?.length ? `\nlast lines of stderr:\n${death.stderrTail.join("\n")}` : "";
+      : `exit code ${death.exitCode}`;
+  const how = message.includes(ending) ? "" : ` (${ending})`;
+  const tail = death.stderrTail?.length
+    ? `\nlast lines of stderr:\n${death.stderrTail.slice(-SHOWN_LINES).join("\n")}`
+    : "";
+  const log = death.logPath === undefined ? "" : `\nits log: ${death.logPath}`;
   const Kind = errorClass(row);
   return new Kind({
-    message: `Actor ${row.name ?? row.className} (${row.actorId}) is dead${where}: ${death.message ?? "no cause known"}${how}${tail}`,
+    message: `Actor ${row.name ?? row.className} (${row.actorId}) is dead${where}: ${message}${how}${tail}${log}`,
     details: { actorId: row.actorId, actorInitFailed: death.kind === "CREATION_FAILED", cause: death.kind },
     where: {
       actor: row.actorId,

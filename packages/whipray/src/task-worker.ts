@@ -122,8 +122,9 @@ export class TaskWorker {
     const { cause } = await this.raylet.invoke(processCause, request).catch(() => ({ cause: undefined }));
     const tail = cause?.stderrTail?.length ? `\nlast lines of stderr:\n${cause.stderrTail.join("\n")}` : "";
     const why = cause?.message ?? error.message;
+    const log = cause?.logPath === undefined ? "" : `\nits log: ${cause.logPath}`;
     return new WorkerCrashedError({
-      message: `Task ${name} was under way when its worker ${address} went away: ${why}${tail}`,
+      message: `Task ${name} was under way when its worker ${address} went away: ${why}${tail}${log}`,
       details: { process: address, ...(cause && { cause: cause.kind }) },
       where: {
         process: address,

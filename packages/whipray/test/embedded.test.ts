@@ -78,6 +78,7 @@ describe("an embedded cluster", () => {
     expect(error.where).toMatchObject({ signal: "SIGKILL", pid });
     expect(error.where?.stderrTail?.join("\n")).toContain("the last words");
     expect(existsSync(String(error.where?.logPath))).toBe(true);
+    expect(error.message).toMatch(/signal SIGKILL\nlast lines of stderr:\n.*the last words.*\nits log: \/.+\.log$/s);
   });
 
   test("ray 8.40: max_restarts brings it back with a new process and fresh state", async () => {

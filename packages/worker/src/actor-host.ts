@@ -1,4 +1,4 @@
-import { ActorDiedError, WhiprayError } from "@whipray/core";
+import { ActorDiedError, type Where, WhiprayError } from "@whipray/core";
 import { type ActorSpec, encodeValues, type IncomingCall, type Revive } from "@whipray/rpc";
 import { isActorExit } from "./actor-exit.ts";
 import {
@@ -36,10 +36,11 @@ export class ActorHost {
     cls: ActorClass,
     args: readonly unknown[],
     leave: () => void,
+    where: Where,
     revive?: Revive,
     objects?: ObjectAccess,
   ) {
-    this.#runner = new CallRunner(revive, objects, (call, error) => this.#left(call, error));
+    this.#runner = new CallRunner(revive, objects, where, (call, error) => this.#left(call, error));
     this.#spec = spec;
     this.#epoch = epoch;
     this.#leave = leave;

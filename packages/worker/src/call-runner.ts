@@ -1,4 +1,4 @@
-import { asWhiprayError, WhiprayError } from "@whipray/core";
+import { raisedAt, type Where, WhiprayError } from "@whipray/core";
 import { decodeValues, encodeValues, type IncomingCall, type Parts, type Revive, storedOf } from "@whipray/rpc";
 import type { ActorMethod } from "./actor-methods.ts";
 import { type CallContext, runInCall } from "./context.ts";
@@ -8,18 +8,24 @@ import { isLarge, isStored, type ObjectAccess, openArguments, openParts, outgoin
 export class CallRunner {
   readonly #revive: Revive | undefined;
   readonly #objects: ObjectAccess | undefined;
+  readonly #where: Where;
   readonly #thrown: (call: IncomingCall, error: unknown) => boolean;
   readonly #contextOf: (call: IncomingCall) => CallContext;
 
-  /** `thrown` may take an error, and answer the call itself: then it returns true. `contextOf`: what the running code sees of its call. */
+  /**
+   * `where` is told of what user code throws. `thrown` may take an error, and answer the call itself: then it returns true. `contextOf`: what the
+   * running code sees of its call.
+   */
   constructor(
     revive: Revive | undefined,
     objects: ObjectAccess | undefined,
+    where: Where,
     thrown: (call: IncomingCall, error: unknown) => boolean = () => false,
     contextOf: (call: IncomingCall) => CallContext = (call) => call,
   ) {
     this.#revive = revive;
     this.#objects = objects;
+    this.#where = where;
     this.#thrown = thrown;
     this.#contextOf = contextOf;
   }
@@ -97,7 +103,7 @@ export class CallRunner {
 
   #failed(call: IncomingCall, error: unknown): void {
     if (this.#thrown(call, error)) return;
-    call.fail(error instanceof Error ? error : asWhiprayError(error, "TASK_FAILED"));
+    call.fail(raisedAt(error, this.#where));
   }
 }
 

@@ -85,6 +85,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     objects,
     nodeId,
     workerId,
+    pid: process.pid,
     cluster,
     socket,
     clock: systemClock,

@@ -1,4 +1,4 @@
-import { WhiprayError } from "@whipray/core";
+import { type Where, WhiprayError } from "@whipray/core";
 import { type IncomingCall, type Peer, type Revive, TASK_RETURNED, type TaskFunction } from "@whipray/rpc";
 import type { ActorMethod } from "./actor-methods.ts";
 import { CallQueue } from "./call-queue.ts";
@@ -16,6 +16,8 @@ export interface TaskHostOptions {
   readonly revive: Revive | undefined;
   readonly objects: ObjectAccess | undefined;
   readonly waits: TaskWaits;
+  /** This process, for errors of tasks. */
+  readonly where: Where;
 }
 
 /** Runs the tasks of one job in this process: one at a time, in the order in which they came. */
@@ -30,7 +32,8 @@ export class TaskHost {
 
   constructor(options: TaskHostOptions) {
     this.#options = options;
-    this.#runner = new CallRunner(options.revive, options.objects, undefined, (call) => this.#running ?? call);
+    const { revive, objects, where } = options;
+    this.#runner = new CallRunner(revive, objects, where, undefined, (call) => this.#running ?? call);
   }
 
   /** Makes a function known to one session. @throws WhiprayError as the loader does. */

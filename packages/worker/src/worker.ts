@@ -28,6 +28,7 @@ export interface WorkerOptions {
   objects: ObjectAccess;
   nodeId: string;
   workerId: string;
+  pid: number;
   cluster: string;
   socket: string;
   clock: Clock;
@@ -107,7 +108,8 @@ export class Worker {
       const given = (request.args.length > 0 ? decodeValues(request.args, this.#options.revive) : []) as unknown[];
       const args = given.some(isStored) ? await openArguments(given, objects, this.#options.revive) : given;
       const leave = (): void => void this.leave(LEAVE_GRACE_MS);
-      this.#host = new ActorHost(spec, epoch, cls, args, leave, this.#options.revive, objects);
+      const where = { node: nodeId, process: workerId, actor: spec.actorId, pid: this.#options.pid };
+      this.#host = new ActorHost(spec, epoch, cls, args, leave, where, this.#options.revive, objects);
       await this.#host.start();
     } catch (error) {
       throw asWhiprayError(error, "CREATION_FAILED").at({ actor: spec.actorId, node: nodeId });
@@ -126,7 +128,10 @@ export class Worker {
     setContext({
       ...{ nodeId, workerId, cluster, jobId, namespace, devices, endpoint, raylet, objects, head, socket, waits },
     });
-    this.#tasks = new TaskHost({ loadFunction, revive, objects, waits });
+    this.#tasks = new TaskHost({
+      ...{ loadFunction, revive, objects, waits },
+      where: { node: nodeId, process: workerId, pid: this.#options.pid },
+    });
     return null;
   }
 

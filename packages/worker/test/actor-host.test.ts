@@ -35,10 +35,11 @@ class Sample extends Base {
   }
 }
 
+const WHERE = { node: "node_a", process: "worker_a", actor: "actor_1", pid: 7 };
 const spec = (over: Partial<ActorSpec> = {}): ActorSpec =>
   ({ actorId: "actor_1", className: "Sample", maxConcurrency: 0, maxPendingCalls: -1, ...over }) as ActorSpec;
 const hosted = (cls: ActorClass = Sample as ActorClass, over: Partial<ActorSpec> = {}, leave = () => {}) =>
-  new ActorHost(spec(over), 3, cls, [], leave);
+  new ActorHost(spec(over), 3, cls, [], leave, WHERE);
 
 async function call(host: ActorHost, method: string, args: unknown[] = [], options = {}): Promise<unknown> {
   const incoming = new FakeCall(method, args, options);
@@ -62,7 +63,9 @@ describe("an actor's methods", () => {
   );
 
   test("an error keeps its own class and message", async () => {
-    await expect(call(hosted(), "fails")).rejects.toBeInstanceOf(RangeError);
+    await expect(call(hosted(), "fails")).rejects.toMatchObject({
+      ...{ code: "TASK_FAILED", remoteName: "RangeError", message: "too far", where: WHERE },
+    });
   });
 
   test("B15: another epoch is refused, none is fine", async () => {

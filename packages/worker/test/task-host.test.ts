@@ -23,7 +23,7 @@ async function hostOf(run: ActorMethod) {
       if (exportName === "missing") throw new Error("no such export");
       return run;
     },
-    ...{ revive: undefined, objects: undefined, waits },
+    ...{ revive: undefined, objects: undefined, waits, where: { node: "node_a", process: "worker_a", pid: 7 } },
   });
   const define = (exportName: string, peer = PEER) =>
     host.define(peer, { fnId: "fn1", module: "file:///m.ts", exportName, name: exportName, units: {} });

@@ -1,5 +1,6 @@
-import { isId, WhiprayError } from "@whipray/core";
+import { asWhiprayError, isId, WhiprayError } from "@whipray/core";
 import { type ActorRow, actorsList, logTail } from "@whipray/rpc";
+import { actorMeant, isRank } from "../attach-target.ts";
 import type { HeadClient } from "../head-client.ts";
 import { nodeOfProcess } from "../process-node.ts";
 import { askHead } from "./ask-head.io.ts";
@@ -9,40 +10,50 @@ export interface LogsFlags extends AskFlags {
   lines: number;
 }
 
-/** `whipray logs <process|actor>`: the last lines of a worker or engine, by its id, or by an actor's id or name. */
+/** Where a log is kept: on which node, and under which names, the best first. */
+export interface LogPlace {
+  readonly nodeId: string;
+  readonly names: readonly string[];
+}
+
+/**
+ * `whipray logs <process|actor>`: the last lines of a worker or engine, by its id, of an actor by id or name, or of a rank such as `actor/0`,
+ * that is of its engine. What has ended has a log as long as its raylet runs.
+ */
 export async function logsCommand(subject: string, flags: LogsFlags, context: CommandContext): Promise<void> {
   await using head = await askHead(flags, context);
   const { actors } = await head.ask(actorsList, {});
-  const { nodeId, process } = await find(subject, actors, head);
-  const { lines, path } = await head.askRaylet(nodeId, logTail, { process, lines: flags.lines });
-  if (flags.json) context.output.json({ process, nodeId, path, lines });
+  const place = logPlace(subject, actors) ?? { nodeId: await nodeOfProcess(subject, head), names: [subject] };
+  const { process, lines, path } = await read(head, place, flags.lines);
+  if (flags.json) context.output.json({ process, nodeId: place.nodeId, path, lines });
   else for (const line of lines) context.output.log(line);
 }
 
-/** Where the log of `subject` is kept. */
-async function find(
-  subject: string,
-  actors: readonly ActorRow[],
-  head: HeadClient,
-): Promise<{ nodeId: string; process: string }> {
-  const address =
-    subject.includes("/") && isId(subject.slice(0, subject.indexOf("/")), "node")
-      ? subject
-      : addressOf(subject, actors);
-  if (address !== undefined) {
-    const at = address.indexOf("/");
-    return { nodeId: address.slice(0, at), process: address.slice(at + 1) };
+async function read(head: HeadClient, { nodeId, names }: LogPlace, lines: number) {
+  for (const process of names.slice(0, -1)) {
+    try {
+      return { process, ...(await head.askRaylet(nodeId, logTail, { process, lines })) };
+    } catch (error) {
+      if (asWhiprayError(error).code !== "NOT_FOUND") throw error;
+    }
   }
-  return { nodeId: await nodeOfProcess(subject, head), process: subject };
+  const process = names.at(-1)!;
+  return { process, ...(await head.askRaylet(nodeId, logTail, { process, lines })) };
 }
 
-/** The process of an actor by id or name; of several with one name the living one. */
-export function addressOf(subject: string, actors: readonly ActorRow[]): string | undefined {
-  const named = actors.filter(({ actorId, name }) => actorId === subject || name === subject);
-  const best = named.find(({ state }) => state !== "DEAD") ?? named.at(-1);
-  if (best && best.address === undefined) {
-    const why = best.death?.message ?? best.waiting ?? best.state;
+/** Where the log of `subject` is kept; undefined for the id of a process, which all nodes must be asked for. @throws `NOT_FOUND`, `AMBIGUOUS`. */
+export function logPlace(subject: string, actors: readonly ActorRow[]): LogPlace | undefined {
+  const slash = subject.indexOf("/");
+  if (isId(subject.slice(0, Math.max(0, slash)), "node")) {
+    return { nodeId: subject.slice(0, slash), names: [subject.slice(slash + 1)] };
+  }
+  const actor = actorMeant(subject, actors);
+  if (!actor) return undefined;
+  const { actorId, address, death, waiting, state } = actor;
+  const [nodeId = death?.nodeId, own = actorId] = address?.split("/") ?? [];
+  if (nodeId === undefined) {
+    const why = death?.message ?? waiting ?? state;
     throw new WhiprayError({ code: "NOT_FOUND", message: `Actor ${subject} has no process and no log yet: ${why}` });
   }
-  return best?.address;
+  return { nodeId, names: isRank(subject) ? [`${actorId}.engine`, own] : [own] };
 }

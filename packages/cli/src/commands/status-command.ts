@@ -44,7 +44,7 @@ export function statusLines(status: ClusterStatus, bold: (text: string) => strin
   lines.push(bold(`Placement groups (${placementGroups.length}, ${waiting} waiting)`));
   for (const { id, name, state, strategy, bundles, choices, reasons } of placementGroups) {
     const more = [...choices, ...reasons].map((line) => `  ${line}`);
-    lines.push(`${name ?? id}  ${state}  ${strategy}  ${bundles} bundles`, ...more);
+    lines.push(`${name ?? id}  ${state}  ${strategy}  ${bundles} ${bundles === 1 ? "bundle" : "bundles"}`, ...more);
   }
   lines.push("", bold(`Actors (${actors.length})`));
   for (const { id, name, className, state, nodeId, pid, choice, reason } of actors) {

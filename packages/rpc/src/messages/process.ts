@@ -100,7 +100,7 @@ export const portsRelease = method(
   anything,
 );
 
-/** Anybody → raylet: the last lines of a process' log. */
+/** Anybody → raylet: the last lines of the log of a process, of an actor (by its id) or of its latest engine (`<actor id>.engine`), ended ones too. */
 export const logTail = method(
   "log.tail",
   shape({ process: str(256), lines: count(100_000) }),
