@@ -16,7 +16,10 @@ import {
   jobClose,
   jobOpen,
   type Method,
+  nodesList,
   type Peer,
+  taskLease,
+  taskRelease,
   WireEndpoint,
 } from "@whipray/rpc";
 import { ProcessClock } from "./process-clock.ts";
@@ -158,25 +161,64 @@ export class SimDriver {
   }
 
   /** One call, sent at most once. `ms` is how long its method takes. @throws what became of it. */
-  async call(
+  call(
     actorId: string,
     method: "run" | "crash" = "run",
     { ms = 0, timeoutMs = CALL_LIMIT_MS }: { ms?: number; timeoutMs?: number } = {},
   ): Promise<CallAnswer> {
-    const { history } = this.#world;
+    return this.#record(actorId, timeoutMs, async (token, leftMs) => {
+      const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
+      const lane = this.#lane(peer);
+      const parts = encodeValues([token, lane.name, lane.next++, ms]);
+      return decodeValues(await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs() })) as CallAnswer;
+    });
+  }
+
+  /**
+   * One task, sent at most once: a lease on a node that the head shows alive, a call of its worker, the lease given back. `nest` waits in the worker
+   * for a task of its own. @throws what became of it.
+   */
+  task(
+    resources: Readonly<Record<string, number>>,
+    method: "run" | "crash" | "nest" = "run",
+    { ms = 0, timeoutMs = CALL_LIMIT_MS, pgId }: { ms?: number; timeoutMs?: number; pgId?: string | undefined } = {},
+  ): Promise<CallAnswer> {
+    return this.#record("task", timeoutMs, async (token, leftMs) => {
+      const { nodes } = await this.ask(nodesList, {}, leftMs());
+      const alive = nodes.filter((node) => node.state === "ALIVE");
+      const node = alive[this.#world.random.below(Math.max(1, alive.length))];
+      if (!node) throw new WhiprayError({ code: "UNREACHABLE", message: "no node is alive" });
+      const url = node.url ?? HEAD_URL;
+      const raylet = this.#endpoint.connect({ to: `${node.nodeId}/raylet`, url, purpose: "data" });
+      const leaseId = this.#world.ids.next("lease");
+      const units = { ...toUnits(resources, "resources of the task") };
+      const ask = { leaseId, jobId: this.jobId, namespace: "sim", units, ...(pgId && { pgId }), bundleIndex: -1 };
+      try {
+        const limit = { timeoutMs: leftMs() };
+        const lease = await raylet.invoke(taskLease, { ...ask, env: {}, isolation: "env" }, limit);
+        const peer = this.#endpoint.connect({ to: lease.address, url, purpose: "data" });
+        const parts = encodeValues([token, leaseId, 0, ms]);
+        return decodeValues(await peer.call(method, parts, { timeoutMs: leftMs() })) as CallAnswer;
+      } finally {
+        void raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
+      }
+    });
+  }
+
+  /** Notes a call and its end (P11). */
+  async #record(
+    actorId: string,
+    timeoutMs: number,
+    run: (token: string, leftMs: () => number) => Promise<CallAnswer>,
+  ): Promise<CallAnswer> {
     const startedMs = this.#clock.now();
     const token = `${this.machine}#${++this.#tokens}`;
     const boundAtMs = startedMs + timeoutMs + BOUND_SLACK_MS;
     const record = { token, actorId, boundAtMs, endedAtMs: undefined, outcome: undefined };
-    history.calls.push(record);
+    this.#world.history.calls.push(record);
     let outcome = "ok";
     try {
-      const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
-      const lane = this.#lane(peer);
-      const parts = encodeValues([token, lane.name, lane.next++, ms]);
-      const leftMs = Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now()));
-      const reply = await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs });
-      return decodeValues(reply) as CallAnswer;
+      return await run(token, () => Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now())));
     } catch (error) {
       outcome = asWhiprayError(error).code;
       throw error;
@@ -226,9 +268,15 @@ export class SimDriver {
     await this.#endpoint.close();
   }
 
-  /** The driver's process dies. */
+  /** The driver's process dies: nobody hears of its calls any more. */
   kill(): void {
+    const { history, network } = this.#world;
+    history.disown(this.jobId);
+    for (const call of history.calls) {
+      if (call.token.startsWith(`${this.machine}#`) && call.endedAtMs === undefined)
+        Object.assign(call, { endedAtMs: this.#clock.now(), outcome: "caller died" });
+    }
     this.#clock.kill();
-    this.#world.network.cut((host) => host === this.machine);
+    network.cut((host) => host === this.machine);
   }
 }
