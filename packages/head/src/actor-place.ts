@@ -33,7 +33,11 @@ export function findPlace(
 ): FoundPlace | undefined {
   if (spec.pgId === undefined) {
     const { labels, nodeId, nodeSoft, links, placementUnits: units } = spec;
-    return placeActor({ units, links, labels, nodeId, nodeSoft, avoid }, groups.rooms(nodes), nodes.totals());
+    const rooms = groups.rooms(nodes);
+    // Nodes that refused do not stand for their likes, and the wished one is looked at in any case.
+    const keptNodeIds = [...avoid, ...(nodeId === undefined ? [] : [nodeId])];
+    const few = rooms.few({ bundles: [{ index: 0, units, links, labels }], keptNodeIds }, true);
+    return placeActor({ units, links, labels, nodeId, nodeSoft, avoid }, few, (id) => nodes.total(id));
   }
   const group = groups.record(spec.pgId);
   if (!group) return undefined;
@@ -47,6 +51,11 @@ export function findPlace(
     if (devices) return { nodeId: place.nodeId, devices, bundleIndex: index };
   }
   return undefined;
+}
+
+/** Equal for actors that look for the same. */
+export function likenessOf({ placementUnits, links, labels, nodeId, nodeSoft, pgId, bundleIndex }: ActorSpec): string {
+  return JSON.stringify([placementUnits, links, labels, nodeId, nodeSoft, pgId, bundleIndex]);
 }
 
 /** Devices of a bundle that cannot be had now, with reasons. */
@@ -118,7 +127,7 @@ export function explainActor(spec: ActorSpec, nodes: NodeTable, groups: GroupTab
     spec.nodeId !== undefined && !spec.nodeSoft ? rooms.filter((room) => room.nodeId === spec.nodeId) : rooms;
   const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels, links: spec.links }];
   const request = { strategy: "PACK" as const, bundles, keptNodeIds: [] };
-  const reason = explain(request, only(groups.rooms(nodes)), only(nodes.totals()))[0];
+  const reason = explain(request, only(groups.rooms(nodes).all()), only(nodes.totals()))[0];
   return reason ? `${reason.kind}: ${reason.text}` : "a raylet is being asked, or its turn comes with the next round";
 }
 
@@ -128,7 +137,7 @@ export function affinityLost(spec: ActorSpec, nodes: NodeTable): string | undefi
   const state = nodes.state(spec.nodeId);
   if (state === "DEAD" || state === "UNKNOWN")
     return `node ${spec.nodeId}, which it must run on, is ${state.toLowerCase()}`;
-  const total = nodes.totals().find((room) => room.nodeId === spec.nodeId);
+  const total = nodes.total(spec.nodeId);
   if (total && new Room(total).fits({ units: spec.placementUnits, links: spec.links })) return undefined;
   return `node ${spec.nodeId}, which it must run on, is too small even when it is empty`;
 }

@@ -5,27 +5,13 @@ import type { GroupEffect } from "./group-effects.ts";
 import { nameTaken, removedError, timeoutError } from "./group-errors.ts";
 import { GroupQueue } from "./group-queue.ts";
 import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, nodesOf } from "./group-record.ts";
+import type { Attempt, KnownGroup } from "./known-group.ts";
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import type { NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
 import { byNode, type Placement, sumUnits } from "./placement/request.ts";
-
-interface Attempt {
-  readonly epoch: number;
-  readonly placement: Placement;
-  /** Node → whether it said yes. */
-  readonly nodes: Map<string, { nodeEpoch: number; ok: boolean }>;
-}
-
-interface Group {
-  readonly record: GroupRecord;
-  readonly order: number;
-  readonly deadlineMs: number | undefined;
-  /** The journal has its creation. */
-  durable: boolean;
-  attempt: Attempt | undefined;
-}
+import type { Rooms } from "./placement/room-index.ts";
 
 /**
  * Placement groups: PENDING → PREPARED → CREATED ⇄ RESCHEDULING, REMOVED (ray.md section 2). Pure: an attempt picks nodes **and
@@ -33,7 +19,7 @@ interface Group {
  * what fails later loses its own bundles only. Nothing is ever partly promised.
  */
 export class GroupTable {
-  readonly #groups = new Map<string, Group>();
+  readonly #groups = new Map<string, KnownGroup>();
   readonly #names = new Map<string, string>();
   readonly #removed = new Map<string, { row: GroupRow; error: WhiprayError }>();
   readonly #queue: GroupQueue;
@@ -97,7 +83,7 @@ export class GroupTable {
     return effects;
   }
 
-  #plan(group: Group, placement: Placement, nodes: NodeTable, nowMs: number): GroupEffect[] {
+  #plan(group: KnownGroup, placement: Placement, nodes: NodeTable, nowMs: number): GroupEffect[] {
     const { record } = group;
     record.epoch = Math.max(record.epoch, this.#epochFloor) + 1;
     record.attempts++;
@@ -154,7 +140,7 @@ export class GroupTable {
   }
 
   /** Takes the whole attempt back, everywhere: also the node that refused may have prepared and lost its answer. */
-  #undo(group: Group, reason: string, nowMs: number): GroupEffect[] {
+  #undo(group: KnownGroup, reason: string, nowMs: number): GroupEffect[] {
     const { attempt, record } = group;
     if (!attempt) return [];
     group.attempt = undefined;
@@ -214,7 +200,7 @@ export class GroupTable {
     ];
   }
 
-  #lose(group: Group, indices: readonly number[], reason: string, nowMs: number): GroupEffect[] {
+  #lose(group: KnownGroup, indices: readonly number[], reason: string, nowMs: number): GroupEffect[] {
     const { record } = group;
     if (indices.length === 0) return [];
     for (const index of indices) record.places[index] = null;
@@ -225,7 +211,7 @@ export class GroupTable {
     return [...effects, { kind: "save", pgId: record.pgId }, { kind: "changed", pgId: record.pgId, lost: reason }];
   }
 
-  #giveUp(group: Group, nodeId: string, indices: number[], reason: string, nowMs: number): GroupEffect[] {
+  #giveUp(group: KnownGroup, nodeId: string, indices: number[], reason: string, nowMs: number): GroupEffect[] {
     const { pgId, epoch } = group.record;
     return [{ kind: "release", pgId, epoch, nodeId, indices }, ...this.#lose(group, indices, reason, nowMs)];
   }
@@ -356,8 +342,8 @@ export class GroupTable {
   }
 
   /** What actors may use: rooms without what starving groups hold. */
-  rooms(nodes: NodeTable): ReturnType<NodeTable["rooms"]> {
-    return [...this.#queue.rooms(nodes)];
+  rooms(nodes: NodeTable): Rooms {
+    return this.#queue.rooms(nodes);
   }
 
   record(pgId: string): Readonly<GroupRecord> | undefined {
@@ -383,15 +369,15 @@ export class GroupTable {
     return [...this.#groups.keys()];
   }
 
-  #add(record: GroupRecord, deadlineMs: number | undefined): Group {
-    const group: Group = { record, order: ++this.#order, deadlineMs, durable: false, attempt: undefined };
+  #add(record: GroupRecord, deadlineMs: number | undefined): KnownGroup {
+    const group: KnownGroup = { record, order: ++this.#order, deadlineMs, durable: false, attempt: undefined };
     this.#groups.set(record.pgId, group);
     this.#bundles += record.bundles.length;
     if (record.name !== undefined) this.#names.set(nameKey(record.namespace, record.name), record.pgId);
     return group;
   }
 
-  #forget({ record }: Group): void {
+  #forget({ record }: KnownGroup): void {
     this.#groups.delete(record.pgId);
     this.#bundles -= record.bundles.length;
     this.#queue.delete(record.pgId);

@@ -1,3 +1,4 @@
+import type { Units } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { matchesLabels } from "./labels.ts";
 import { type Wanted, wastesDevices } from "./request.ts";
@@ -22,7 +23,7 @@ export interface ActorRequest extends Wanted {
 export function placeActor(
   request: ActorRequest,
   now: readonly NodeRoom[],
-  total: readonly NodeRoom[],
+  totalOf: (nodeId: string) => NodeRoom | undefined,
 ): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
   const fitting = now
     .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, request.labels))
@@ -30,31 +31,39 @@ export function placeActor(
     .filter((room) => room.fits(request));
   const near = fitting.find((room) => room.nodeId === request.nodeId);
   if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request);
-  const totals = new Map(total.map((node) => [node.nodeId, node]));
   const ranked = fitting.map((room) => ({
     room,
     waste: wastesDevices(room, request.units),
-    used: utilisation(room, totals.get(room.nodeId), request.units),
+    used: utilisation(room, totalOf(room.nodeId), request.units),
   }));
   ranked.sort((a, b) => a.waste - b.waste || score(a.used) - score(b.used));
   return ranked[0] && taken(ranked[0].room, request);
 }
 
-function score(used: number): number {
+/** Nodes up to the threshold count as equally free. */
+export function score(used: number): number {
   return used < SPREAD_THRESHOLD ? 0 : used;
+}
+
+/** Used share of the fullest resource that is not asked for. */
+export function usedBeside(room: Room, total: Room, asked: readonly string[]): number {
+  let most = 0;
+  for (const name of total.names()) if (!asked.includes(name)) most = Math.max(most, usedShare(name, room, total, 0));
+  return most;
 }
 
 /** Used share of the fullest resource, the request included. */
 function utilisation(room: Room, total: NodeRoom | undefined, units: Wanted["units"]): number {
   if (!total) return 1;
   const whole = new Room(total);
-  const names = new Set([...Object.keys(total.free), ...total.devices.map((device) => device.resource)]);
   let most = 0;
-  for (const name of names) {
-    const all = whole.amount(name);
-    if (all > 0) most = Math.max(most, (all - room.amount(name) + (units[name] ?? 0)) / all);
-  }
+  for (const name of whole.names()) most = Math.max(most, usedShare(name, room, whole, units[name] ?? 0));
   return most;
+}
+
+function usedShare(name: string, room: Room, total: Room, asked: Units): number {
+  const all = total.amount(name);
+  return all > 0 ? (all - room.amount(name) + asked) / all : 0;
 }
 
 function taken(room: Room, wanted: Wanted): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
