@@ -5,6 +5,7 @@ import { type Cluster, init } from "whipray";
 import type { Counter } from "./counter.ts";
 import { BATCH, openRawLimits, type RawLimits } from "./limits/raw.ts";
 import { bareNodeStartMs, inTurns, type Row, sequential, together, ussMb } from "./measure.ts";
+import { valueRows } from "./quick-values.ts";
 
 const COUNTER = new URL("./counter.ts", import.meta.url);
 /** Calls of an engine at once. */
@@ -49,6 +50,8 @@ export async function quick(): Promise<Row[]> {
     row("actor launches, one at a time", await sequential(launch, 3, 1_500), "/s");
     await cluster.kill(counter);
     row("idle memory beside a bare process", ussMb(familyOf(cluster.id)) - BARE_MB, "MB");
+    // Last: its values and task workers are no idle memory.
+    await valueRows(cluster, row);
   } finally {
     limits?.close();
     await cluster.close();
