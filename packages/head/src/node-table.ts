@@ -34,6 +34,8 @@ export class NodeTable {
   readonly #index = new RoomIndex();
   /** Nodes whose room the index does not have as it is now. */
   readonly #dirty = new Set<string>();
+  /** Device → the node that offered it last. */
+  readonly #offeredBy = new Map<string, string>();
   #order = 0;
   #claimId = 0;
   /** Handed out with the next tick. */
@@ -98,16 +100,21 @@ export class NodeTable {
     const untrue = falseView(request, request.view);
     if (untrue) throw untrue;
     if (known?.state === "ALIVE" && !same) throw nodeIdInUse(known.record);
-    const others = [...this.#nodes.values()].filter((node) => node !== known && node.state !== "DEAD");
-    if (!known && others.length >= this.#limit) throw limit("nodes", this.#limit);
+    const live = this.#nodes.values().filter((node) => node.state !== "DEAD");
+    if (!known && live.toArray().length >= this.#limit) throw limit("nodes", this.#limit);
     const seen = new Set<string>();
     for (const { uuid } of request.devices) {
-      const holder = seen.has(uuid)
-        ? request
-        : others.find((node) => node.record.devices.some((one) => one.uuid === uuid))?.record;
+      const holder = seen.has(uuid) ? request : this.#holderOf(uuid, known);
       seen.add(uuid);
       if (holder) throw duplicateDevice(uuid, request.nodeId, holder);
     }
+  }
+
+  /** Another node that is not dead and has this device. */
+  #holderOf(uuid: string, known: KnownNode | undefined): NodeRecord | undefined {
+    const node = this.#nodes.get(this.#offeredBy.get(uuid) ?? "");
+    const holds = node?.state !== "DEAD" && node?.record.devices.some((device) => device.uuid === uuid);
+    return holds && node !== known ? node?.record : undefined;
   }
 
   /**
@@ -324,6 +331,7 @@ export class NodeTable {
       seen: undefined,
     };
     this.#nodes.set(record.nodeId, node);
+    if (state !== "DEAD") for (const { uuid } of record.devices) this.#offeredBy.set(uuid, record.nodeId);
     this.#changed(node);
     return node;
   }
@@ -368,6 +376,8 @@ export class NodeTable {
     const effects: NodeEffect[] = [];
     for (const { record } of dead.slice(0, Math.max(0, dead.length - DEAD_NODES_KEPT))) {
       this.#nodes.delete(record.nodeId);
+      for (const { uuid } of record.devices)
+        if (this.#offeredBy.get(uuid) === record.nodeId) this.#offeredBy.delete(uuid);
       effects.push({ kind: "forget", nodeId: record.nodeId });
     }
     return effects;

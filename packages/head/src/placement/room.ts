@@ -105,6 +105,18 @@ export class Room {
     return true;
   }
 
+  /** How often it could be taken at most; less when the rest does not fit together. */
+  times({ units }: Wanted): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const resource in units) {
+      const need = units[resource]!;
+      if (need === 0) continue;
+      const shelf = this.#shelves.get(resource);
+      least = Math.min(least, shelf ? shelf.times(need) : Math.floor(this.amount(resource) / need));
+    }
+    return least;
+  }
+
   /** Takes everything or nothing. Whole devices: those that `chooseWhole` chooses; fractions: the tightest device. */
   take(wanted: Wanted): DeviceGrant[] | undefined {
     const grants = this.fits(wanted) ? this.#choose(wanted) : undefined;
