@@ -9,3 +9,8 @@ export class Counter {
     return process.pid;
   }
 }
+
+/** The task of the benchmarks. */
+export function small(): number {
+  return 1;
+}

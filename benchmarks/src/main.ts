@@ -2,9 +2,11 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { holds, missed, type Row } from "./measure.ts";
 import { quick } from "./quick.ts";
+import { expectations, holdsUp, scale, table } from "./scale/scale.ts";
 import { vsRay } from "./vs-ray/vs-ray.ts";
 
 const USAGE = `usage: npm run bench -- quick [--json] [--strict]
+       npm run bench -- scale [--json] [--strict]
        npm run bench -- --vs-ray [--quick] [--rows a,b] [--seconds N] [--rounds N] [--against FILE] [--json]`;
 
 try {
@@ -42,15 +44,31 @@ async function main(): Promise<number> {
     const out = fileURLToPath(new URL("../../..", import.meta.url)); // out/ of the working tree: this file runs in out/bench/app/src
     return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, out });
   }
-  if (values["vs-ray"] || positionals.length !== 1 || positionals[0] !== "quick") {
+  const [what] = positionals;
+  if (values["vs-ray"] || positionals.length !== 1 || (what !== "quick" && what !== "scale")) {
     console.error(USAGE);
     return 2;
+  }
+  if (what === "scale") {
+    const sizes = scale();
+    const expected = expectations(sizes);
+    if (json) console.log(JSON.stringify({ node: process.version, sizes, expected }));
+    else for (const line of table(sizes)) console.log(line);
+    return judged(
+      expected.filter((one) => !holdsUp(one)).map(({ name }) => name),
+      values.strict,
+    );
   }
   const rows = await quick();
   const below = missed(rows);
   if (json) console.log(JSON.stringify({ node: process.version, rows, missed: below }));
   else for (const row of rows) console.log(show(row));
-  if (!values.strict || below.length === 0) return 0;
+  return judged(below, values.strict);
+}
+
+/** Exit code: missing something is an error only for those who ask for it. */
+function judged(below: readonly string[], strict: boolean): number {
+  if (!strict || below.length === 0) return 0;
   console.error(`missed: ${below.join("; ")}`);
   return 1;
 }
@@ -59,6 +77,8 @@ function show({ name, value, unit, against }: Row): string {
   const figure = `${value >= 100 ? value.toFixed(0) : value.toFixed(value < 1 ? 2 : 1)} ${unit}`.padStart(14);
   if (!against) return `${name.padEnd(44)}${figure}`;
   const { ratio, atLeast, atMost } = against;
+  const part = `${name.padEnd(44)}${figure}   ${ratio.toFixed(2)} × ${against.row}`;
+  if (atLeast === undefined && atMost === undefined) return part;
   const rule = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast.toFixed(2)}`;
-  return `${name.padEnd(44)}${figure}   ${ratio.toFixed(2)} × ${against.row} (${rule}: ${holds(against) ? "yes" : "NO"})`;
+  return `${part} (${rule}: ${holds(against) ? "yes" : "NO"})`;
 }

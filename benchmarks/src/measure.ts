@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 export interface Row {
   name: string;
   value: number;
-  unit: "/s" | "ms" | "MB" | "%";
-  /** Name of the row that bounds it, what part of it was reached, and what the issue expects at least (for times: at most). */
+  unit: "/s" | "ms" | "MB" | "%" | "GB/s";
+  /** Name of the row that bounds it, what part of it was reached, and what the issue expects at least (for times: at most), if anything. */
   against?: { row: string; ratio: number; atLeast?: number; atMost?: number };
 }
 

@@ -6,6 +6,7 @@ import type { Counter } from "./counter.ts";
 import type { Idle } from "./idle.ts";
 import { BATCH, openRawLimits, type RawLimits } from "./limits/raw.ts";
 import { bareNodeStartMs, inTurns, type Row, sequential, together } from "./measure.ts";
+import { valueRows } from "./quick-values.ts";
 
 const COUNTER = new URL("./counter.ts", import.meta.url);
 /** Calls of an engine at once. */
@@ -48,6 +49,8 @@ export async function quick(): Promise<Row[]> {
       await cluster.kill(one);
     };
     row("actor launches, one at a time", await sequential(launch, 3, 1_500), "/s");
+    await cluster.kill(counter);
+    await valueRows(cluster, row);
   } finally {
     limits?.close();
     await cluster.close();

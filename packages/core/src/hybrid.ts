@@ -14,9 +14,10 @@ export interface HybridNode {
  * onto the first one; above that the least used wins (ray.md 1.4).
  */
 export function byHybrid(left: HybridNode, right: HybridNode): number {
-  return Number(left.wastes) - Number(right.wastes) || score(left.used) - score(right.used);
+  return Number(left.wastes) - Number(right.wastes) || hybridScore(left.used) - hybridScore(right.used);
 }
 
-function score(used: number): number {
+/** Nodes up to the threshold count as equally free. */
+export function hybridScore(used: number): number {
   return used < SPREAD_THRESHOLD ? 0 : used;
 }

@@ -23,7 +23,7 @@ export {
   raisedAt,
 } from "./error-wire.ts";
 export { asWhiprayError, type Where, WhiprayError, type WhiprayErrorInit } from "./errors.ts";
-export { byHybrid, type HybridNode, SPREAD_THRESHOLD } from "./hybrid.ts";
+export { byHybrid, type HybridNode, hybridScore, SPREAD_THRESHOLD } from "./hybrid.ts";
 export { ID_KINDS, ID_LENGTH, type IdKind, type IdSource, isId, randomIds, seededIds } from "./ids.ts";
 export { type LabelSelector, matchesLabels, showLabels } from "./labels.ts";
 export { type LogFields, type Logger, redact, silentLogger } from "./logger.ts";

@@ -33,9 +33,20 @@ export function findPlace(
   turn: number,
 ): FoundPlace | undefined {
   if (spec.pgId === undefined) {
-    const { labels, fallback, nodeId, nodeSoft, links, placementUnits: units } = spec;
-    const wish = { units, links, labels, fallback, nodeId, nodeSoft, avoid, turn: spec.spread ? turn : undefined };
-    return placeActor(wish, groups.rooms(nodes), nodes.totals());
+    const { labels, fallback = [], nodeId, nodeSoft, links, placementUnits: units, spread } = spec;
+    const rooms = groups.rooms(nodes);
+    // Nodes that refused do not stand for their likes, and the wished one is looked at in any case.
+    const keptNodeIds = [...avoid, ...(nodeId === undefined ? [] : [nodeId])];
+    const wish = { units, links, nodeId, nodeSoft, avoid, turn: spread ? turn : undefined };
+    // Ray: the next selector where no node that meets the one before has room.
+    for (const selector of [labels, ...fallback]) {
+      const bundle = { index: 0, units, links, labels: selector };
+      // What is spread goes over all nodes, alike or not.
+      const looked = spread ? rooms.all() : rooms.few({ bundles: [bundle], keptNodeIds }, true);
+      const found = placeActor({ ...wish, labels: selector }, looked, (id) => nodes.total(id));
+      if (found) return found;
+    }
+    return undefined;
   }
   const group = groups.record(spec.pgId);
   if (!group) return undefined;
@@ -49,6 +60,12 @@ export function findPlace(
     if (devices) return { nodeId: place.nodeId, devices, bundleIndex: index };
   }
   return undefined;
+}
+
+/** Equal for actors that look for the same. */
+export function likenessOf(spec: ActorSpec): string {
+  const { placementUnits, links, labels, fallback, spread, nodeId, nodeSoft, pgId, bundleIndex } = spec;
+  return JSON.stringify([placementUnits, links, labels, fallback, spread, nodeId, nodeSoft, pgId, bundleIndex]);
 }
 
 /** Devices of a bundle that cannot be had now, with reasons. */
@@ -120,7 +137,7 @@ export function explainActor(spec: ActorSpec, nodes: NodeTable, groups: GroupTab
     spec.nodeId !== undefined && !spec.nodeSoft ? rooms.filter((room) => room.nodeId === spec.nodeId) : rooms;
   const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels, links: spec.links }];
   const request = { strategy: "PACK" as const, bundles, keptNodeIds: [] };
-  const reason = explain(request, only(groups.rooms(nodes)), only(nodes.totals()))[0];
+  const reason = explain(request, only(groups.rooms(nodes).all()), only(nodes.totals()))[0];
   return reason ? `${reason.kind}: ${reason.text}` : "a raylet is being asked, or its turn comes with the next round";
 }
 
@@ -130,7 +147,7 @@ export function affinityLost(spec: ActorSpec, nodes: NodeTable): string | undefi
   const state = nodes.state(spec.nodeId);
   if (state === "DEAD" || state === "UNKNOWN")
     return `node ${spec.nodeId}, which it must run on, is ${state.toLowerCase()}`;
-  const total = nodes.totals().find((room) => room.nodeId === spec.nodeId);
+  const total = nodes.total(spec.nodeId);
   if (total && new Room(total).fits({ units: spec.placementUnits, links: spec.links })) return undefined;
   return `node ${spec.nodeId}, which it must run on, is too small even when it is empty`;
 }

@@ -10,6 +10,7 @@ import {
   explainActor,
   type FoundPlace,
   findPlace,
+  likenessOf,
 } from "./actor-place.ts";
 import { type ActorPlace, type ActorRecord, actorRow, causeOf, newActor, restartsAfter } from "./actor-record.ts";
 import { limit } from "./full-table.ts";
@@ -89,6 +90,8 @@ export class ActorTable {
   /** Plans a start for every waiting actor that has a place now, oldest first. */
   schedule(nodes: NodeTable, groups: GroupTable, nowMs: number): ActorEffect[] {
     const effects: ActorEffect[] = [];
+    // Room only shrinks while actors are looked at: what one does not find, its likes do not find either.
+    const noRoom = new Set<string>();
     for (const actor of [...this.#index.waiting]) {
       if (nowMs < actor.notBeforeMs) continue;
       const { spec } = actor.record;
@@ -97,7 +100,10 @@ export class ActorTable {
         effects.push(...this.#ended(actor, causeOf("UNSCHEDULABLE", hopeless), nowMs));
         continue;
       }
+      const likeness = actor.avoid.size > 0 ? "" : likenessOf(spec);
+      if (noRoom.has(likeness)) continue;
       const found = findPlace(spec, nodes, groups, this.#uses(spec.pgId), actor.avoid, this.#spread);
+      if (!found && actor.avoid.size === 0) noRoom.add(likeness);
       actor.avoid.clear();
       if (found && spec.spread) this.#spread++;
       if (found) effects.push(...this.#plan(spec.actorId, actor, found, nodes, nowMs));

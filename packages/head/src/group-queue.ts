@@ -4,9 +4,9 @@ import { REFUSED_FIRST_MS, REFUSED_MAX_MS, RESERVATIONS_LIMIT, WAITING_TOLD_AFTE
 import type { NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
 import { place } from "./placement/place.ts";
-import type { Placement, PlaceRequest } from "./placement/request.ts";
+import { type Placement, type PlaceRequest, shapeOf } from "./placement/request.ts";
 import { type Reservation, reserve, without } from "./placement/reserve.ts";
-import type { NodeRoom } from "./placement/room.ts";
+import type { Rooms } from "./placement/room-index.ts";
 
 /** A group that waits for its bundles (or some of them) to be placed. */
 export interface Waiting {
@@ -79,17 +79,22 @@ export class GroupQueue {
     take: (record: GroupRecord, placement: Placement) => void,
   ): void {
     this.#held = [];
+    const index = () => nodes.index();
+    // Room only shrinks while groups are looked at: what one does not find, its likes do not find either.
+    const noRoom = new Set<string>();
     for (const waiting of this.#inOrder()) {
       if (!ready(waiting.record.pgId)) continue;
       const request = missingOf(waiting.record);
       const stamp = nodes.changes + this.#changes;
       if (nowMs >= waiting.notBeforeMs && waiting.triedAt !== stamp) {
-        const placement = place(request, without(nodes.rooms(), this.#held));
+        const likeness = likenessOf(request);
+        const placement = noRoom.has(likeness) ? undefined : place(request, without(index(), this.#held).few(request));
         if (placement) {
           waiting.reservation = undefined;
           take(waiting.record, placement);
           continue;
         }
+        noRoom.add(likeness);
         waiting.triedAt = stamp;
       }
       this.#starve(waiting, request, nodes, nowMs);
@@ -107,7 +112,7 @@ export class GroupQueue {
 
   /** Why a group that has room waits nevertheless. */
   turnOf({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
-    const held = explain(request, this.rooms(nodes, record.pgId), nodes.totals()).length > 0;
+    const held = explain(request, this.rooms(nodes, record.pgId).all(), nodes.totals()).length > 0;
     if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
     if (lastRefusal !== undefined) return `a raylet refused, the next try follows; ${lastRefusal}`;
     return "its turn comes with the next round";
@@ -120,10 +125,10 @@ export class GroupQueue {
 
   #starve(waiting: Waiting, request: PlaceRequest, nodes: NodeTable, nowMs: number): void {
     if (nowMs - waiting.sinceMs < this.#starvationMs || this.#held.length >= RESERVATIONS_LIMIT) return;
-    const alive = new Set(nodes.rooms().map((room) => room.nodeId));
-    const stands = waiting.reservation && [...waiting.reservation.values()].every((nodeId) => alive.has(nodeId));
+    const index = nodes.index();
+    const stands = waiting.reservation?.values().every((nodeId) => index.get(nodeId) !== undefined);
     if (!stands) {
-      waiting.reservation = reserve(request, without(nodes.rooms(), this.#held), nodes.totals());
+      waiting.reservation = reserve(request, without(index, this.#held).all(), nodes.totals());
       if (waiting.reservation) this.#changes++;
     }
     const { reservation, sinceMs, record } = waiting;
@@ -131,8 +136,8 @@ export class GroupQueue {
   }
 
   /** What others may use: the rooms without what starving groups hold, or only those in front of `beforePgId`. */
-  rooms(nodes: NodeTable, beforePgId?: string): readonly NodeRoom[] {
-    return without(nodes.rooms(), this.heldBefore(beforePgId));
+  rooms(nodes: NodeTable, beforePgId?: string): Rooms {
+    return without(nodes.index(), this.heldBefore(beforePgId));
   }
 
   /** What starving groups hold, by node. */
@@ -149,7 +154,7 @@ export class GroupQueue {
 
   /** Why a group waits for which there is room, unless somebody in front of it holds that. */
   whyNotYet({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
-    const held = explain(request, this.rooms(nodes, record.pgId), nodes.totals()).length > 0;
+    const held = explain(request, this.rooms(nodes, record.pgId).all(), nodes.totals()).length > 0;
     if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
     if (lastRefusal) return `a raylet refused, the next try follows; ${lastRefusal}`;
     return "its turn comes with the next round";
@@ -159,6 +164,11 @@ export class GroupQueue {
     const at = this.#held.findIndex((held) => held.pgId === pgId);
     return at < 0 ? this.#held : this.#held.slice(0, at);
   }
+}
+
+/** Equal for groups that look for the same. */
+function likenessOf({ strategy, bundles, keptNodeIds }: PlaceRequest): string {
+  return JSON.stringify([strategy, keptNodeIds, bundles.map(shapeOf)]);
 }
 
 /** Wait after so many refusals in a row: none after the first. */

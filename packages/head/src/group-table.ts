@@ -11,6 +11,7 @@ import { nameKey } from "./names.ts";
 import type { NodeTable } from "./node-table.ts";
 import { explain } from "./placement/explain.ts";
 import { byNode, type Placement, sumUnits } from "./placement/request.ts";
+import type { Rooms } from "./placement/room-index.ts";
 
 /**
  * Placement groups: PENDING → PREPARED → CREATED ⇄ RESCHEDULING, REMOVED (ray.md section 2). Pure: an attempt picks nodes **and
@@ -347,8 +348,8 @@ export class GroupTable {
   }
 
   /** What actors may use: rooms without what starving groups hold. */
-  rooms(nodes: NodeTable): ReturnType<NodeTable["rooms"]> {
-    return [...this.#queue.rooms(nodes)];
+  rooms(nodes: NodeTable): Rooms {
+    return this.#queue.rooms(nodes);
   }
 
   /** What starving groups hold, by node. */

@@ -1,7 +1,10 @@
+export { ActorTable } from "./actor-table.ts";
+export { GroupTable } from "./group-table.ts";
 export { Head, type HeadParts } from "./head.ts";
 export { type MemoryDisk, MemoryStore, type MemoryStoreHooks } from "./memory-store.ts";
 export type { ProbeAnswer } from "./node-effect.ts";
 export { networkProber } from "./node-probe.io.ts";
+export { NodeTable } from "./node-table.ts";
 export { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, type NodeProber, STARVATION_MS } from "./options.ts";
 export { explain } from "./placement/explain.ts";
 export { place } from "./placement/place.ts";

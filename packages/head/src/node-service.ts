@@ -115,15 +115,18 @@ export class NodeService {
 
   #rooms(): NodeRoomRow[] {
     const { nodes, groups } = this.#ctx;
-    return groups.rooms(nodes).map(({ nodeId, labels, free, devices }) => {
-      const { url, socket, pidNamespace, total } = nodes.record(nodeId)!;
-      const offered = devices.filter(({ units }) => units > 0).map(({ resource, units }) => ({ resource, units }));
-      const row: NodeRoomRow = { nodeId, labels: { ...labels }, total, free: { ...free }, devices: offered };
-      if (url !== undefined) row.url = url;
-      if (socket !== undefined) row.socket = socket;
-      if (pidNamespace !== undefined) row.pidNamespace = pidNamespace;
-      return row;
-    });
+    return groups
+      .rooms(nodes)
+      .all()
+      .map(({ nodeId, labels, free, devices }) => {
+        const { url, socket, pidNamespace, total } = nodes.record(nodeId)!;
+        const offered = devices.filter(({ units }) => units > 0).map(({ resource, units }) => ({ resource, units }));
+        const row: NodeRoomRow = { nodeId, labels: { ...labels }, total, free: { ...free }, devices: offered };
+        if (url !== undefined) row.url = url;
+        if (socket !== undefined) row.socket = socket;
+        if (pidNamespace !== undefined) row.pidNamespace = pidNamespace;
+        return row;
+      });
   }
 
   /** Other nodes, to ask when the head is silent. */

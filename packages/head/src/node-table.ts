@@ -1,6 +1,7 @@
-import { type DeviceTopology, type ResourceUnits, WhiprayError } from "@whipray/core";
+import type { DeviceTopology, ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
+import type { KnownNode } from "./known-node.ts";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -12,32 +13,12 @@ import {
   SUSPECT_MS,
 } from "./limits.ts";
 import type { NodeEffect, ProbeAnswer } from "./node-effect.ts";
-import { type Claim, type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
+import { duplicateDevice, nodeIdInUse, staleEpoch } from "./node-errors.ts";
+import { type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
+import { RoomIndex } from "./placement/room-index.ts";
 import { falseView } from "./view-check.ts";
 import { withheldNews } from "./withheld-news.ts";
-
-interface Node {
-  record: NodeRecord;
-  state: NodeRow["state"];
-  view: NodeView | undefined;
-  renewedAtMs: number;
-  /** Known from the journal of an earlier head, not yet registered with this one. */
-  returning: boolean;
-  linkLost: boolean;
-  /** Why it is suspect. */
-  why: string | undefined;
-  /** Its last view cannot be true: whatever else is well, it stays suspect until one can. */
-  untrue: boolean;
-  probeAtMs: number;
-  gone: number;
-  claims: Map<number, Claim>;
-  now: NodeRoom | undefined;
-  total: NodeRoom;
-  readonly topology: DeviceTopology;
-  /** The last look at its devices, and when we heard of it. */
-  seen: { report: DeviceReport; atMs: number } | undefined;
-}
 
 /**
  * Who is in the cluster, and what is free where. Pure: events and times in, effects out.
@@ -47,16 +28,25 @@ interface Node {
  * known in under 3 s, a cut-off one never declared dead before it has fenced itself (design.md, mechanism 5).
  */
 export class NodeTable {
-  readonly #nodes = new Map<string, Node>();
+  readonly #nodes = new Map<string, KnownNode>();
   readonly #headOutageMs: number;
+  readonly #limit: number;
+  readonly #index = new RoomIndex();
+  /** Nodes whose room the index does not have as it is now. */
+  readonly #dirty = new Set<string>();
+  /** Device → the node that offered it last. */
+  readonly #offeredBy = new Map<string, string>();
+  #order = 0;
   #claimId = 0;
   /** Handed out with the next tick. */
   #untold: NodeEffect[] = [];
   /** Grows whenever something changed that placement looks at. */
   changes = 0;
 
-  constructor(options: { headOutageMs: number }) {
+  /** `limit`: of live nodes; default `NODES_LIMIT`. */
+  constructor(options: { headOutageMs: number; limit?: number }) {
     this.#headOutageMs = options.headOutageMs;
+    this.#limit = options.limit ?? NODES_LIMIT;
   }
 
   /** Nodes of an earlier head: SUSPECT, their work kept for `headOutageMs`. */
@@ -106,33 +96,25 @@ export class NodeTable {
     return [...this.#alive(node), { kind: "probe", nodeId, inc: node.record.inc }];
   }
 
-  #refuse(request: NodeRegister, known: Node | undefined, same: boolean): void {
+  #refuse(request: NodeRegister, known: KnownNode | undefined, same: boolean): void {
     const untrue = falseView(request, request.view);
     if (untrue) throw untrue;
-    if (known?.state === "ALIVE" && !same) {
-      throw new WhiprayError({
-        code: "NODE_ID_IN_USE",
-        message: `node id ${request.nodeId} belongs to a live raylet (pid ${known.record.pid} on ${known.record.hostname}); use another id, or try again when that one is gone`,
-        retryable: true,
-        details: { nodeId: request.nodeId, pid: known.record.pid, hostname: known.record.hostname },
-      });
-    }
-    const others = [...this.#nodes.values()].filter((node) => node !== known && node.state !== "DEAD");
-    if (!known && others.length >= NODES_LIMIT) throw limit("nodes", NODES_LIMIT);
+    if (known?.state === "ALIVE" && !same) throw nodeIdInUse(known.record);
+    const live = this.#nodes.values().filter((node) => node.state !== "DEAD");
+    if (!known && live.toArray().length >= this.#limit) throw limit("nodes", this.#limit);
     const seen = new Set<string>();
     for (const { uuid } of request.devices) {
-      const holder = seen.has(uuid)
-        ? request
-        : others.find((node) => node.record.devices.some((one) => one.uuid === uuid))?.record;
+      const holder = seen.has(uuid) ? request : this.#holderOf(uuid, known);
       seen.add(uuid);
-      if (!holder) continue;
-      throw new WhiprayError({
-        code: "DUPLICATE_DEVICE",
-        message: `device ${uuid} of node ${request.nodeId} is already offered by node ${holder.nodeId} (${holder.hostname}); one raylet a device`,
-        retryable: true,
-        details: { uuid, nodeId: holder.nodeId },
-      });
+      if (holder) throw duplicateDevice(uuid, request.nodeId, holder);
     }
+  }
+
+  /** Another node that is not dead and has this device. */
+  #holderOf(uuid: string, known: KnownNode | undefined): NodeRecord | undefined {
+    const node = this.#nodes.get(this.#offeredBy.get(uuid) ?? "");
+    const holds = node?.state !== "DEAD" && node?.record.devices.some((device) => device.uuid === uuid);
+    return holds && node !== known ? node?.record : undefined;
   }
 
   /**
@@ -280,14 +262,28 @@ export class NodeTable {
   }
 
   /** What placement may use now: live nodes only. */
-  rooms(): NodeRoom[] {
-    const rooms: NodeRoom[] = [];
-    for (const node of this.#nodes.values()) {
-      if (node.state !== "ALIVE" || !node.view || node.view.suspect) continue;
-      node.now ??= roomNow(node.record, node.topology, node.view, node.claims.values());
-      rooms.push(node.now);
+  rooms(): readonly NodeRoom[] {
+    return this.index().all();
+  }
+
+  /** The same, for looking up. Good until something changes. */
+  index(): RoomIndex {
+    for (const nodeId of this.#dirty) {
+      const node = this.#nodes.get(nodeId);
+      if (node?.state !== "ALIVE" || !node.view || node.view.suspect) this.#index.delete(nodeId);
+      else {
+        const { record, topology, view, claims, total, order } = node;
+        this.#index.set(roomNow(record, topology, view, claims.values()), total, order);
+      }
     }
-    return rooms;
+    this.#dirty.clear();
+    return this.#index;
+  }
+
+  /** What a node has when nothing runs there; undefined for one that is dead. */
+  total(nodeId: string): NodeRoom | undefined {
+    const node = this.#nodes.get(nodeId);
+    return node && node.state !== "DEAD" ? node.total : undefined;
   }
 
   /** What the cluster has when nothing runs, suspect nodes included. */
@@ -316,8 +312,8 @@ export class NodeTable {
     });
   }
 
-  #put(record: NodeRecord, nowMs: number, state: NodeRow["state"], topology = topologyOf(record)): Node {
-    const node: Node = {
+  #put(record: NodeRecord, nowMs: number, state: NodeRow["state"], topology = topologyOf(record)): KnownNode {
+    const node: KnownNode = {
       record,
       state,
       view: undefined,
@@ -329,27 +325,24 @@ export class NodeTable {
       probeAtMs: 0,
       gone: 0,
       claims: new Map(),
-      now: undefined,
+      order: this.#nodes.get(record.nodeId)?.order ?? ++this.#order,
       total: roomTotal(record, topology),
       topology,
       seen: undefined,
     };
     this.#nodes.set(record.nodeId, node);
-    this.changes++;
+    if (state !== "DEAD") for (const { uuid } of record.devices) this.#offeredBy.set(uuid, record.nodeId);
+    this.#changed(node);
     return node;
   }
 
-  #current(nodeId: string, epoch: number): Node {
+  #current(nodeId: string, epoch: number): KnownNode {
     const node = this.#nodes.get(nodeId);
     if (node && node.state !== "DEAD" && node.record.epoch === epoch && !node.returning) return node;
-    throw new WhiprayError({
-      code: "STALE_EPOCH",
-      message: `node ${nodeId} epoch ${epoch} is not registered (${node ? `${node.state}, epoch ${node.record.epoch}` : "unknown"}); register again`,
-      details: { nodeId, epoch, current: node?.record.epoch },
-    });
+    throw staleEpoch(nodeId, epoch, node);
   }
 
-  #suspect(node: Node, reason: string): NodeEffect[] {
+  #suspect(node: KnownNode, reason: string): NodeEffect[] {
     if (node.state !== "ALIVE") return [];
     node.state = "SUSPECT";
     node.why = reason;
@@ -357,14 +350,14 @@ export class NodeTable {
     return [{ kind: "suspect", nodeId: node.record.nodeId, reason }];
   }
 
-  #alive(node: Node): NodeEffect[] {
+  #alive(node: KnownNode): NodeEffect[] {
     node.state = "ALIVE";
     node.why = undefined;
     this.#changed(node);
     return [{ kind: "alive", nodeId: node.record.nodeId }];
   }
 
-  #die(node: Node, reason: string, left = false): NodeEffect[] {
+  #die(node: KnownNode, reason: string, left = false): NodeEffect[] {
     const { nodeId, epoch } = node.record;
     node.state = "DEAD";
     node.returning = false;
@@ -383,13 +376,15 @@ export class NodeTable {
     const effects: NodeEffect[] = [];
     for (const { record } of dead.slice(0, Math.max(0, dead.length - DEAD_NODES_KEPT))) {
       this.#nodes.delete(record.nodeId);
+      for (const { uuid } of record.devices)
+        if (this.#offeredBy.get(uuid) === record.nodeId) this.#offeredBy.delete(uuid);
       effects.push({ kind: "forget", nodeId: record.nodeId });
     }
     return effects;
   }
 
-  #changed(node: Node): void {
-    node.now = undefined;
+  #changed(node: KnownNode): void {
+    this.#dirty.add(node.record.nodeId);
     this.changes++;
   }
 }

@@ -3,24 +3,27 @@ import { REASONS_LIMIT } from "../src/limits.ts";
 import { placeActor } from "../src/placement/actor-policy.ts";
 import { explain } from "../src/placement/explain.ts";
 import { place } from "../src/placement/place.ts";
+import type { NodeRoom } from "../src/placement/room.ts";
 import { node, request, units } from "./rooms.ts";
+
+const among = (rooms: readonly NodeRoom[]) => (nodeId: string) => rooms.find((room) => room.nodeId === nodeId);
 
 const nodesOf = (placement: ReturnType<typeof place>) => placement?.map((one) => one.nodeId);
 const uuidsOf = (placement: ReturnType<typeof place>) =>
   placement?.map((one) => one.devices.map((device) => device.uuid).join("+"));
 
 describe("actors", () => {
-  test("SPREAD goes over the nodes with room in turn; the first selector that a node with room meets counts", () => {
+  test("SPREAD goes over the nodes with room in turn; labels choose among nodes", () => {
     const nodes = [
       node("a", { CPU: 2 }),
       node("b", { CPU: 0 }),
       node("c", { CPU: 2 }, [], { labels: { zone: "far" } }),
     ];
     const one = { units: units({ CPU: 1 }) };
-    const where = (more: object) => placeActor({ ...one, ...more }, nodes, nodes)?.nodeId;
+    const where = (more: object) => placeActor({ ...one, ...more }, nodes, among(nodes))?.nodeId;
     expect([0, 1, 2].map((turn) => where({ turn }))).toEqual(["a", "c", "a"]);
-    expect(where({ labels: { zone: "near" }, fallback: [{ zone: "far" }] })).toBe("c");
-    expect(where({ labels: { zone: "near" }, fallback: [{ zone: "!far" }, { zone: "far" }] })).toBe("a");
+    expect(where({ labels: { zone: "far" } })).toBe("c");
+    expect(where({ labels: { zone: "!far" } })).toBe("a");
     expect(where({ labels: { zone: "near" } })).toBeUndefined();
   });
 });
@@ -77,7 +80,7 @@ describe("policies", () => {
   test("work without devices avoids nodes that have some", () => {
     const nodes = [node("gpu", { CPU: 4 }, [1]), node("cpu", { CPU: 4 })];
     expect(nodesOf(place(request("PACK", [{ CPU: 1 }]), nodes))).toEqual(["cpu"]);
-    expect(placeActor({ units: units({ CPU: 1 }) }, nodes, nodes)?.nodeId).toBe("cpu");
+    expect(placeActor({ units: units({ CPU: 1 }) }, nodes, among(nodes))?.nodeId).toBe("cpu");
   });
 
   test("labels: value, !value, in(…), !in(…)", () => {
@@ -202,12 +205,12 @@ describe("actors", () => {
   const total = [node("a", { CPU: 4 }), node("b", { CPU: 4 })];
   test("pack below half, then spread", () => {
     const at = (a: number, b: number) =>
-      placeActor({ units: units({ CPU: 1 }) }, [node("a", { CPU: a }), node("b", { CPU: b })], total)?.nodeId;
+      placeActor({ units: units({ CPU: 1 }) }, [node("a", { CPU: a }), node("b", { CPU: b })], among(total))?.nodeId;
     expect([at(4, 4), at(3, 4), at(2, 4), at(1, 2), at(2, 1), at(0, 0)]).toEqual(["a", "b", "b", "b", "a", undefined]);
   });
   test("hard affinity waits for its node, soft goes elsewhere", () => {
     const now = [node("a", { CPU: 0 }), node("b", { CPU: 4 })];
-    expect(placeActor({ units: units({ CPU: 1 }), nodeId: "a" }, now, total)).toBeUndefined();
-    expect(placeActor({ units: units({ CPU: 1 }), nodeId: "a", nodeSoft: true }, now, total)?.nodeId).toBe("b");
+    expect(placeActor({ units: units({ CPU: 1 }), nodeId: "a" }, now, among(total))).toBeUndefined();
+    expect(placeActor({ units: units({ CPU: 1 }), nodeId: "a", nodeSoft: true }, now, among(total))?.nodeId).toBe("b");
   });
 });

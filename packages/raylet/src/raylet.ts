@@ -278,8 +278,9 @@ export class Raylet {
   }
 
   /** What runs here. */
-  get counts(): { actors: number; workers: number; engines: number } {
-    return { actors: this.#actors.size, workers: this.#workers.count, engines: this.#engines.count };
+  get counts(): { actors: number; tasks: number; workers: number; engines: number } {
+    const [actors, tasks] = [this.#actors.size, this.#tasks.size];
+    return { actors, tasks, workers: this.#workers.count, engines: this.#engines.count };
   }
 
   /** What a registration tells of this node, as it is now; checks of simulations look at it too. */

@@ -124,6 +124,11 @@ export class TaskService {
     );
   }
 
+  /** Requests, and leases that are not over. */
+  get size(): number {
+    return this.#leases.size;
+  }
+
   #lease(ask: TaskLeaseAsk, call: IncomingCall): Promise<TaskLeaseAnswer> {
     const { leaseId, jobId, units, pgId, bundleIndex, env, isolation } = ask;
     const known = this.#leases.get(leaseId);

@@ -6,29 +6,33 @@ import { pathToFileURL } from "node:url";
 import { Head } from "@whipray/head";
 import { Raylet } from "@whipray/raylet";
 import { describe, expect, test } from "vitest";
+import { runSeeds } from "../src/sim/seeds.io.ts";
 import { simulate } from "../src/sim/simulate.ts";
-import { runSeed } from "../src/sim/workload.ts";
+import { runSeed, SHORT_STEPS, STEPS } from "../src/sim/workload.ts";
 
-/** SIM_SEED runs that one alone; SIM_SEEDS runs so many from 1 on. */
+/**
+ * SIM_SEED runs that one alone, SIM_SEEDS so many from 1 on, SIM_STEPS so many steps of each: from 60 steps on a seed also waits
+ * through all of its calm time. `node packages/testkit/src/sim/soak.io.ts 10000` does it without a test.
+ */
 const one = process.env["SIM_SEED"];
-const count = Number(process.env["SIM_SEEDS"] ?? 30);
+const count = Number(process.env["SIM_SEEDS"] ?? 1_000);
+const steps = Number(process.env["SIM_STEPS"] ?? SHORT_STEPS);
 const seeds = one === undefined ? Array.from({ length: count }, (_, at) => at + 1) : [Number(one)];
+const SEED_MS = 2_000;
 
 test(
   `P4, P7, P9, P11, P16: ${seeds.length} seeded schedules of work and faults keep every promise and leave nothing`,
   async () => {
-    const failed: string[] = [];
-    for (const seed of seeds) {
-      try {
-        await runSeed(seed);
-      } catch (error) {
-        failed.push(`SIM_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`);
-      }
-    }
-    expect(failed).toEqual([]);
+    const failed = await runSeeds({ seeds, steps });
+    expect(failed.map(({ seed, failure }) => `SIM_SEED=${seed} SIM_STEPS=${steps}: ${failure}`)).toEqual([]);
   },
-  60_000 + seeds.length * 5_000,
+  60_000 + (seeds.length * SEED_MS * steps) / SHORT_STEPS,
 );
+
+// A seed that fails gets a test of its own here, with its steps and what it found.
+test("a long schedule waits through all of its calm time", async () => {
+  expect((await runSeed(7, { steps: STEPS })).simulatedMs).toBeGreaterThan(90_000);
+});
 
 describe("a simulated cluster", () => {
   test("is made of the classes that the daemons make", async () => {

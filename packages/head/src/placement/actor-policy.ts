@@ -1,12 +1,10 @@
-import { byHybrid, matchesLabels } from "@whipray/core";
+import { byHybrid, matchesLabels, type Units } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { type Wanted, wastesDevices } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
 
 export interface ActorRequest extends Wanted {
   readonly labels?: Readonly<Record<string, string>> | undefined;
-  /** Selectors that are tried in their order where no node that meets `labels` has room (Ray: fallback_strategy). */
-  readonly fallback?: readonly Readonly<Record<string, string>>[] | undefined;
   /** Only this node, or with `nodeSoft` rather this node. */
   readonly nodeId?: string | undefined;
   readonly nodeSoft?: boolean | undefined;
@@ -16,54 +14,48 @@ export interface ActorRequest extends Wanted {
   readonly avoid?: ReadonlySet<string> | undefined;
 }
 
-/** A node with room for the actor: of the first selector that has any, by hybrid policy or in turn. */
+/** A node with room for the actor, by hybrid policy or in turn. */
 export function placeActor(
   request: ActorRequest,
   now: readonly NodeRoom[],
-  total: readonly NodeRoom[],
-): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
-  for (const labels of [request.labels, ...(request.fallback ?? [])]) {
-    const found = placeWith(labels, request, now, total);
-    if (found) return found;
-  }
-  return undefined;
-}
-
-function placeWith(
-  labels: ActorRequest["labels"],
-  request: ActorRequest,
-  now: readonly NodeRoom[],
-  total: readonly NodeRoom[],
+  totalOf: (nodeId: string) => NodeRoom | undefined,
 ): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
   const fitting = now
-    .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, labels))
+    .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, request.labels))
     .map((node) => new Room(node))
     .filter((room) => room.fits(request));
   const near = fitting.find((room) => room.nodeId === request.nodeId);
   if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request);
   const next = request.turn === undefined ? undefined : fitting[request.turn % fitting.length];
   if (next) return taken(next, request);
-  const totals = new Map(total.map((node) => [node.nodeId, node]));
   const ranked = fitting.map((room) => ({
     room,
     wastes: wastesDevices(room, request.units) === 1,
-    used: utilisation(room, totals.get(room.nodeId), request.units),
+    used: utilisation(room, totalOf(room.nodeId), request.units),
   }));
   ranked.sort(byHybrid);
   return ranked[0] && taken(ranked[0].room, request);
+}
+
+/** Used share of the fullest resource that is not asked for. */
+export function usedBeside(room: Room, total: Room, asked: readonly string[]): number {
+  let most = 0;
+  for (const name of total.names()) if (!asked.includes(name)) most = Math.max(most, usedShare(name, room, total, 0));
+  return most;
 }
 
 /** Used share of the fullest resource, the request included. */
 function utilisation(room: Room, total: NodeRoom | undefined, units: Wanted["units"]): number {
   if (!total) return 1;
   const whole = new Room(total);
-  const names = new Set([...Object.keys(total.free), ...total.devices.map((device) => device.resource)]);
   let most = 0;
-  for (const name of names) {
-    const all = whole.amount(name);
-    if (all > 0) most = Math.max(most, (all - room.amount(name) + (units[name] ?? 0)) / all);
-  }
+  for (const name of whole.names()) most = Math.max(most, usedShare(name, room, whole, units[name] ?? 0));
   return most;
+}
+
+function usedShare(name: string, room: Room, total: Room, asked: Units): number {
+  const all = total.amount(name);
+  return all > 0 ? (all - room.amount(name) + asked) / all : 0;
 }
 
 function taken(room: Room, wanted: Wanted): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {

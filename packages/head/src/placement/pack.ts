@@ -64,16 +64,32 @@ function pourAll(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement |
   const kept = new Set(request.keptNodeIds);
   const placed: PlacedOn[] = [];
   // Twins take the same, so only the first of each kind is looked at.
-  const kinds = Map.groupBy(rooms, (node) => `${kept.has(node.nodeId)} ${new Room(node).signature()}`);
+  const kinds = new Map<string, Kind>();
+  for (const node of rooms) {
+    const room = new Room(node);
+    const isKept = kept.has(node.nodeId);
+    const key = `${isKept} ${room.signature()}`;
+    const kind = kinds.get(key);
+    if (kind) kind.twins.push(node);
+    else kinds.set(key, { room, isKept, twins: [node] });
+  }
   let rest = hardestFirst(request.bundles);
   while (rest.length > 0) {
-    const best = mostTaken(rest, kinds.values(), kept);
+    const best = mostTaken(rest, [...kinds.values()]);
     if (!best) return undefined;
     placed.push(...best.placed);
     rest = best.rest;
-    for (const twins of kinds.values()) if (twins[0] === best.node) twins.shift();
+    best.kind.twins.shift();
   }
   return placed;
+}
+
+/** Nodes that are equal for placement, in order. */
+interface Kind {
+  /** What each of them has; never taken from. */
+  readonly room: Room;
+  readonly isKept: boolean;
+  readonly twins: NodeRoom[];
 }
 
 interface Poured {
@@ -81,25 +97,33 @@ interface Poured {
   rest: BundleRequest[];
 }
 
-function mostTaken(
-  bundles: readonly BundleRequest[],
-  kinds: Iterable<readonly NodeRoom[]>,
-  kept: ReadonlySet<string>,
-): (Poured & { node: NodeRoom }) | undefined {
-  let best: (Poured & { node: NodeRoom; rank: number[] }) | undefined;
+function mostTaken(bundles: readonly BundleRequest[], kinds: readonly Kind[]): (Poured & { kind: Kind }) | undefined {
+  let best: (Poured & { kind: Kind; rank: number[] }) | undefined;
   const wanted = sumUnits(bundles);
-  for (const [node] of kinds) {
-    if (!node) continue;
-    const room = new Room(node);
+  const shapes = [...Map.groupBy(bundles, shapeOf).values()];
+  const likely = kinds.flatMap((kind, at) => {
+    const most = kind.twins.length === 0 ? 0 : atMost(shapes, kind.room);
+    return most === 0 ? [] : [{ kind, at, most }];
+  });
+  likely.sort((a, b) => Number(b.kind.isKept) - Number(a.kind.isKept) || b.most - a.most || a.at - b.at);
+  for (const { kind, at, most } of likely) {
+    if (best && (kind.isKept ? 0 : 1) === best.rank[0] && most < best.placed.length) continue;
+    if (best?.kind.isKept && !kind.isKept) break;
+    const room = new Room(kind.twins[0]!);
     const poured = pour(bundles, room);
     if (poured.placed.length === 0) continue;
     const taken = new Set(poured.placed.map((one) => one.index));
     const units = sumUnits(bundles.filter((bundle) => taken.has(bundle.index)));
-    const left = emptiness(new Room(node), units);
-    const rank = [kept.has(node.nodeId) ? 0 : 1, -poured.placed.length, wastesDevices(room, wanted), left];
-    if (!best || lower(rank, best.rank)) best = { ...poured, node, rank };
+    const left = emptiness(kind.room, units);
+    const rank = [kind.isKept ? 0 : 1, -poured.placed.length, wastesDevices(room, wanted), left, at];
+    if (!best || lower(rank, best.rank)) best = { ...poured, kind, rank };
   }
   return best;
+}
+
+/** More bundles than this a room cannot take; `shapes` are those that ask for the same. */
+function atMost(shapes: readonly (readonly BundleRequest[])[], room: Room): number {
+  return shapes.reduce((sum, alike) => sum + Math.min(alike.length, room.times(alike[0]!)), 0);
 }
 
 function lower(left: readonly number[], right: readonly number[]): boolean {

@@ -1,6 +1,7 @@
 import { place } from "./place.ts";
 import { type PlaceRequest, sumUnits } from "./request.ts";
 import { type NodeRoom, Room } from "./room.ts";
+import { ReducedRooms, type RoomIndex, type Rooms } from "./room-index.ts";
 
 /** Nodes that a starving group waits for: bundle index → node. What frees up there is kept for it. */
 export type Reservation = ReadonlyMap<number, string>;
@@ -33,21 +34,17 @@ function share(node: NodeRoom, wanted: Readonly<Record<string, number>>): number
 }
 
 /** The rooms without what is held for others: free amounts on the reserved nodes, up to what the bundles there ask for. */
-export function without(
-  rooms: readonly NodeRoom[],
-  held: readonly { request: PlaceRequest; reservation: Reservation }[],
-): readonly NodeRoom[] {
+export function without(rooms: RoomIndex, held: readonly { request: PlaceRequest; reservation: Reservation }[]): Rooms {
   if (held.length === 0) return rooms;
   const reduced = new Map<string, Room>();
   for (const { request, reservation } of held) {
     for (const bundle of request.bundles) {
-      const nodeId = reservation.get(bundle.index);
-      const node = rooms.find((room) => room.nodeId === nodeId);
+      const node = rooms.get(reservation.get(bundle.index) ?? "");
       if (!node) continue;
       const room = reduced.get(node.nodeId) ?? new Room(node);
       room.hold(bundle.units);
       reduced.set(node.nodeId, room);
     }
   }
-  return rooms.map((node) => reduced.get(node.nodeId)?.snapshot() ?? node);
+  return new ReducedRooms(rooms, new Map([...reduced].map(([nodeId, room]) => [nodeId, room.snapshot()])));
 }

@@ -32,6 +32,12 @@ export interface NodeRoom {
   readonly withheld?: readonly string[] | undefined;
 }
 
+/** What somebody sees of a node: these resources and the labels with these keys. Default: all. */
+export interface Sight {
+  readonly names?: readonly string[];
+  readonly labels?: readonly string[];
+}
+
 const NOTHING_KNOWN = new DeviceTopology([]);
 
 /** A trial copy of a room: takes and gives back while a placement is worked out, so nothing real changes. */
@@ -63,6 +69,11 @@ export class Room {
     return this.#shelves.size > 0;
   }
 
+  /** Every resource that it has. */
+  names(): string[] {
+    return [...Object.keys(this.free), ...this.#shelves.keys()];
+  }
+
   /** Whether it is counted in single devices: by its name (Ray's list), or because this node has such devices. */
   isDevice(resource: string): boolean {
     return this.#shelves.has(resource) || DEVICE_RESOURCES.has(resource);
@@ -92,6 +103,18 @@ export class Room {
   fits({ units, links }: Wanted): boolean {
     for (const resource in units) if (this.#short(resource, units[resource]!, links) > 0) return false;
     return true;
+  }
+
+  /** How often it could be taken at most; less when the rest does not fit together. */
+  times({ units }: Wanted): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const resource in units) {
+      const need = units[resource]!;
+      if (need === 0) continue;
+      const shelf = this.#shelves.get(resource);
+      least = Math.min(least, shelf ? shelf.times(need) : Math.floor(this.amount(resource) / need));
+    }
+    return least;
   }
 
   /** Takes everything or nothing. Whole devices: those that `chooseWhole` chooses; fractions: the tightest device. */
@@ -170,17 +193,24 @@ export class Room {
     }
   }
 
-  /** Text that is equal for two nodes that placement cannot tell apart. */
-  signature(): string {
-    let text = "";
-    for (const name of Object.keys(this.free).sort()) if (this.free[name] !== 0) text += `${name} ${this.free[name]},`;
-    for (const { devices } of this.#shelves.values()) {
+  /** Text that is equal for two nodes that placement cannot tell apart, or that look the same to whoever sees only a part. */
+  signature({ names, labels }: Sight = {}): string {
+    let text = this.hasDevices ? "+" : "-";
+    for (const name of names ?? Object.keys(this.free).sort()) {
+      const free = this.isDevice(name) ? 0 : (this.free[name] ?? 0);
+      if (free !== 0) text += `${name} ${free},`;
+    }
+    for (const [resource, { devices }] of this.#shelves) {
+      if (names && !names.includes(resource)) continue;
       const { blank, pairs } = this.topology;
       const each = devices.map((d) => `${d.resource} ${d.units} ${blank ? "" : this.#whereabouts(d.uuid)}`);
       // With links the order means something.
       text += `${(pairs === "" ? each.sort() : each).join(",")};${pairs};`;
     }
-    return `${text}|${JSON.stringify(this.labels)}`;
+    const seen = labels
+      ? labels.map((key) => (Object.hasOwn(this.labels, key) ? this.labels[key] : null))
+      : this.labels;
+    return `${text}|${JSON.stringify(seen)}`;
   }
 
   #whereabouts(uuid: string): string {

@@ -47,6 +47,12 @@ export class Shelf {
     return Math.max(0, need - whole * UNITS_PER_ONE);
   }
 
+  /** How often `need` could be taken, one after another. */
+  times(need: Units): number {
+    if (need >= UNITS_PER_ONE) return Math.floor((this.whole * UNITS_PER_ONE) / need);
+    return this.devices.reduce((sum, { units }) => sum + Math.floor(units / need), 0);
+  }
+
   /** Wholly free devices of the domain that has most of them; a device without links is alone. */
   #wholeInOneDomain(topology: DeviceTopology): number {
     const counts = new Map<string, number>();

@@ -26,6 +26,7 @@ export function disagreements({ head, nodes, history }: Snapshot): string[] {
     differ(`actors of ${node.nodeId}`, actors, node.actors.map(showActor), found);
     if (node.leases !== node.actors.length)
       found.push(`${node.nodeId} has ${node.leases} leases for ${node.actors.length} actors`);
+    if (node.tasks > 0) found.push(`${node.nodeId} has ${node.tasks} leases for tasks that are over`);
   }
   const living = head.actors
     .filter((actor) => actor.state === "ALIVE")

@@ -1,4 +1,5 @@
-import type { ActorRow, ActorSpec, GroupCreate } from "@whipray/rpc";
+import type { ActorRow, ActorSpec, DeviceGrant, GroupCreate } from "@whipray/rpc";
+import { doubleLives, overbooked } from "./invariants.ts";
 import type { SimWorker } from "./sim-worker.ts";
 
 /** A device in the hands of a process. `from` and `to` are places in the order of events; no `to`: held still, or nobody knows. */
@@ -21,9 +22,10 @@ export interface Life {
   toMs: number | undefined;
 }
 
-/** A call of a driver. */
+/** A call of a driver, or a task. */
 export interface CallRecord {
   readonly token: string;
+  /** What was called: an actor's id, or `task`. */
   readonly actorId: string;
   readonly boundAtMs: number;
   endedAtMs: number | undefined;
@@ -53,8 +55,8 @@ export class History {
   readonly groups = new Map<string, Asked<GroupCreate>>();
   /** Token of a call → how often its method began. */
   readonly runs = new Map<string, number>();
-  /** What went wrong in the order of calls. */
-  readonly inversions: string[] = [];
+  /** What went wrong at an event itself: devices with two owners, actors that live twice, calls that ran twice or in the wrong order. */
+  readonly found: string[] = [];
   /** Actor → highest epoch in which the head has shown it ALIVE. */
   readonly epochs = new Map<string, number>();
   /** Actors that the head has shown as DEAD for so long that it has written it down. */
@@ -63,21 +65,41 @@ export class History {
   readonly #deadSinceMs = new Map<string, number>();
   readonly #places = new Map<string, number>();
   readonly #open = new Map<SimWorker, (Hold | Life)[]>();
+  readonly #held = new Set<Hold>();
+  readonly #living = new Map<string, Life>();
   #order = 0;
 
+  /** A process became an actor. */
   hosted(worker: SimWorker, nowMs: number): void {
     const { spec, epoch, devices } = worker.hosted!;
-    const from = ++this.#order;
     const process = `${worker.node.machine}/${worker.workerId}`;
     const life: Life = {
-      ...{ actorId: spec.actorId, epoch, process, from, fromMs: nowMs },
+      ...{ actorId: spec.actorId, epoch, process, from: ++this.#order, fromMs: nowMs },
       ...{ to: undefined, toMs: undefined },
     };
+    const key = `${spec.actorId} ${epoch}`;
+    const before = this.#living.get(key);
+    if (before) this.found.push(...doubleLives([before, life]));
+    this.#living.set(key, life);
     this.lives.push(life);
-    const holder = `${spec.actorId} epoch ${epoch} in ${process}`;
+    this.#holds(worker, `${spec.actorId} epoch ${epoch} in ${process}`, devices, [life]);
+  }
+
+  /** A process became one for tasks. */
+  hostedTasks(worker: SimWorker, devices: readonly DeviceGrant[]): void {
+    this.#order++;
+    this.#holds(worker, `tasks in ${worker.node.machine}/${worker.workerId}`, devices, []);
+  }
+
+  #holds(worker: SimWorker, holder: string, devices: readonly DeviceGrant[], more: Life[]): void {
+    const from = this.#order;
     const holds = devices.map(({ uuid, units }): Hold => ({ device: uuid, units, holder, from, to: undefined }));
+    for (const hold of holds) {
+      this.#held.add(hold);
+      this.found.push(...overbooked([...this.#held].filter((one) => one.device === hold.device)));
+    }
     this.holds.push(...holds);
-    this.#open.set(worker, [life, ...holds]);
+    this.#open.set(worker, [...more, ...holds]);
   }
 
   ended(worker: SimWorker, nowMs: number): void {
@@ -85,15 +107,18 @@ export class History {
     for (const one of this.#open.get(worker) ?? []) {
       one.to = to;
       if ("toMs" in one) one.toMs = nowMs;
+      else this.#held.delete(one);
     }
     this.#open.delete(worker);
   }
 
   /** A call began. `lane` is one session of one caller with one process; `place` its place among the calls of that lane. */
   ran(token: string, lane: string, place: number): void {
-    this.runs.set(token, (this.runs.get(token) ?? 0) + 1);
+    const times = (this.runs.get(token) ?? 0) + 1;
+    this.runs.set(token, times);
+    if (times > 1) this.found.push(`call ${token} ran ${times} times`);
     const before = this.#places.get(lane) ?? -1;
-    if (place <= before) this.inversions.push(`${lane}: call ${place} began after call ${before}`);
+    if (place <= before) this.found.push(`${lane}: call ${place} began after call ${before}`);
     this.#places.set(lane, place);
   }
 

@@ -16,7 +16,12 @@ import {
   jobClose,
   jobOpen,
   type Method,
+  nodesList,
   type Peer,
+  type TaskLease,
+  type TaskLeaseAnswer,
+  taskLease,
+  taskRelease,
   WireEndpoint,
 } from "@whipray/rpc";
 import { ProcessClock } from "./process-clock.ts";
@@ -35,6 +40,8 @@ export interface CallAnswer {
 const ASK_AGAIN = new Set(["OUTCOME_UNKNOWN", "UNREACHABLE", "GOODBYE", "OWNER_DIED"]);
 const ASK_PAUSE_MS = 100;
 const CALL_LIMIT_MS = 20_000;
+/** Between a raylet's refusal of a task that was passed on and the next question. */
+const REFUSED_PAUSE_MS = 250;
 /** P11: a call ends by its deadline, give or take a second. */
 const BOUND_SLACK_MS = 1_000;
 
@@ -158,25 +165,83 @@ export class SimDriver {
   }
 
   /** One call, sent at most once. `ms` is how long its method takes. @throws what became of it. */
-  async call(
+  call(
     actorId: string,
     method: "run" | "crash" = "run",
     { ms = 0, timeoutMs = CALL_LIMIT_MS }: { ms?: number; timeoutMs?: number } = {},
   ): Promise<CallAnswer> {
-    const { history } = this.#world;
+    return this.#record(actorId, timeoutMs, async (token, leftMs) => {
+      const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
+      const lane = this.#lane(peer);
+      const parts = encodeValues([token, lane.name, lane.next++, ms]);
+      return decodeValues(await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs() })) as CallAnswer;
+    });
+  }
+
+  /**
+   * One task, sent at most once: a lease on a node that the head shows alive, a call of its worker, the lease given back. `nest` waits in the worker
+   * for a task of its own. @throws what became of it.
+   */
+  task(
+    resources: Readonly<Record<string, number>>,
+    method: "run" | "crash" | "nest" = "run",
+    { ms = 0, timeoutMs = CALL_LIMIT_MS, pgId }: { ms?: number; timeoutMs?: number; pgId?: string | undefined } = {},
+  ): Promise<CallAnswer> {
+    return this.#record("task", timeoutMs, async (token, leftMs) => {
+      const { nodes } = await this.ask(nodesList, {}, leftMs());
+      const alive = nodes.filter((node) => node.state === "ALIVE");
+      const node = alive[this.#world.random.below(Math.max(1, alive.length))];
+      if (!node) throw new WhiprayError({ code: "UNREACHABLE", message: "no node is alive" });
+      const url = node.url ?? HEAD_URL;
+      const rayletOf = (nodeId: string, at: string): Peer =>
+        this.#endpoint.connect({ to: `${nodeId}/raylet`, url: at, purpose: "data" });
+      const first = { raylet: rayletOf(node.nodeId, url), url };
+      let asked = first;
+      const leaseId = this.#world.ids.next("lease");
+      const units = { ...toUnits(resources, "resources of the task") };
+      const ask = { leaseId, jobId: this.jobId, namespace: "sim", units, ...(pgId && { pgId }), bundleIndex: -1 };
+      try {
+        let passedOn = false;
+        let lease: TaskLease | undefined;
+        while (!lease) {
+          const limit = { timeoutMs: leftMs() };
+          const request = { ...ask, env: {}, isolation: "env" as const, passedOn };
+          const answer = await asked.raylet.invoke(taskLease, request, limit).catch((error: unknown) => {
+            // It may wait at the first one only.
+            if (!passedOn) throw error;
+            return {};
+          });
+          const { elsewhere } = answer as TaskLeaseAnswer;
+          lease = (answer as TaskLeaseAnswer).lease;
+          passedOn = elsewhere?.wait === false;
+          if (lease) break;
+          if (!elsewhere) await delay(this.#clock, REFUSED_PAUSE_MS);
+          const at = elsewhere?.url ?? HEAD_URL;
+          asked = elsewhere ? { raylet: rayletOf(elsewhere.nodeId, at), url: at } : first;
+        }
+        const peer = this.#endpoint.connect({ to: lease.address, url: asked.url, purpose: "data" });
+        const parts = encodeValues([token, leaseId, 0, ms]);
+        return decodeValues(await peer.call(method, parts, { timeoutMs: leftMs() })) as CallAnswer;
+      } finally {
+        void asked.raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
+      }
+    });
+  }
+
+  /** Notes a call and its end (P11). */
+  async #record(
+    actorId: string,
+    timeoutMs: number,
+    run: (token: string, leftMs: () => number) => Promise<CallAnswer>,
+  ): Promise<CallAnswer> {
     const startedMs = this.#clock.now();
     const token = `${this.machine}#${++this.#tokens}`;
     const boundAtMs = startedMs + timeoutMs + BOUND_SLACK_MS;
     const record = { token, actorId, boundAtMs, endedAtMs: undefined, outcome: undefined };
-    history.calls.push(record);
+    this.#world.history.calls.push(record);
     let outcome = "ok";
     try {
-      const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
-      const lane = this.#lane(peer);
-      const parts = encodeValues([token, lane.name, lane.next++, ms]);
-      const leftMs = Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now()));
-      const reply = await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs });
-      return decodeValues(reply) as CallAnswer;
+      return await run(token, () => Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now())));
     } catch (error) {
       outcome = asWhiprayError(error).code;
       throw error;
@@ -226,9 +291,15 @@ export class SimDriver {
     await this.#endpoint.close();
   }
 
-  /** The driver's process dies. */
+  /** The driver's process dies: nobody hears of its calls any more. */
   kill(): void {
+    const { history, network } = this.#world;
+    history.disown(this.jobId);
+    for (const call of history.calls) {
+      if (call.token.startsWith(`${this.machine}#`) && call.endedAtMs === undefined)
+        Object.assign(call, { endedAtMs: this.#clock.now(), outcome: "caller died" });
+    }
     this.#clock.kill();
-    this.#world.network.cut((host) => host === this.machine);
+    network.cut((host) => host === this.machine);
   }
 }

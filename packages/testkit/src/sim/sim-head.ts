@@ -1,5 +1,5 @@
 import { delay, WhiprayError } from "@whipray/core";
-import { Head, type MemoryDisk, MemoryStore, type NodeProber, type ProbeAnswer } from "@whipray/head";
+import { Head, type HeadOptions, type MemoryDisk, MemoryStore, type NodeProber, type ProbeAnswer } from "@whipray/head";
 import { type Listener, WireEndpoint } from "@whipray/rpc";
 import { ProcessClock } from "./process-clock.ts";
 import type { World } from "./world.ts";
@@ -17,11 +17,13 @@ export class SimHead {
   diskFull = false;
   readonly #world: World;
   readonly #look: (url: string | undefined) => ProbeAnswer;
+  readonly #options: HeadOptions;
   #running: { head: Head; clock: ProcessClock; endpoint: WireEndpoint; listener: Listener | undefined } | undefined;
 
   /** `look` finds out what a knock at a raylet's port would. */
-  constructor(world: World, look: (url: string | undefined) => ProbeAnswer) {
+  constructor(world: World, look: (url: string | undefined) => ProbeAnswer, options: HeadOptions = {}) {
     this.#world = world;
+    this.#options = options;
     this.#look = look;
   }
 
@@ -68,7 +70,7 @@ export class SimHead {
     };
     const store = new MemoryStore(this.disk, { before: room, after: sync });
     const prober: NodeProber = { probe: async ({ url }) => this.#look(url) };
-    const head = new Head({ ...services, endpoint, store, options: { clusterId, prober } });
+    const head = new Head({ ...services, endpoint, store, options: { ...this.#options, clusterId, prober } });
     const running = { head, clock, endpoint, listener: undefined as Listener | undefined };
     this.#running = running;
     await head.start();

@@ -1,4 +1,4 @@
-import { WhiprayError } from "@whipray/core";
+import { asWhiprayError, toUnits, WhiprayError } from "@whipray/core";
 import type { MemoryChild } from "@whipray/raylet";
 import {
   actorHost,
@@ -7,6 +7,11 @@ import {
   type IncomingCall,
   type Infer,
   type Listener,
+  type Peer,
+  taskBlocked,
+  taskHost,
+  taskLease,
+  taskRelease,
   WireEndpoint,
   workerExit,
   workerReady,
@@ -16,26 +21,33 @@ import type { SimRaylet } from "./sim-raylet.ts";
 import type { World } from "./world.ts";
 
 type Hosted = Infer<(typeof actorHost)["request"]>;
+type TaskHosted = Infer<(typeof taskHost)["request"]>;
 
 /** From the start of a process to its first words, at most. */
 const START_MS = 60;
 /** What a constructor takes, at most. */
 const CONSTRUCT_MS = 40;
 
+/** What a nested task may take. */
+const NESTED_LIMIT_MS = 8_000;
+
 /**
- * The in-memory twin of a worker process (`@whipray/worker`): becomes one actor, refuses calls for another epoch, runs one call
- * at a time in the order in which they came. Its actor has the methods `run` (counts its token), `slow` and `crash`.
+ * The in-memory twin of a worker process (`@whipray/worker`): becomes one actor or one job's host of tasks, refuses calls for another epoch, runs
+ * one call at a time in the order in which they came. Its methods are `run` (counts its token), `crash`, and for tasks `nest`: it gives its
+ * CPUs back, waits for a task of its own on its node, and goes on.
  */
 export class SimWorker {
   readonly child: MemoryChild;
   readonly node: SimRaylet;
   readonly workerId: string;
   hosted: Hosted | undefined;
+  tasks: TaskHosted | undefined;
   readonly #world: World;
   readonly #host: string;
   readonly #clock: ProcessClock;
   readonly #endpoint: WireEndpoint;
   readonly #listener: Listener;
+  #raylet: Peer | undefined;
   #queue: Promise<void> = Promise.resolve();
 
   constructor(world: World, node: SimRaylet, child: MemoryChild) {
@@ -59,6 +71,11 @@ export class SimWorker {
       this.#endpoint.accept(channel),
     );
     this.#endpoint.serve(actorHost, (request) => this.#become(request));
+    this.#endpoint.serve(taskHost, (request) => {
+      this.tasks = request;
+      this.#world.history.hostedTasks(this, request.devices);
+      return null;
+    });
     this.#endpoint.serve(workerExit, () => {
       this.#clock.after(0, () => child.exit({ code: 0, signal: null }));
       return null;
@@ -78,6 +95,7 @@ export class SimWorker {
       url: `memory:${rayletSocket}`,
       purpose: "control",
     });
+    this.#raylet = raylet;
     raylet.onClose(() => this.child.exit({ code: 0, signal: null }));
     const ready = { workerId: this.workerId, pid: this.child.pid, socket: this.child.spec.env["WHIPRAY_SOCKET"]! };
     raylet.invoke(workerReady, ready).catch(() => this.child.exit({ code: 1, signal: null }));
@@ -92,14 +110,14 @@ export class SimWorker {
 
   #enter(call: IncomingCall): void {
     const { hosted } = this;
-    if (!hosted) {
+    if (!hosted && !this.tasks) {
       call.fail(
         new WhiprayError({ code: "ACTOR_NOT_FOUND", message: "This worker hosts no actor yet", retryable: true }),
       );
       return;
     }
-    if (call.epoch !== undefined && call.epoch !== hosted.epoch) {
-      const message = `The call means epoch ${call.epoch}, here runs epoch ${hosted.epoch}`;
+    if (call.epoch !== undefined && call.epoch !== hosted?.epoch) {
+      const message = `The call means epoch ${call.epoch}, here runs epoch ${hosted?.epoch}`;
       call.fail(new WhiprayError({ code: "STALE_EPOCH", message, retryable: true }));
       return;
     }
@@ -108,14 +126,40 @@ export class SimWorker {
 
   async #run(call: IncomingCall): Promise<void> {
     const [token, lane, place, ms = 0] = decodeValues(call.parts) as [string, string, number, number?];
-    const { actorId } = this.hosted!.spec;
-    this.#world.history.ran(token, `${actorId} ${this.workerId} ${lane}`, place);
+    const what = this.hosted?.spec.actorId ?? "task";
+    this.#world.history.ran(token, `${what} ${this.workerId} ${lane}`, place);
     if (call.method === "crash") {
       this.child.exit({ code: 1, signal: null });
       return;
     }
-    if (ms > 0) await new Promise<void>((resolve) => this.#clock.after(ms, resolve));
-    call.reply(encodeValues({ token, pid: this.child.pid, epoch: this.hosted!.epoch, workerId: this.workerId }));
+    try {
+      if (call.method === "nest") await this.#nest(token, ms);
+      else if (ms > 0) await new Promise<void>((resolve) => this.#clock.after(ms, resolve));
+      const epoch = this.hosted?.epoch ?? 0;
+      call.reply(encodeValues({ token, pid: this.child.pid, epoch, workerId: this.workerId }));
+    } catch (error) {
+      call.fail(asWhiprayError(error));
+    }
+  }
+
+  /** A task of its own on this node, which takes `ms`. */
+  async #nest(token: string, ms: number): Promise<void> {
+    const { jobId, namespace } = this.tasks!;
+    const raylet = this.#raylet!;
+    const leaseId = this.#world.ids.next("lease");
+    await raylet.invoke(taskBlocked, { blocked: true });
+    try {
+      const ask = { leaseId, jobId, namespace, units: toUnits({ CPU: 1 }, "a nested task"), bundleIndex: -1 };
+      const limit = { timeoutMs: NESTED_LIMIT_MS };
+      const own = { nodeId: this.node.nodeId, nodeSoft: false };
+      const { lease } = await raylet.invoke(taskLease, { ...ask, ...own, env: {}, isolation: "env" }, limit);
+      if (!lease) throw new WhiprayError({ code: "NO_NODE", message: "a nested task was sent elsewhere" });
+      const peer = this.#endpoint.connect({ to: lease.address, url: `memory:${lease.socket}`, purpose: "data" });
+      await peer.call("run", encodeValues([`${token}/nested`, leaseId, 0, ms]), limit);
+    } finally {
+      void raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
+      await raylet.invoke(taskBlocked, { blocked: false });
+    }
   }
 
   #gone(): void {

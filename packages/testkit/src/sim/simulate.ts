@@ -1,4 +1,5 @@
 import { type Clock, type Logger, SimulatedClock, settle, silentLogger } from "@whipray/core";
+import type { HeadOptions } from "@whipray/head";
 import { History } from "./history.ts";
 import { type Snapshot, violations } from "./invariants.ts";
 import { SimDriver } from "./sim-driver.ts";
@@ -12,11 +13,16 @@ export interface SimulateOptions {
   readonly seed: number;
   readonly raylets: readonly SimRayletSpec[];
   readonly faults?: SimFaults;
+  /** As for `Head`; the rest is the simulation's. */
+  readonly head?: Pick<HeadOptions, "starvationMs">;
   /** What all processes write; fields tell which (`process`). Default: nothing. */
   readonly logger?: (clock: Clock) => Logger;
 }
 
-/** How often the invariants are looked at, in simulated time; device holders are known event by event. */
+/**
+ * How often head and ledgers are looked at, in simulated time, beside each step of a schedule. Who holds devices, lives or runs is looked at
+ * with each event.
+ */
 const CHECK_EVERY_MS = 100;
 const START_LIMIT_MS = 30_000;
 
@@ -37,7 +43,7 @@ export class SimCluster {
   readonly world: World;
   #checkAtMs = 0;
 
-  constructor({ seed, raylets, faults = {}, logger = () => silentLogger }: SimulateOptions) {
+  constructor({ seed, raylets, faults = {}, head = {}, logger = () => silentLogger }: SimulateOptions) {
     this.seed = seed;
     this.clock = new SimulatedClock();
     this.world = new World({ seed, clock: this.clock, history: this.history, logger: logger(this.clock), faults });
@@ -45,6 +51,7 @@ export class SimCluster {
     this.head = new SimHead(
       this.world,
       (url) => this.raylets.find((raylet) => raylet.url === url)?.knock() ?? "unknown",
+      head,
     );
     for (const spec of raylets) this.raylets.push(new SimRaylet(this.world, `n${this.raylets.length + 1}`, spec));
   }
@@ -113,13 +120,14 @@ export class SimCluster {
     const nodes = this.raylets.flatMap(({ nodeId, total, raylet }) => {
       if (!raylet) return [];
       const { view, bundles, actors } = raylet.describe();
-      return [{ nodeId, total, view, bundles, actors, leases: raylet.counts.actors }];
+      const { actors: leases, tasks } = raylet.counts;
+      return [{ nodeId, total, view, bundles, actors, leases, tasks }];
     });
     return { nowMs: this.clock.now(), head: status, nodes, history: this.history };
   }
 
   #checkSometimes(): void {
-    if (this.clock.now() >= this.#checkAtMs) this.check();
+    if (this.history.found.length > 0 || this.clock.now() >= this.#checkAtMs) this.check();
   }
 
   /** @throws InvariantError */

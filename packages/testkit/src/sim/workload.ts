@@ -1,16 +1,23 @@
 import { type RandomSource, seededRandom } from "@whipray/core";
+import { STARVATION_MS } from "@whipray/head";
 import { STRATEGIES } from "@whipray/rpc";
 import { disagreements, leftovers } from "./calm.ts";
-import type { SimDriver } from "./sim-driver.ts";
+import { SimDriver } from "./sim-driver.ts";
 import { SYNC_MS } from "./sim-head.ts";
 import type { SimRaylet } from "./sim-raylet.ts";
 import { type SimCluster, type SimulateOptions, simulate } from "./simulate.ts";
 
-/** Random steps of one seed. */
+/** Random steps of one seed in a long run, and in one of many seeds. */
 export const STEPS = 60;
+export const SHORT_STEPS = 20;
 /** Longest outages of a schedule: below what ends a driver's session (30 s). */
 const HEAD_OUTAGE_MS = 6_000;
+/** When nothing goes wrong any more, all agree within this, and nothing is left when everything was taken away. */
 const CALM_MS = 90_000;
+const END_MS = 10_000;
+/** A short seed is calm when all have agreed for so long. */
+const AGREED_MS = 3_000;
+const LOOK_MS = 500;
 
 /** Everything that users do and everything that goes wrong, in an order that repeats with the seed. */
 class Schedule {
@@ -19,6 +26,8 @@ class Schedule {
   readonly #driver: SimDriver;
   readonly #groups: string[] = [];
   readonly #actors: string[] = [];
+  /** Other drivers, which come and go. */
+  readonly #others: SimDriver[] = [];
 
   constructor(cluster: SimCluster, driver: SimDriver) {
     this.#cluster = cluster;
@@ -54,6 +63,10 @@ class Schedule {
     [3, () => this.#let(this.#driver.removeGroup(this.#pick(this.#groups) ?? "pg_0"))],
     [3, () => this.#let(this.#driver.killActor(this.#pick(this.#actors) ?? "actor_0", this.#chance(0.5)))],
     [16, () => this.#call()],
+    [10, () => this.#task()],
+    [1, () => this.#gang()],
+    [2, () => this.#driverComes()],
+    [2, () => this.#driverEnds()],
     [3, () => this.#pick(this.#living()?.liveWorkers ?? [])?.child.kill("SIGKILL")],
     [2, () => this.#nodeDies()],
     [3, () => this.#nodeReturns()],
@@ -72,7 +85,31 @@ class Schedule {
     this.#groups.push(pgId);
     const bundles = Array.from({ length: 1 + this.#random.below(3) }, () => this.#amounts());
     const name = this.#chance(0.3) ? `group-${this.#random.below(3)}` : undefined;
-    this.#let(this.#driver.createGroup(bundles, { pgId, strategy: this.#pick(STRATEGIES)!, ...(name && { name }) }));
+    const more = { pgId, strategy: this.#pick(STRATEGIES)!, detached: this.#chance(0.2), ...(name && { name }) };
+    this.#let(this.#anyone().createGroup(bundles, more));
+  }
+
+  /** A group that wants the whole cluster: it waits, starves, and holds what frees up. */
+  #gang(): void {
+    const pgId = this.#cluster.world.ids.next("pg");
+    this.#groups.push(pgId);
+    this.#let(this.#driver.createGroup(Array(6).fill({ CPU: 2, GPU: 1 }), { pgId, strategy: this.#pick(STRATEGIES)! }));
+  }
+
+  #anyone(): SimDriver {
+    return this.#pick([this.#driver, this.#driver, ...this.#others])!;
+  }
+
+  #driverComes(): void {
+    const driver = new SimDriver(this.#cluster.world, `d${2 + this.#cluster.drivers.length}`);
+    this.#cluster.drivers.push(driver);
+    this.#others.push(driver);
+    this.#let(driver.open());
+  }
+
+  /** What it made and did not detach ends with it. */
+  #driverEnds(): void {
+    this.#others.shift()?.kill();
   }
 
   #createActor(): void {
@@ -82,16 +119,24 @@ class Schedule {
     const name = this.#chance(0.2) ? `actor-${this.#random.below(3)}` : undefined;
     const GPU = this.#pick([0, 0, 0.5, 1])!;
     const resources = { CPU: 1, ...(GPU > 0 && { GPU }) };
-    const fixed = { actorId, maxRestarts: this.#pick([-1, -1, 0, 2])!, fence: this.#chance(0.3) };
+    const detached = this.#chance(0.2);
+    const fixed = { actorId, maxRestarts: this.#pick([-1, -1, 0, 2])!, fence: this.#chance(0.3), detached };
     const more = { ...fixed, ...(pgId && { pgId }), ...(name && { name }) };
-    this.#let(this.#driver.createActor(resources, more));
+    this.#let(this.#anyone().createActor(resources, more));
   }
 
   #call(): void {
     const actorId = this.#pick(this.#actors);
     if (actorId === undefined) return;
     const method = this.#chance(0.1) ? "crash" : "run";
-    this.#let(this.#driver.call(actorId, method, { ms: this.#pick([0, 0, 500, 5_000])!, timeoutMs: 15_000 }));
+    this.#let(this.#anyone().call(actorId, method, { ms: this.#pick([0, 0, 500, 5_000])!, timeoutMs: 15_000 }));
+  }
+
+  #task(): void {
+    const method = this.#pick(["run", "run", "run", "crash", "nest", "nest"] as const)!;
+    const pgId = this.#chance(0.2) ? this.#pick(this.#groups) : undefined;
+    const more = { ms: this.#pick([0, 0, 500, 5_000])!, timeoutMs: 15_000, pgId };
+    this.#let(this.#anyone().task(this.#amounts(), method, more));
   }
 
   #nodeDies(): void {
@@ -156,20 +201,32 @@ class Schedule {
   }
 
   /** Nothing goes wrong any more: head, raylets and processes agree in the end, and nobody is stuck. */
-  async calm(): Promise<void> {
+  async calm(whole: boolean): Promise<void> {
     const cluster = this.#cluster;
     cluster.network.quieten();
     for (const raylet of cluster.raylets) if (!raylet.alive) this.#let(raylet.start());
-    await cluster.run(CALM_MS);
+    if (whole) await cluster.run(CALM_MS);
+    else await this.#within(CALM_MS, AGREED_MS, disagreements);
     cluster.fail(disagreements(cluster.snapshot()));
+  }
+
+  /** Runs until nothing is `wrong` for `standsMs` at a stretch, or `limitMs` have passed. */
+  async #within(limitMs: number, standsMs: number, wrong: typeof disagreements): Promise<void> {
+    const cluster = this.#cluster;
+    const endMs = cluster.clock.now() + limitMs;
+    for (let fineMs = 0; fineMs <= standsMs && cluster.clock.now() < endMs; ) {
+      await cluster.run(LOOK_MS);
+      fineMs = wrong(cluster.snapshot()).length === 0 ? fineMs + LOOK_MS : 0;
+    }
   }
 
   /** Everything is taken away: nothing is left anywhere. */
   async end(): Promise<void> {
     const cluster = this.#cluster;
     for (const { pgId } of cluster.snapshot().head!.groups) await cluster.until(this.#driver.removeGroup(pgId));
-    for (const { actorId } of cluster.snapshot().head!.actors) await cluster.until(this.#driver.killActor(actorId));
-    await cluster.run(10_000);
+    for (const { actorId, state } of cluster.snapshot().head!.actors)
+      if (state !== "DEAD") await cluster.until(this.#driver.killActor(actorId));
+    await this.#within(END_MS, 0, leftovers);
     cluster.fail(leftovers(cluster.snapshot()));
   }
 }
@@ -182,6 +239,7 @@ export interface SeedReport {
   readonly groups: number;
   readonly processes: number;
   readonly headKills: number;
+  readonly drivers: number;
   /** Outcome of calls → how many. */
   readonly calls: Readonly<Record<string, number>>;
 }
@@ -197,10 +255,15 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   const raylets = Array.from({ length: 3 }, () => ({ resources: { CPU: 4, GPU: 2 } }));
   const maxDelayMs = [1, 5, 50, 300][random.below(4)]!;
   const cutProbability = [0, 0, 0.001, 0.005][random.below(4)]!;
-  const cluster = await simulate({ seed, raylets, faults: { maxDelayMs, cutProbability }, ...(logger && { logger }) });
+  const faults = { maxDelayMs, cutProbability };
+  const head = { starvationMs: [1_000, STARVATION_MS][random.below(2)]! };
+  const cluster = await simulate({ seed, raylets, faults, head, ...(logger && { logger }) });
   const schedule = new Schedule(cluster, await cluster.driver());
-  for (let step = 0; step < steps; step++) await schedule.step();
-  await schedule.calm();
+  for (let step = 0; step < steps; step++) {
+    await schedule.step();
+    cluster.check();
+  }
+  await schedule.calm(steps >= STEPS);
   await schedule.end();
   const { history, clock } = cluster;
   const calls: Record<string, number> = {};
@@ -208,6 +271,6 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   const { actors, groups, lives, headKills } = history;
   return {
     ...{ seed, simulatedMs: clock.now(), actors: actors.size, groups: groups.size },
-    ...{ processes: lives.length, headKills, calls },
+    ...{ processes: lives.length, headKills, drivers: cluster.drivers.length, calls },
   };
 }
