@@ -20,10 +20,10 @@ import type { Channel, Transport } from "../transport.ts";
 import { LinkPool } from "./link-pool.ts";
 import { decodeOpen, decodeOpened, encodeOpen, encodeOpened, type Open } from "./open.ts";
 
-/** The first pause after a loss: time for a raylet to reap the process. */
-const HURRIED_MS = 2;
 /** Waits between tries to reach a process again. */
 const RECONNECT = { firstMs: 20, factor: 2, maxMs: 1_000, jitter: 0.5 };
+/** The same after a loss that comes out of the blue: its raylet reaps a dead process within milliseconds, and then says so. */
+const HURRIED = { ...RECONNECT, firstMs: 2 };
 
 export interface EndpointOptions {
   address: string;
@@ -66,7 +66,7 @@ export class WireEndpoint implements Endpoint {
   readonly #dispatcher: Dispatcher;
   readonly #sessions = new Map<string, SessionPeer>();
   readonly #targets = new Map<string, SessionPeer>();
-  /** When a lost session was dialled in a hurry. */
+  /** When a lost session was last dialled in a hurry. */
   readonly #hurried = new WeakMap<SessionPeer, number>();
   readonly #peerListeners: ((peer: Peer) => void)[] = [];
   #closed = false;
@@ -183,10 +183,12 @@ export class WireEndpoint implements Endpoint {
   // The opener's side: dial, OPEN, wait for OPENED, attach; again after a pause until the session gives up.
   async #reach(peer: SessionPeer, target: Target, lost?: WhiprayError): Promise<void> {
     const { clock, random } = this.#options;
-    const hurried = lost !== undefined && this.#hurries(peer, target);
-    for (let attempt = lost && !hurried ? 1 : 0; !peer.closed && !this.#closed; attempt++) {
-      const pauseMs = attempt > 0 ? backoffMs(RECONNECT, attempt, random) : hurried ? HURRIED_MS : 0;
-      if (pauseMs > 0) await new Promise<void>((resolve) => clock.after(pauseMs, resolve, { keepAlive: true }));
+    const waits = lost && this.#hurries(peer, target) ? HURRIED : RECONNECT;
+    for (let attempt = lost ? 1 : 0; !peer.closed && !this.#closed; attempt++) {
+      if (attempt > 0)
+        await new Promise<void>((resolve) =>
+          clock.after(backoffMs(waits, attempt, random), resolve, { keepAlive: true }),
+        );
       if (peer.closed) return;
       try {
         const link = await this.#link(target);
