@@ -38,6 +38,7 @@ export {
   RayActorError,
   RayError,
   RayTaskError,
+  RuntimeEnvSetupError,
   TaskCancelledError,
   WorkerCrashedError,
 } from "./ray-errors.ts";

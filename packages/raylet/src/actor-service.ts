@@ -18,7 +18,9 @@ import { devicesOf, type HostedActor, type HostedActors } from "./hosted-actors.
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit } from "./processes.ts";
+import type { RuntimeEnvs } from "./runtime-envs.ts";
 import type { WorkerHolds } from "./worker-hold.ts";
+import { startedIn } from "./worker-start.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
@@ -41,6 +43,7 @@ export interface ActorServiceOptions {
   readonly sweeps: WorkerSweeps;
   readonly causes: CauseBook;
   readonly visibility: DeviceVisibility;
+  readonly runtimeEnvs: RuntimeEnvs;
   /** How workers with devices hold their locks. */
   readonly holds?: WorkerHolds | undefined;
   /** Looks at devices before they are used. */
@@ -91,7 +94,7 @@ export class ActorService {
     const answer = ledger.acquire({ leaseId, units, placementUnits, devices, links, pgId, bundleIndex });
     if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };
     const actor: HostedActor = {
-      ...{ spec, epoch, lease: answer.lease, claim: undefined },
+      ...{ spec, epoch, lease: answer.lease, claim: undefined, runtimeEnv: undefined },
       ...{ worker: undefined, alive: false, ending: undefined, graceMs: undefined },
       started: Promise.resolve({ ok: false, view: ledger.view() }),
       asked,
@@ -105,7 +108,7 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head, holds, grants, nodeId } = this.#options;
+    const { workers, visibility, ledger, head, holds, grants, nodeId, runtimeEnvs } = this.#options;
     const { spec, lease } = actor;
     try {
       const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
@@ -114,7 +117,9 @@ export class ActorService {
         return { ok: false, refused: busy.slice(0, 1_024), view: ledger.view() };
       }
       const env = workerEnvironment(spec.env, lease.devices, spec.isolation, visibility);
-      const worker = await workers.take(env, actor.abort.signal, holds?.wrap(lease));
+      actor.runtimeEnv = await runtimeEnvs.prepare(spec.runtimeEnv, actor.abort.signal);
+      const wrap = startedIn(actor.runtimeEnv.workingCopy, holds?.wrap(lease));
+      const worker = await workers.take(env, actor.abort.signal, wrap);
       actor.worker = worker;
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
       if (actor.ending) return await this.#failed(actor, actor.ending);
@@ -141,7 +146,7 @@ export class ActorService {
 
   /** Resolves when the constructor is done. */
   #host(actor: HostedActor, worker: Worker, env: Record<string, string>): Promise<unknown> {
-    const { spec, epoch, lease } = actor;
+    const { spec, epoch, lease, runtimeEnv } = actor;
     const { args, ...rest } = spec;
     return worker.peer.invoke(actorHost, {
       spec: { ...rest, args: [] },
@@ -149,6 +154,7 @@ export class ActorService {
       leaseId: lease.leaseId,
       devices: [...lease.devices],
       env,
+      workingCopy: runtimeEnv?.workingCopy,
       args,
       head: this.#options.headUrl,
     });
@@ -211,6 +217,7 @@ export class ActorService {
     const { lease, spec, epoch, worker } = actor;
     actor.ending ??= cause;
     await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && sweeps.sweep(worker, devicesOf(actor))]);
+    actor.runtimeEnv?.release();
     ports.releaseAll(spec.actorId);
     if (actor.claim) ledger.release(actor.claim.leaseId);
     ledger.release(lease.leaseId);

@@ -24,10 +24,12 @@ import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 import type { Fence, LeaseTurn, OwnRenewals } from "./node-lease.ts";
 import { nodeTotals } from "./node-totals.ts";
 import { ObjectDoor } from "./object-door.ts";
+import type { PackageFolders } from "./package-folders.ts";
 import { PortService } from "./port-service.ts";
 import type { Ports } from "./ports.ts";
 import type { Processes } from "./processes.ts";
 import { Quarantine } from "./quarantine.ts";
+import { RuntimeEnvs } from "./runtime-envs.ts";
 import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
@@ -50,6 +52,8 @@ export interface RayletParts {
   readonly beats: Beats;
   readonly secrets: Secrets;
   readonly visibility: DeviceVisibility;
+  /** Where packages are unpacked; without it runtime environments with packages are refused. */
+  readonly packages?: PackageFolders | undefined;
   /** The node's objects; without it the node keeps none, and values travel in messages. */
   readonly objects?: (() => Promise<NodeStore>) | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
@@ -176,8 +180,9 @@ export class Raylet {
             },
           });
     const sweeps = new WorkerSweeps({ ...parts, quarantine });
-    const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps });
-    const tasks = new TaskService({ ...shared, workers, holds, sweeps });
+    const runtimeEnvs = new RuntimeEnvs({ ...shared, folders: parts.packages });
+    const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps, runtimeEnvs });
+    const tasks = new TaskService({ ...shared, workers, holds, sweeps, runtimeEnvs });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));

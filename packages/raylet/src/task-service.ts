@@ -18,8 +18,10 @@ import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
+import type { ReadyEnv, RuntimeEnvs } from "./runtime-envs.ts";
 import { TaskQueue } from "./task-queue.ts";
 import type { WorkerHolds } from "./worker-hold.ts";
+import { startedIn } from "./worker-start.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
 
@@ -34,6 +36,7 @@ export interface TaskServiceOptions {
   readonly ledger: Ledger;
   readonly workers: Workers;
   readonly visibility: DeviceVisibility;
+  readonly runtimeEnvs: RuntimeEnvs;
   /** How workers with devices hold their locks. */
   readonly holds?: WorkerHolds | undefined;
   /** Looks at devices before they are used. */
@@ -98,7 +101,7 @@ export class TaskService {
   }
 
   #lease(ask: TaskLeaseAsk, call: IncomingCall): Promise<TaskLease> {
-    const { leaseId, jobId, units, pgId, bundleIndex, env, isolation } = ask;
+    const { leaseId, jobId, units, pgId, bundleIndex, env, isolation, runtimeEnv } = ask;
     const known = this.#leases.get(leaseId);
     if (known) return known.granted.promise;
     const { head, nodeId, ledger } = this.#options;
@@ -111,7 +114,7 @@ export class TaskService {
     const hosted: HostedLease = {
       leaseId,
       shape: JSON.stringify([units, pgId, bundleIndex]),
-      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation]),
+      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, runtimeEnv]),
       ask,
       caller: call.peer,
       granted: Promise.withResolvers(),
@@ -206,14 +209,31 @@ export class TaskService {
   }
 
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {
-    const { workers, visibility, holds, headUrl } = this.#options;
-    const { jobId, namespace, env: asked, isolation } = hosted.ask;
+    const { workers, visibility, holds, runtimeEnvs } = this.#options;
+    const { env: asked, isolation, runtimeEnv } = hosted.ask;
     const env = workerEnvironment(asked, lease.devices, isolation, visibility);
-    const worker = await workers.take(env, hosted.abort.signal, holds?.wrap(lease));
-    hosted.worker = worker;
-    void worker.child.exited.then(() => this.#workerEnded(worker));
-    await worker.peer.invoke(taskHost, { jobId, namespace, devices: [...lease.devices], env, head: headUrl });
-    return worker;
+    const ready = await runtimeEnvs.prepare(runtimeEnv, hosted.abort.signal);
+    try {
+      const worker = await workers.take(env, hosted.abort.signal, startedIn(ready.workingCopy, holds?.wrap(lease)));
+      hosted.worker = worker;
+      void worker.child.exited.then(() => this.#workerEnded(worker, ready));
+      await this.#host(hosted, lease, worker, { env, workingCopy: ready.workingCopy });
+      return worker;
+    } catch (error) {
+      if (!hosted.worker) ready.release();
+      throw error;
+    }
+  }
+
+  #host(
+    { ask }: HostedLease,
+    { devices }: Lease,
+    worker: Worker,
+    made: { env: Record<string, string>; workingCopy: ReadyEnv["workingCopy"] },
+  ): Promise<unknown> {
+    const { jobId, namespace, runtimeEnv } = ask;
+    const head = this.#options.headUrl;
+    return worker.peer.invoke(taskHost, { jobId, namespace, devices: [...devices], runtimeEnv, head, ...made });
   }
 
   /** The worker is whole and nothing runs in it: the next of its kind may have it, unless it holds devices. */
@@ -262,7 +282,8 @@ export class TaskService {
     this.#idle.clear();
   }
 
-  async #workerEnded(worker: Worker): Promise<void> {
+  async #workerEnded(worker: Worker, runtimeEnv: ReadyEnv): Promise<void> {
+    runtimeEnv.release();
     this.#idle.ended(worker);
     const hosted = [...this.#leases.values()].find((one) => one.worker === worker);
     await this.#options.sweeps.sweep(worker, hosted?.lease?.devices ?? []);

@@ -1,7 +1,9 @@
+import type { WorkingCopy } from "@whipray/rpc";
 import { withoutOwn } from "./engine-environment.ts";
 import type { LogWriter } from "./logs.ts";
 import type { Child, SpawnSpec } from "./processes.ts";
 import { NODE_MARK, RAYLET_MARK } from "./runtime-directory.ts";
+import type { WorkerSpec } from "./worker-hold.ts";
 
 /** Marks a worker and what it starts, other than engines. */
 export const WORKER_MARK = "WHIPRAY_WORKER_ID";
@@ -49,4 +51,16 @@ export function workerSpec(
     [RAYLET_MARK]: incarnation,
   };
   return { command: nodePath, args: [...nodeArgs, workerEntry], env: { ...withoutOwn(env), ...extra, ...own }, cwd };
+}
+
+/** How a worker starts in the copy of a working directory; as `wrap` says where there is none: then it may be a warm one (mechanism 12). */
+export function startedIn(
+  copy: WorkingCopy | undefined,
+  wrap: ((spec: WorkerSpec) => WorkerSpec) | undefined,
+): ((spec: WorkerSpec) => WorkerSpec) | undefined {
+  if (!copy) return wrap;
+  return (spec) => {
+    const inside = { ...spec, cwd: copy.path };
+    return wrap ? wrap(inside) : inside;
+  };
 }

@@ -1,4 +1,5 @@
 import type { Strategy } from "@whipray/rpc";
+import type { RuntimeEnv } from "whipray";
 import { invalid, WorkerCreationError } from "./errors.ts";
 import { SERVER_BACKENDS, type ServerBackend } from "./server-nodes.ts";
 
@@ -20,6 +21,8 @@ export interface SchedulingSpec {
   taskType?: "worker" | "engine";
   /** Environment of the Python engine; reaches its interpreter at start. */
   envVars?: Readonly<Record<string, string>>;
+  /** What the node makes before the worker and its engine start; `envVars`, `python` and `cwd` of this spec win. */
+  runtimeEnv?: RuntimeEnv;
   /** Python module that is run instead of the engine host: `python -m <cmd>`. It must run the host itself. */
   cmd?: string;
   /**
@@ -70,7 +73,7 @@ export interface Job {
 }
 
 /** A spec with its defaults. */
-type Optional = "cmd" | "python" | "cwd" | "serverBackend" | "serverModule";
+type Optional = "runtimeEnv" | "cmd" | "python" | "cwd" | "serverBackend" | "serverModule";
 export type FullSpec = Required<Omit<SchedulingSpec, Optional>> & Pick<SchedulingSpec, Optional>;
 
 const DEFAULTS = {
@@ -91,7 +94,7 @@ const DEFAULTS = {
 /** Fields that a job and its parts may have. */
 const KNOWN = {
   job: ["role", "replicas", "tasks", "schedulingStrategy"],
-  spec: [...Object.keys(DEFAULTS), "cmd", "python", "cwd", "serverBackend", "serverModule"],
+  spec: [...Object.keys(DEFAULTS), "runtimeEnv", "cmd", "python", "cwd", "serverBackend", "serverModule"],
   schedulingStrategy: ["type", "target", "fork"],
 } as const;
 
@@ -147,7 +150,8 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
   if (typeof task !== "object" || task === null) throw new WorkerCreationError(role, "each of tasks is a map");
   checkFields(role, "spec", task);
   const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined && value !== null));
-  const spec = { ...DEFAULTS, ...given } as FullSpec;
+  const variables = { ...task.runtimeEnv?.envVars, ...task.envVars };
+  const spec = { ...DEFAULTS, ...given, ...(task.runtimeEnv?.envVars && { envVars: variables }) } as FullSpec;
   for (const key of ["cpu", "gpu", "mem", "graceMs"] as const) {
     if (typeof spec[key] !== "number" || !Number.isFinite(spec[key]) || spec[key] < 0) {
       throw new WorkerCreationError(role, `${key} must be a number of 0 or more; got ${spec[key]}`);

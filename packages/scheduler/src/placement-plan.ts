@@ -126,6 +126,19 @@ function planByNode(
   };
 }
 
-function kindOf({ cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount }: FullSpec): string {
-  return JSON.stringify([cpu, gpu, mem, resources, labels, envVars, cmd, python, cwd, pty, portCount]);
+function kindOf({
+  cpu,
+  gpu,
+  mem,
+  resources,
+  labels,
+  envVars,
+  runtimeEnv,
+  cmd,
+  python,
+  cwd,
+  pty,
+  portCount,
+}: FullSpec): string {
+  return JSON.stringify([cpu, gpu, mem, resources, labels, envVars, runtimeEnv, cmd, python, cwd, pty, portCount]);
 }

@@ -11,6 +11,7 @@ import {
 } from "@whipray/core";
 import type { ActorSpec } from "@whipray/rpc";
 import type { BundlePlacement } from "./placement-group.ts";
+import type { RuntimeEnv } from "./runtime-env.ts";
 
 /** How an actor is to be made (Ray: `.options()` of an actor class). */
 export interface ActorOptions extends AbortOptions {
@@ -46,6 +47,8 @@ export interface ActorOptions extends AbortOptions {
   maxPendingCalls?: number;
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
+  /** What its node makes before it starts. Default: that of the actor or task that makes it. */
+  runtimeEnv?: RuntimeEnv;
   /** `none`: device variables are the caller's business. Default `env`, or what its placement group says. */
   isolation?: "env" | "none";
   /** `STRICT`: all its devices in one link domain (NVLink, HCCS, …), or it waits. Default `ANY`: as near as they can be. */
@@ -79,6 +82,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "maxConcurrency",
   "maxPendingCalls",
   "env",
+  "runtimeEnv",
   "isolation",
   "links",
   "fence",
@@ -181,7 +185,7 @@ export function specOptions(
     maxTaskRetries: whole("maxTaskRetries", options.maxTaskRetries ?? 0, -1),
     maxConcurrency: whole("maxConcurrency", options.maxConcurrency ?? 0, 0),
     maxPendingCalls: whole("maxPendingCalls", options.maxPendingCalls ?? -1, -1),
-    env: { ...options.env },
+    env: { ...options.runtimeEnv?.envVars, ...options.env },
     isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
     ...(options.fence !== undefined && { fence: options.fence }),

@@ -19,12 +19,13 @@ import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
-import { codeOf } from "./code-of.ts";
+import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
 import { listObjects, type NodeObjects } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
 import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+import { checkRuntimeEnv } from "./runtime-env.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -89,13 +90,16 @@ export class Cluster implements AsyncDisposable {
     const actorId = driver.connection.ids.next("actor");
     const { signal } = options;
     const values = await abortable(signal, () => this.#values(args));
+    const checked = specOptions(capturedOptions(options, this.#inside), driver.namespace);
+    const runtimeEnv = checkRuntimeEnv(options.runtimeEnv);
     const spec = {
-      ...specOptions(capturedOptions(options, this.#inside), driver.namespace),
+      ...checked,
+      runtimeEnv: await abortable(signal, () => driver.runtimeEnvs.spec(runtimeEnv)),
       actorId,
       jobId: driver.jobId,
       ...(this.#inside && { ownerActor: this.#inside.actorId }),
       className: exportName,
-      module: url.href,
+      module: originalUrl(url),
       exportName,
       ...codeOf(url),
       args: encodeValues(values, "args"),

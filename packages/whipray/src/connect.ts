@@ -130,6 +130,7 @@ function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
     const driver = makeDriver(endpoint, head, nodeId, services, objects, jobId);
     driver.join(context.namespace, context.cluster);
     driver.raylet = context.raylet;
+    driver.runtimeEnvs.inherited = context.runtimeEnv;
     if ("waits" in context) driver.waits = context.waits;
     const spec = "spec" in context ? context.spec : undefined;
     inWorker = { driver, cluster: new Cluster(driver, async () => {}, spec) };

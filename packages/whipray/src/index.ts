@@ -12,5 +12,6 @@ export * as daemons from "./node/index.ts";
 export type { NodeObjects } from "./object-list.ts";
 export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
+export type { RuntimeEnv } from "./runtime-env.ts";
 export type { TaskOptions } from "./task-options.ts";
 export type { RemoteFunction } from "./task-types.ts";

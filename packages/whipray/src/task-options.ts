@@ -3,6 +3,7 @@ import type { TaskLeaseAsk } from "@whipray/rpc";
 import { askedUnits, checkKeys, checkName, oneOf, whole } from "./actor-options.ts";
 import type { MethodOptions } from "./actor-types.ts";
 import type { BundlePlacement } from "./placement-group.ts";
+import { type CheckedRuntimeEnv, checkRuntimeEnv, type RuntimeEnv } from "./runtime-env.ts";
 
 /** How a task is to run (Ray: `.options()` of a remote function). `timeoutMs` counts from the call, waiting included. */
 export interface TaskOptions extends MethodOptions {
@@ -24,6 +25,8 @@ export interface TaskOptions extends MethodOptions {
   retryExceptions?: boolean;
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
+  /** What the node makes before its worker starts. Default: that of the actor or task that calls it. */
+  runtimeEnv?: RuntimeEnv;
   /** `none`: device variables are the caller's business. Default `env`, or what its placement group says. */
   isolation?: "env" | "none";
 }
@@ -39,6 +42,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "maxRetries",
   "retryExceptions",
   "env",
+  "runtimeEnv",
   "isolation",
   "timeoutMs",
   "signal",
@@ -47,7 +51,9 @@ const KEYS: ReadonlySet<string> = new Set([
 const MAX_RETRIES = 3;
 
 /** What a worker process must have to run a task. */
-export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation">;
+export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation"> & {
+  runtimeEnv?: CheckedRuntimeEnv;
+};
 
 export interface CheckedTaskOptions {
   readonly shape: TaskShape;
@@ -60,12 +66,14 @@ export interface CheckedTaskOptions {
 export function checkTaskOptions(options: TaskOptions, exportName: string): CheckedTaskOptions {
   checkKeys(options, KEYS, "a task");
   const { placement, env, isolation, name, maxRetries = MAX_RETRIES } = options;
+  const runtimeEnv = checkRuntimeEnv(options.runtimeEnv);
   return {
     shape: {
       units: { ...askedUnits(options, "the task", 1).units },
       ...(placement && { pgId: placement.groupId }),
       bundleIndex: placement?.bundleIndex ?? -1,
-      env: { ...env },
+      env: { ...options.runtimeEnv?.envVars, ...env },
+      ...(runtimeEnv && { runtimeEnv }),
       isolation: oneOf("isolation", isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     },
     name: name === undefined ? exportName : checkName("a task's name", name),

@@ -206,7 +206,9 @@ export class TaskPool {
     this.#place ??= await taskPlace(this.#driver, this.#shape);
     signal.throwIfAborted();
     const { raylet, nodeId, url } = this.#place;
-    const lease = await raylet.invoke(taskLease, { leaseId, jobId, namespace, ...this.#shape }, { signal });
+    const runtimeEnv = await this.#driver.runtimeEnvs.spec(this.#shape.runtimeEnv);
+    const ask = { leaseId, jobId, namespace, ...this.#shape, runtimeEnv };
+    const lease = await raylet.invoke(taskLease, ask, { signal });
     const peer = await this.#driver.reach({ address: lease.address, socket: lease.socket, nodeId, url });
     return new TaskWorker(leaseId, lease, raylet, peer);
   }

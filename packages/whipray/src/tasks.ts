@@ -1,7 +1,7 @@
 import type { CallOptions, Parts, TaskFunction } from "@whipray/rpc";
 import type { ModuleCode } from "@whipray/worker";
 import type { Submission } from "./actor-link.ts";
-import { codeOf } from "./code-of.ts";
+import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { type RemoteTarget, remoteCall, remoteRef } from "./remote-call.ts";
@@ -29,7 +29,7 @@ export class Tasks {
     let code: ModuleCode | undefined;
     const definition = async (name: string): Promise<TaskFunction> => {
       code ??= codeOf(url);
-      return { fnId, module: url.href, exportName, ...code, name };
+      return { fnId, module: originalUrl(url), exportName, ...code, name };
     };
     return this.#remote(fnId, definition, exportName, {}) as RemoteFunction<F>;
   }

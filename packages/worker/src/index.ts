@@ -20,3 +20,4 @@ export {
 } from "./object-access.ts";
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
 export type { TaskWaits } from "./task-waits.ts";
+export { originalPath } from "./working-copy.ts";

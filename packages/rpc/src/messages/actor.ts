@@ -16,6 +16,7 @@ import {
 } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
 import { deviceGrantField, linkRuleField, nodeViewField, unitsField } from "./resources.ts";
+import { runtimeEnvField } from "./runtime-env.ts";
 
 /** Constructor arguments ride in the actor's creation, up to this many bytes. */
 export const ACTOR_ARGS_LIMIT_BYTES = 10_485_760;
@@ -80,6 +81,8 @@ export const actorSpecField = shape({
   maxConcurrency: count(100_000),
   maxPendingCalls: integer(-1, 1_000_000),
   env: record(str(1_048_576), 4_096),
+  /** What its node makes before it starts. */
+  runtimeEnv: optional(runtimeEnvField),
   isolation: oneOf("env", "none"),
   /** Ends where its node can reach neither the head nor another raylet (design.md, mechanism 5). Default false. */
   fence: optional(bool),

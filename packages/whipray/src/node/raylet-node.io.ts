@@ -17,6 +17,7 @@ import {
   LocalDrivers,
   nodeDirectory,
   openNode,
+  packageFolders,
   Raylet,
   type RealNode,
   threadedBeats,
@@ -199,6 +200,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       },
       ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects },
       ...{ eyes: node.eyes, late: node.late },
+      packages: packageFolders(directory.packages, cwd),
     },
     {
       ...{

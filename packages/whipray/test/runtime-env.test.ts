@@ -1,0 +1,43 @@
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { checkRuntimeEnv, type RuntimeEnv } from "../src/runtime-env.ts";
+
+describe("a runtime environment", () => {
+  test("paths become absolute, defaults are Ray's, variables alone need nothing of the node", () => {
+    expect(checkRuntimeEnv(undefined)).toBeUndefined();
+    expect(checkRuntimeEnv({ envVars: { A: "1" } })).toBeUndefined();
+    expect(checkRuntimeEnv({ workingDir: ".", pyModules: [new URL("file:///m")], pip: ["numpy==2.3.1"] })).toEqual({
+      workingDir: resolve("."),
+      pyModules: ["/m"],
+      excludes: [],
+      packages: { tool: "pip", list: ["numpy==2.3.1"] },
+      setupTimeoutMs: 600_000,
+    });
+  });
+
+  test("what cannot be is refused with its name", () => {
+    const bad: [unknown, string, string][] = [
+      [{ working_dir: "." }, "INVALID_ARGUMENT", "working_dir"],
+      [{ envVars: { A: 1 } }, "INVALID_ARGUMENT", "envVars.A"],
+      [{ envVars: ["A"] }, "INVALID_ARGUMENT", "envVars"],
+      [{ workingDir: "" }, "INVALID_PATH", "workingDir"],
+      [{ workingDir: "a\0b" }, "INVALID_PATH", "workingDir"],
+      [{ workingDir: 7 }, "INVALID_PATH", "workingDir"],
+      [{ pyModules: "m" }, "INVALID_ARGUMENT", "pyModules"],
+      [{ pyModules: Array.from({ length: 65 }, () => "m") }, "INVALID_ARGUMENT", "64"],
+      [{ pyExecutable: "" }, "INVALID_ARGUMENT", "pyExecutable"],
+      [{ setupTimeoutMs: 0 }, "INVALID_ARGUMENT", "setupTimeoutMs"],
+      [{ excludes: [""] }, "INVALID_ARGUMENT", "excludes"],
+      [{ pip: ["a"], uv: ["a"] }, "INVALID_ARGUMENT", "not both"],
+      [{ pip: [] }, "INVALID_ARGUMENT", "pip"],
+      [{ pip: ["--index-url=http://evil"] }, "INVALID_ARGUMENT", "--index-url"],
+      [{ uv: ["a\n-r b"] }, "INVALID_ARGUMENT", "uv"],
+      ["env", "INVALID_ARGUMENT", "runtimeEnv"],
+    ];
+    for (const [env, code, words] of bad) {
+      expect(() => checkRuntimeEnv(env as RuntimeEnv)).toThrow(
+        expect.objectContaining({ code, message: expect.stringContaining(words) }),
+      );
+    }
+  });
+});
