@@ -41,8 +41,6 @@ export {
   type PeerAnswer,
   SUSPECT_MS,
 } from "./node-lease.ts";
-export { packageFolders } from "./package-folders.io.ts";
-export { MemoryPackageFolders, type PackageFolders } from "./package-folders.ts";
 export { PluginEyes, type PluginEyesOptions } from "./plugin-eyes.ts";
 export { pluginVisibility } from "./plugin-visibility.ts";
 export { bindTest, PortFile } from "./port-file.io.ts";

@@ -33,6 +33,7 @@ import { RuntimeEnvs } from "./runtime-envs.ts";
 import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
+import { type VenvFolders, Venvs } from "./venvs.ts";
 import { WorkerHolds } from "./worker-hold.ts";
 import type { EarlyWorker } from "./worker-start.ts";
 import { WorkerSweeps } from "./worker-sweeps.ts";
@@ -54,6 +55,8 @@ export interface RayletParts {
   readonly visibility: DeviceVisibility;
   /** Where packages are unpacked; without it runtime environments with packages are refused. */
   readonly packages?: PackageFolders | undefined;
+  /** Where virtual environments are made; without it those with requirements are refused. */
+  readonly venvs?: VenvFolders | undefined;
   /** The node's objects; without it the node keeps none, and values travel in messages. */
   readonly objects?: (() => Promise<NodeStore>) | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
@@ -111,6 +114,7 @@ export class Raylet {
   readonly #engines: EngineService;
   readonly #actorService: ActorService;
   readonly #bundles: BundleService;
+  readonly #runtimeEnvs: RuntimeEnvs;
   readonly #tasks: TaskService;
   readonly #objects: ObjectDoor | undefined;
   readonly #watch: DeviceWatch | undefined;
@@ -180,7 +184,10 @@ export class Raylet {
             },
           });
     const sweeps = new WorkerSweeps({ ...parts, quarantine });
-    const runtimeEnvs = new RuntimeEnvs({ ...shared, folders: parts.packages });
+    const { packages: folders, venvs: venvFolders } = parts;
+    const venvs = venvFolders && new Venvs({ ...shared, raylet: endpoint.incarnation, folders: venvFolders });
+    const runtimeEnvs = new RuntimeEnvs({ ...shared, folders, venvs });
+    this.#runtimeEnvs = runtimeEnvs;
     const actorService = new ActorService({ ...shared, workers, engines, ports, holds, sweeps, runtimeEnvs });
     const tasks = new TaskService({ ...shared, workers, holds, sweeps, runtimeEnvs });
     new LogService({ endpoint, logs, causes, nodeId });
@@ -244,6 +251,7 @@ export class Raylet {
     this.#late?.close();
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
     this.#tasks.close();
+    this.#runtimeEnvs.close();
     await this.#workers.close();
     await this.#objects?.close();
     await this.#head.leave(reason);

@@ -9,8 +9,10 @@ import {
   type RuntimeEnvSpec,
   type WorkingCopy,
 } from "@whipray/rpc";
-import { PackageCache } from "./package-cache.ts";
+import { IDLE_PACKAGES_LIMIT_BYTES, KeepCache } from "./keep-cache.ts";
+import { KeptFolders, type Made } from "./kept-folders.ts";
 import type { PackageFolders } from "./package-folders.ts";
+import { IDLE_VENVS_LIMIT, type VenvAsk, type Venvs, venvName } from "./venvs.ts";
 
 /** One chunk of a package from the head. */
 const CHUNK_TIMEOUT_MS = 60_000;
@@ -32,23 +34,30 @@ export interface RuntimeEnvsOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Without them, what needs them is refused. */
   readonly folders: PackageFolders | undefined;
-  readonly cache?: PackageCache;
+  readonly venvs: Pick<Venvs, "make" | "remove"> | undefined;
+  readonly cache?: KeepCache;
 }
 
 const BARE: ReadyEnv = { pythonPath: [], release() {} };
 
-/** Makes runtime environments on this node: packages from the head, unpacked once each, and kept for the next (Ray: runtime_env agent). */
+/**
+ * Makes runtime environments on this node (Ray: runtime_env agent): packages from the head, unpacked once each, and virtual
+ * environments, made once each; both are kept for the next.
+ */
 export class RuntimeEnvs {
   readonly #options: RuntimeEnvsOptions;
-  readonly #cache: PackageCache;
-  readonly #paths = new Map<string, Promise<string>>();
-  /** Removals under way, which a new copy of the same package waits for. */
-  readonly #removals = new Map<string, Promise<void>>();
+  readonly #packages: KeptFolders;
+  readonly #venvs: KeptFolders;
+  /** Ends what is being installed. */
+  readonly #closed = new AbortController();
 
   constructor(options: RuntimeEnvsOptions) {
     this.#options = options;
-    this.#cache = options.cache ?? new PackageCache();
+    const { folders, venvs, logger, cache = new KeepCache(IDLE_PACKAGES_LIMIT_BYTES) } = options;
+    this.#packages = new KeptFolders(cache, async (name) => folders?.remove(name), logger);
+    this.#venvs = new KeptFolders(new KeepCache(IDLE_VENVS_LIMIT), async (name) => venvs?.remove(name), logger);
   }
 
   /**
@@ -63,28 +72,33 @@ export class RuntimeEnvs {
     const timer = clock.after(spec.setupTimeoutMs, () => given.reject(late(spec.setupTimeoutMs)), { keepAlive: true });
     const abort = (): void => given.reject(asWhiprayError(signal.reason, "CANCELLED"));
     signal.addEventListener("abort", abort, { once: true });
-    const used: string[] = [];
+    const uses = new Set<() => void>();
     const release = (): void => {
-      for (const hash of used.splice(0)) this.#leave(hash);
+      for (const leave of uses) leave();
+      uses.clear();
     };
-    const need = (hash: string): Promise<string> => {
-      used.push(hash);
-      const path = this.#need(hash);
-      // What could not be made has no users.
-      path.catch(() => {
-        if (used.includes(hash)) used.splice(used.indexOf(hash), 1);
-      });
+    const use = (kept: KeptFolders, name: string, make: () => Promise<Made>): Promise<string> => {
+      const leave = (): void => kept.leave(name);
+      uses.add(leave);
+      const path = kept.use(name, make);
+      path.catch(() => uses.delete(leave)); // what could not be made has no users
       return path;
     };
+    const unpacked = (hash: string): Promise<string> => use(this.#packages, hash, () => this.#unpack(hash));
     try {
       signal.throwIfAborted();
-      const directory = spec.workingDir && need(spec.workingDir.hash);
-      const modules = (spec.pyModules ?? []).map(need);
-      const [path, pythonPath] = await Promise.race([Promise.all([directory, Promise.all(modules)]), given.promise]);
+      const { workingDir, pyModules = [], packages, python } = spec;
+      const venv = packages && { packages, python: python ?? "python3" };
+      const made = Promise.all([
+        workingDir && unpacked(workingDir.hash),
+        Promise.all(pyModules.map(unpacked)),
+        venv ? use(this.#venvs, venvName(venv), () => this.#install(venv, spec.setupTimeoutMs)) : python,
+      ]);
+      const [path, pythonPath, interpreter] = await Promise.race([made, given.promise]);
       return {
-        ...(spec.workingDir && path !== undefined && { workingCopy: { origin: spec.workingDir.origin, path } }),
+        ...(workingDir && path !== undefined && { workingCopy: { origin: workingDir.origin, path } }),
         pythonPath,
-        ...(spec.python !== undefined && { python: spec.python }),
+        ...(interpreter !== undefined && { python: interpreter }),
         release,
       };
     } catch (thrown) {
@@ -102,39 +116,33 @@ export class RuntimeEnvs {
     }
   }
 
-  #need(hash: string): Promise<string> {
-    if (this.#cache.use(hash)) {
-      const path = this.#make(hash);
-      this.#paths.set(hash, path);
-      path.catch(() => {
-        this.#paths.delete(hash);
-        this.#cache.failed(hash);
-      });
-    }
-    return this.#paths.get(hash)!;
+  /** Ends what is being installed. */
+  close(): void {
+    this.#closed.abort(new WhiprayError({ code: "NODE_LEAVING", message: `${this.#options.nodeId} is leaving` }));
   }
 
-  async #make(hash: string): Promise<string> {
+  async #unpack(hash: string): Promise<Made> {
     const { folders, nodeId, logger } = this.#options;
     if (!folders) throw new WhiprayError({ code: "UNSUPPORTED", message: `${nodeId} takes no packages` });
-    await this.#removals.get(hash);
     const members = await openPackage({ hash, bytes: await this.#fetch(hash) });
     const path = await folders.unpack(hash, members);
-    const bytes = members.reduce((sum, { content }) => sum + content.length, 0);
-    this.#cache.made(hash, bytes);
-    logger.info("package unpacked", { hash, bytes, files: members.length });
-    return path;
+    const weight = members.reduce((sum, { content }) => sum + content.length, 0);
+    logger.info("package unpacked", { hash, bytes: weight, files: members.length });
+    return { path, weight };
   }
 
-  #leave(hash: string): void {
-    for (const removed of this.#cache.leave(hash)) {
-      this.#paths.delete(removed);
-      const gone = this.#options.folders?.remove(removed).catch((error: unknown) => {
-        this.#options.logger.error("a package was not removed", { hash: removed, error: String(error) });
-      });
-      if (!gone) continue;
-      this.#removals.set(removed, gone);
-      void gone.then(() => this.#removals.delete(removed));
+  /** At most as long as its first user waits. */
+  async #install(venv: VenvAsk, timeoutMs: number): Promise<Made> {
+    const { venvs, nodeId, clock, logger } = this.#options;
+    if (!venvs) throw new WhiprayError({ code: "UNSUPPORTED", message: `${nodeId} installs no packages` });
+    const limit = new AbortController();
+    const timer = clock.after(timeoutMs, () => limit.abort(late(timeoutMs)), { keepAlive: true });
+    try {
+      const path = await venvs.make(venv, AbortSignal.any([limit.signal, this.#closed.signal]));
+      logger.info("virtual environment made", { tool: venv.packages.tool, path });
+      return { path, weight: 1 };
+    } finally {
+      timer.cancel();
     }
   }
 
@@ -143,11 +151,8 @@ export class RuntimeEnvs {
     const { endpoint, headUrl } = this.#options;
     const head = endpoint.connect({ to: "head/head", url: headUrl, purpose: "data", restarts: true });
     const get = async (key: string): Promise<Uint8Array> => {
-      const { value } = await head.invoke(
-        kvGet,
-        { namespace: PACKAGE_NAMESPACE, key },
-        { timeoutMs: CHUNK_TIMEOUT_MS },
-      );
+      const request = { namespace: PACKAGE_NAMESPACE, key };
+      const { value } = await head.invoke(kvGet, request, { timeoutMs: CHUNK_TIMEOUT_MS });
       if (value) return value;
       const message = `package ${hash} is not with the head: the job that brought it has ended`;
       throw new WhiprayError({ code: "PACKAGE_NOT_FOUND", message, details: { hash } });

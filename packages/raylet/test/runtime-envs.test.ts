@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { RuntimeEnvSetupError, SimulatedClock, settle, silentLogger } from "@whipray/core";
 import { kvGet, type Package, packMembers, type RuntimeEnvSpec } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
-import { PackageCache } from "../src/package-cache.ts";
+import { KeepCache } from "../src/keep-cache.ts";
 import { packageFolders } from "../src/package-folders.io.ts";
 import { MemoryPackageFolders } from "../src/package-folders.ts";
 import { RuntimeEnvs } from "../src/runtime-envs.ts";
@@ -16,7 +16,7 @@ const packed = (text: string): Promise<Package> =>
   packMembers([{ path: "a.mjs", content: Buffer.from(text), executable: false }]);
 
 /** A node, and a head with these packages. */
-function node(packages: readonly Package[], cache?: PackageCache) {
+function node(packages: readonly Package[], cache?: KeepCache) {
   const network = new FakeNetwork();
   const asked: string[] = [];
   let gate: Promise<void> | undefined;
@@ -29,15 +29,25 @@ function node(packages: readonly Package[], cache?: PackageCache) {
   });
   const clock = new SimulatedClock();
   const folders = new MemoryPackageFolders();
+  const installs: AbortSignal[] = [];
+  const venvs = {
+    async make(_ask: unknown, until: AbortSignal): Promise<string> {
+      installs.push(until);
+      await gate;
+      until.throwIfAborted();
+      return "/venvs/a/bin/python";
+    },
+    async remove() {},
+  };
   const endpoint = network.endpoint("node_a/raylet", "raylet");
   const envs = new RuntimeEnvs({
-    ...{ endpoint, headUrl: "ws://head", nodeId: "node_a", clock, logger: silentLogger, folders },
+    ...{ endpoint, headUrl: "ws://head", nodeId: "node_a", clock, logger: silentLogger, folders, venvs },
     ...(cache && { cache }),
   });
   const hold = (until: Promise<void>): void => {
     gate = until;
   };
-  return { envs, folders, asked, clock, hold };
+  return { envs, folders, asked, clock, hold, installs };
 }
 
 const inDirectory = (hash: string, more: Partial<RuntimeEnvSpec> = {}): RuntimeEnvSpec => ({
@@ -93,9 +103,36 @@ describe("runtime environments of a node", () => {
     expect((await envs.prepare(inDirectory(code.hash), signal)).workingCopy).toBeDefined();
   });
 
+  test("Ray: pip: one install at a time for the same requirements; it is given up with the time of its first user, or with the node", async () => {
+    const { envs, clock, hold, installs } = node([]);
+    const packages = { tool: "pip" as const, list: ["numpy"] };
+    const gate = Promise.withResolvers<void>();
+    hold(gate.promise);
+    const spec = { packages, setupTimeoutMs: 1_000 };
+    const two = [envs.prepare(spec, signal), envs.prepare(spec, signal)].map((one) =>
+      one.catch((error: unknown) => error),
+    );
+    await settle();
+    expect(installs.length).toBe(1);
+    await clock.run(1_001);
+    for (const one of two) expect(await one).toMatchObject({ cause: { code: "DEADLINE_EXCEEDED" } });
+    expect(installs[0]!.aborted).toBe(true);
+    gate.resolve();
+    await settle();
+    expect(await envs.prepare(spec, signal)).toMatchObject({ python: "/venvs/a/bin/python" });
+    expect(installs.length).toBe(2);
+    hold(new Promise(() => {}));
+    const other = envs.prepare({ ...spec, python: "python3.13" }, signal).catch((error: unknown) => error);
+    envs.close();
+    await settle();
+    expect(installs[2]!.aborted).toBe(true);
+    await clock.run(1_001);
+    await other;
+  });
+
   test("idle packages go when they are more than the limit, the longest unused first; those in use stay", async () => {
     const [one, two, three] = await Promise.all(["1".repeat(60), "2".repeat(60), "3".repeat(60)].map(packed));
-    const { envs, folders } = node([one!, two!, three!], new PackageCache(100));
+    const { envs, folders } = node([one!, two!, three!], new KeepCache(100));
     const first = await envs.prepare(inDirectory(one!.hash), signal);
     for (const { hash } of [two!, three!]) (await envs.prepare(inDirectory(hash), signal)).release();
     await settle();

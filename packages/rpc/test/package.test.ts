@@ -6,6 +6,7 @@ import {
   type Member,
   openPackage,
   PACKAGE_FILES_LIMIT,
+  PACKAGE_LIMIT_BYTES,
   packMembers,
   UNPACKED_LIMIT_BYTES,
 } from "../src/index.ts";
@@ -104,9 +105,13 @@ describe("packages", () => {
     for (const lie of lies) await expect(openPackage(lie)).rejects.toMatchObject({ code: "UNSAFE_ARCHIVE" });
   });
 
-  test("too many files are PACKAGE_TOO_LARGE with number and limit", async () => {
+  test("too many files or bytes are PACKAGE_TOO_LARGE with number and limit, and no package above the limit is opened", async () => {
     const many = Array.from({ length: PACKAGE_FILES_LIMIT + 1 }, (_, n) => member(`${n}`));
     const details = { found: PACKAGE_FILES_LIMIT + 1, limit: PACKAGE_FILES_LIMIT };
     await expect(packMembers(many)).rejects.toMatchObject({ code: "PACKAGE_TOO_LARGE", details });
+    const big = { ...member("big"), content: Buffer.alloc(UNPACKED_LIMIT_BYTES + 1) };
+    await expect(packMembers([big])).rejects.toMatchObject({ code: "PACKAGE_TOO_LARGE" });
+    const bytes = Buffer.alloc(PACKAGE_LIMIT_BYTES + 1);
+    await expect(openPackage({ hash: hashOf(bytes), bytes })).rejects.toMatchObject({ code: "UNSAFE_ARCHIVE" });
   });
 });

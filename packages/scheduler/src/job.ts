@@ -175,6 +175,9 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
   if (spec.cmd !== undefined && /(^|\s)--port(=|\s|$)/.test(spec.cmd)) {
     throw new WorkerCreationError(role, "cmd should not include --port: ports are leased");
   }
+  if (spec.python !== undefined && (spec.runtimeEnv?.pip ?? spec.runtimeEnv?.uv) !== undefined) {
+    throw new WorkerCreationError(role, "python and runtimeEnv.pip or uv: say pyExecutable in runtimeEnv instead");
+  }
   checkEnv(spec.envVars);
   checkEnv(spec.labels, "labels");
   return spec;

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -208,4 +209,58 @@ export class Parent {
     await cluster.kill(parent);
   },
   TEST_MS,
+);
+
+/** A wheel with one module, written by hand: installing it needs no index. */
+function writeWheel(path: string, module: string, source: string): void {
+  const script = `import sys, zipfile
+path, name, source = sys.argv[1:]
+info = f"{name}-1.0.dist-info"
+with zipfile.ZipFile(path, "w") as wheel:
+    wheel.writestr(f"{name}.py", source)
+    wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
+    wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr(f"{info}/RECORD", "")
+`;
+  execFileSync("python3", ["-c", script, path, module, source]);
+}
+
+test(
+  "Ray: pip: an engine runs in an environment of its own, made once a node; uv that is not there, or cannot install, says so",
+  async () => {
+    const wheel = "parrot-1.0-py3-none-any.whl";
+    writeWheel(far(wheel), "parrot", "def speak(): return 'hello from a wheel'\n");
+    write(
+      near("py/pip_engine.py"),
+      `import sys, parrot
+class Engine:
+    def tell(self):
+        return [parrot.speak(), sys.prefix]
+`,
+    );
+    const pip = [join(rayletAt(real, "far").cwd, wheel)];
+    const create = async (role: string, runtimeEnv: RuntimeEnv): Promise<string> => {
+      const tasks = [{ ...task("far"), resources: { far: 0.25 }, runtimeEnv }];
+      const [id] = (await scheduler.createWorkers({ role, replicas: 1, tasks })) as [string];
+      await scheduler.createEngine(id, "pip_engine.Engine");
+      return id;
+    };
+    const pyModules = [near("py/pip_engine.py")];
+    const ids = await Promise.all(["one", "two"].map((role) => create(role, { pyModules, pip })));
+    const [one, two] = (await Promise.all(ids.map((id) => scheduler.callEngine(id, "tell")))) as [string[], string[]];
+    expect(one[0]).toBe("hello from a wheel");
+    expect(two).toEqual(one);
+    const failed = await cluster
+      .actor<Guide>(writeProject("pip"), "Guide")
+      .options({ ...FAR, runtimeEnv: { workingDir: near("pip"), uv: ["/nowhere/nothing-1.0-py3-none-any.whl"] } })
+      .create();
+    await expect(failed.tell()).rejects.toMatchObject({
+      code: "ACTOR_DIED",
+      cause: {
+        code: "RUNTIME_ENV_SETUP_FAILED",
+        cause: { code: expect.stringMatching(/^(TOOL_MISSING|INSTALL_FAILED)$/) },
+      },
+    });
+  },
+  3 * TEST_MS,
 );

@@ -1,7 +1,13 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WhiprayError } from "@whipray/core";
-import { PY_MODULES_LIMIT, PY_PACKAGES_LIMIT, type RuntimeEnvSpec, SETUP_TIMEOUT_MS } from "@whipray/rpc";
+import {
+  isRequirement,
+  PY_MODULES_LIMIT,
+  PY_PACKAGES_LIMIT,
+  type RuntimeEnvSpec,
+  SETUP_TIMEOUT_MS,
+} from "@whipray/rpc";
 import { packRules } from "./pack-rules.ts";
 
 /** What a worker needs around it, made on its node before it starts (Ray: `runtime_env`). */
@@ -37,7 +43,6 @@ const KEYS: ReadonlySet<string> = new Set([
   "uv",
   "setupTimeoutMs",
 ]);
-const REQUIREMENT_LIMIT = 1_024;
 
 /** A checked one: plain data, with absolute paths. Variables are apart: they travel as the environment of the process. */
 export interface CheckedRuntimeEnv {
@@ -102,9 +107,7 @@ function checkPackages({ pip, uv }: RuntimeEnv): RuntimeEnvSpec["packages"] {
     throw invalid(`${tool} must be a list of 1 to ${PY_PACKAGES_LIMIT} requirements`);
   }
   for (const requirement of list as readonly unknown[]) {
-    // One that starts with a hyphen is an option of the tool: where to install, whom to trust.
-    const plain = typeof requirement === "string" && /^[^-\s][^\n\r\0]*$/.test(requirement);
-    if (!plain || (requirement as string).length > REQUIREMENT_LIMIT) {
+    if (!isRequirement(requirement)) {
       throw invalid(
         `${tool}: ${JSON.stringify(String(requirement).slice(0, 80))} is no requirement such as numpy==2.3.1`,
       );

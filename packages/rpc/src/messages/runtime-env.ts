@@ -21,6 +21,20 @@ const sha256Field: Field<string> = (value, path) => {
   });
 };
 
+/** Characters of one requirement. */
+export const REQUIREMENT_LIMIT = 1_024;
+
+/** `numpy==2.3.1`: one line, and no option of the tool, which could say where to install, and whom to trust. */
+export function isRequirement(text: unknown): text is string {
+  return typeof text === "string" && text.length <= REQUIREMENT_LIMIT && /^[^-\s][^\n\r\0]*$/.test(text);
+}
+
+const requirementField: Field<string> = (value, path) => {
+  if (isRequirement(value)) return value;
+  const message = `${path} must be a requirement such as numpy==2.3.1; got ${JSON.stringify(String(value).slice(0, 80))}`;
+  throw new WhiprayError({ code: "INVALID_MESSAGE", message, details: { field: path } });
+};
+
 /** What a node makes before a worker starts (Ray: runtime_env). Variables are not part of it: they travel as `env`. */
 export const runtimeEnvField = shape({
   /** A directory of the caller's, as a package; `origin` is where it lies there: modules below it are found below the copy. */
@@ -30,7 +44,7 @@ export const runtimeEnvField = shape({
   /** Interpreter of engines: a path on the node, or a name in its PATH. */
   python: optional(str(4_096)),
   /** Requirements for an environment of its own. */
-  packages: optional(shape({ tool: oneOf("pip", "uv"), list: list(str(1_024), PY_PACKAGES_LIMIT) })),
+  packages: optional(shape({ tool: oneOf("pip", "uv"), list: list(requirementField, PY_PACKAGES_LIMIT) })),
   setupTimeoutMs: count(),
 });
 export type RuntimeEnvSpec = Infer<typeof runtimeEnvField>;

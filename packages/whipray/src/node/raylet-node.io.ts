@@ -17,7 +17,6 @@ import {
   LocalDrivers,
   nodeDirectory,
   openNode,
-  packageFolders,
   Raylet,
   type RealNode,
   threadedBeats,
@@ -159,7 +158,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       clock: systemClock,
       random: systemRandom,
     },
-    ...{ logger, env, guardFile },
+    ...{ logger, env, cwd, guardFile },
     ...definedOnly({
       runtimeRoot: options.runtimeRoot,
       name: options.name,
@@ -200,7 +199,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       },
       ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects },
       ...{ eyes: node.eyes, late: node.late },
-      packages: packageFolders(directory.packages, cwd),
+      ...{ packages: node.packages, venvs: node.venvs },
     },
     {
       ...{
