@@ -6,18 +6,18 @@ import { kvId } from "./kv-table.ts";
 export const PACKAGE_SWEEP_MS = 10_000;
 
 /**
- * Which packages nobody needs: no job that claimed them is open, and no actor that lives names them. `keys` are all of the packages'
+ * Which packages nobody needs: no job or actor that claimed them is there, and no actor that lives names them. `keys` are all of the packages'
  * namespace (PROTOCOL.md, "Packages"). Pure.
  */
 export function unneeded(
   keys: readonly string[],
-  jobOpen: (jobId: string) => boolean,
+  there: (claimant: string) => boolean,
   named: () => ReadonlySet<string>,
 ): string[] {
   const claimed = new Map<string, boolean>();
   for (const key of keys) {
-    const [hash, by, jobId] = key.split("/") as [string, string?, string?];
-    const open = by === "by" && jobId !== undefined && jobOpen(jobId);
+    const [hash, by, claimant] = key.split("/") as [string, string?, string?];
+    const open = by === "by" && claimant !== undefined && there(claimant);
     claimed.set(hash, (claimed.get(hash) ?? false) || open);
   }
   const idle = [...claimed].flatMap(([hash, open]) => (open ? [] : [hash]));
@@ -38,11 +38,11 @@ export class PackageService {
   tick(nowMs: number): void {
     if (nowMs < this.#nextMs) return;
     this.#nextMs = nowMs + PACKAGE_SWEEP_MS;
-    const { kv, jobs, journal, logger } = this.#ctx;
+    const { kv, jobs, actors, journal, logger } = this.#ctx;
     const keys = kv.keys(PACKAGE_NAMESPACE, "", nowMs);
     const gone = unneeded(
       keys,
-      (jobId) => jobs.has(jobId),
+      (claimant) => jobs.has(claimant) || (actors.record(claimant)?.state ?? "DEAD") !== "DEAD",
       () => this.#named(),
     );
     for (const hash of gone) {

@@ -22,6 +22,45 @@ test("a package stays while a job that claimed it is open, or an actor that live
   expect(unneeded([], open(), named())).toEqual([]);
 });
 
+test("what an actor ships is its own as long as it lives: it may outlive its job", async () => {
+  const cluster = await new TestCluster().start();
+  onTestFinished(() => cluster.head.stop());
+  const driver = await cluster.driver("d1").open();
+  await cluster.node("n", { CPU: 1 });
+  const put = (key: string) =>
+    driver.head.invoke(kvPut, { namespace: PACKAGE_NAMESPACE, key, value: Buffer.from("1"), overwrite: true });
+  const keys = async () => (await driver.head.invoke(kvKeys, { namespace: PACKAGE_NAMESPACE, prefix: "" })).keys.length;
+  const actorId = await driver.actor({ CPU: 1 });
+  await put(`${A}/by/${actorId}`);
+  await cluster.run(PACKAGE_SWEEP_MS + 1_000);
+  expect(await keys()).toBe(1);
+  await driver.kill(actorId);
+  await cluster.run(PACKAGE_SWEEP_MS + 1_000);
+  expect(await keys()).toBe(0);
+});
+
+test("a detached actor's package outlives the job that brought it, so that it can restart, and goes with the actor", async () => {
+  const cluster = await new TestCluster().start();
+  onTestFinished(() => cluster.head.stop());
+  await cluster.node("n", { CPU: 1 });
+  const driver = await cluster.driver("d1").open();
+  const other = await cluster.driver("d2").open();
+  for (const key of [`${A}/by/${driver.jobId}`, `${A}/0`, A]) {
+    const value = Buffer.from("1");
+    await driver.head.invoke(kvPut, { namespace: PACKAGE_NAMESPACE, key, value, overwrite: true });
+  }
+  const runtimeEnv = { workingDir: { hash: A, origin: "/project" }, setupTimeoutMs: 1_000 };
+  const actorId = await driver.actor({ CPU: 1 }, { detached: true, name: "a", runtimeEnv });
+  await cluster.run(1_000);
+  await driver.close();
+  const keys = async () => (await other.head.invoke(kvKeys, { namespace: PACKAGE_NAMESPACE, prefix: "" })).keys.length;
+  await cluster.run(PACKAGE_SWEEP_MS + 1_000);
+  expect(await keys()).toBe(3);
+  await other.kill(actorId);
+  await cluster.run(PACKAGE_SWEEP_MS + 1_000);
+  expect(await keys()).toBe(0);
+});
+
 test("the head removes the package of a job that has ended, and leaves the others'", async () => {
   const cluster = await new TestCluster().start();
   onTestFinished(() => cluster.head.stop());

@@ -131,6 +131,7 @@ function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
     driver.join(context.namespace, context.cluster);
     driver.raylet = context.raylet;
     driver.runtimeEnvs.inherited = context.runtimeEnv;
+    if ("actorId" in context) driver.runtimeEnvs.claimant = context.actorId;
     if ("waits" in context) driver.waits = context.waits;
     const spec = "spec" in context ? context.spec : undefined;
     inWorker = { driver, cluster: new Cluster(driver, async () => {}, spec) };

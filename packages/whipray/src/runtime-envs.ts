@@ -20,6 +20,8 @@ export class RuntimeEnvs {
   readonly #driver: Driver;
   /** Inside of an actor or a task: its own, for those that it makes without one. */
   inherited: RuntimeEnvSpec | undefined;
+  /** Who needs what is uploaded: the actor that this process is, which may outlive its job; else the job. */
+  claimant: string | undefined;
   /** Hashes of what lies with the head, by what was packed. */
   readonly #packed = new Map<string, Promise<string>>();
 
@@ -63,7 +65,7 @@ export class RuntimeEnvs {
     const put = (key: string, value: Uint8Array) => {
       return driver.ask(kvPut, { namespace: PACKAGE_NAMESPACE, key, value, overwrite: true });
     };
-    await put(`${hash}/by/${driver.jobId}`, EMPTY);
+    await put(`${hash}/by/${this.claimant ?? driver.jobId}`, EMPTY);
     const { value } = await driver.ask(kvGet, { namespace: PACKAGE_NAMESPACE, key: hash });
     if (value) return hash;
     const chunks = Math.ceil(bytes.length / PACKAGE_CHUNK_BYTES);

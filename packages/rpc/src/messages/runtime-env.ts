@@ -7,7 +7,7 @@ export const PY_PACKAGES_LIMIT = 256;
 /** Time that a runtime environment may take to be made on a node (Ray: setup_timeout_seconds, 600). */
 export const SETUP_TIMEOUT_MS = 600_000;
 
-/** In the head's key-value store: `<hash>` says how many chunks there are, `<hash>/<n>` are they, `<hash>/by/<job>` who needs it. */
+/** In the head's key-value store: `<hash>` says how many chunks there are, `<hash>/<n>` are they, `<hash>/by/<job or actor>` who needs it. */
 export const PACKAGE_NAMESPACE = "whipray.packages";
 /** Bytes of one chunk: within what a value of the store may have. */
 export const PACKAGE_CHUNK_BYTES = 1_048_576;
