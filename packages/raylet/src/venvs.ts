@@ -67,12 +67,10 @@ const NO_TOOL = /No module named (?:pip|venv|ensurepip)\b|ensurepip is not avail
 export function installFailure(command: readonly string[], exit: string, code: number | null, tail: readonly string[]) {
   const text = tail.join("\n");
   const shown = command.slice(0, 4).join(" ");
-  if (code === EXIT_NO_PROGRAM || NO_TOOL.test(text)) {
-    return {
-      code: "TOOL_MISSING",
-      message: `${command[0]} is not on this node, or lacks venv or pip (${shown}: ${exit})`,
-    };
-  }
+  if (code === EXIT_NO_PROGRAM)
+    return { code: "TOOL_MISSING", message: `${command[0]} is not in the PATH of this node` };
+  if (NO_TOOL.test(text))
+    return { code: "TOOL_MISSING", message: `${command[0]} has no venv or pip on this node: ${exit}` };
   if (OFFLINE.test(text))
     return { code: "INDEX_UNREACHABLE", message: `${shown} cannot reach its package index: ${exit}` };
   return { code: "INSTALL_FAILED", message: `${shown} ended with ${exit}` };

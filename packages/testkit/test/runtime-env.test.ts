@@ -102,6 +102,24 @@ test(
 );
 
 test(
+  "Ray: the runtime_env of init is around all that the program makes; init itself fails when its directory is missing",
+  async () => {
+    const url = writeProject("job");
+    const env: RuntimeEnv = { workingDir: near("job"), envVars: { MARK: "job" } };
+    await expect(real.connect({ runtimeEnv: { workingDir: near("nowhere") } })).rejects.toMatchObject({
+      code: "INVALID_PATH",
+    });
+    const program = await real.connect({ runtimeEnv: env });
+    const actor = await program.actor<Guide>(url, "Guide").options(FAR).create();
+    expect(await actor.tell()).toMatchObject({ greeting: "hello from job", mark: "job", data: "data of job" });
+    const tell = program.task<Guide["tell"]>(url, "tell").options({ ...FAR, runtimeEnv: { envVars: { MARK: "own" } } });
+    expect(await tell()).toMatchObject({ mark: "own", data: "data of job" });
+    await program.close();
+  },
+  TEST_MS,
+);
+
+test(
   "a runtime environment that cannot be: by the caller at once, by the node as RuntimeEnvSetupError or INVALID_ENV",
   async () => {
     const url = writeProject("wrong");

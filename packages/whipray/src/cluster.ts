@@ -85,8 +85,9 @@ export class Cluster implements AsyncDisposable {
     return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName);
   }
 
-  async #create<T>(url: URL, exportName: string, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+  async #create<T>(url: URL, exportName: string, given: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
     const driver = this.#driver;
+    const options = driver.runtimeEnvs.within(given);
     const actorId = driver.connection.ids.next("actor");
     const { signal } = options;
     const values = await abortable(signal, () => this.#values(args));

@@ -18,6 +18,7 @@ import { Driver } from "./driver.ts";
 import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
 import { PlacementGroup } from "./placement-group.ts";
+import type { RuntimeEnv } from "./runtime-env.ts";
 import { decode } from "./values.ts";
 
 export interface ConnectOptions {
@@ -27,6 +28,7 @@ export interface ConnectOptions {
   /** URL of its raylet. */
   localRaylet?: string | undefined;
   namespace?: string | undefined;
+  runtimeEnv?: RuntimeEnv | undefined;
   /** PEM of the authority that signed the cluster's certificates, for `wss:`. */
   ca?: string | undefined;
   /** How long the head may take to answer, milliseconds. */
@@ -64,6 +66,7 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
   if (home) driver.raylet = endpoint.connect({ to: home.address, url: home.url, purpose: "control" });
   try {
     await driver.open(options.namespace, options.timeoutMs);
+    if (options.runtimeEnv) await driver.runtimeEnvs.surround(options.runtimeEnv);
     return driver;
   } catch (error) {
     await endpoint.close();

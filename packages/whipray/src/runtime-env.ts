@@ -89,6 +89,15 @@ export function checkRuntimeEnv(env: RuntimeEnv | undefined): CheckedRuntimeEnv 
   };
 }
 
+/** One inside of another: what it says itself wins, part by part; variables are merged, pip and uv are one part (Ray). Pure. */
+export function mergedEnv(around: RuntimeEnv, own: RuntimeEnv | undefined): RuntimeEnv {
+  if (own === undefined) return around;
+  if (typeof own !== "object" || own === null) return own; // refused where it is checked
+  const { pip: _, uv: __, ...others } = around;
+  const base = own.pip === undefined && own.uv === undefined ? around : others;
+  return { ...base, ...own, envVars: { ...around.envVars, ...own.envVars } };
+}
+
 function checkVariables(envVars: unknown): void {
   if (typeof envVars !== "object" || envVars === null || Array.isArray(envVars)) {
     throw invalid("envVars must be a map of names to texts");

@@ -11,7 +11,7 @@ import {
 import type { Driver } from "./driver.ts";
 import { packRules } from "./pack-rules.ts";
 import { directoryMembers, moduleMembers } from "./packed-files.io.ts";
-import type { CheckedRuntimeEnv } from "./runtime-env.ts";
+import { type CheckedRuntimeEnv, checkRuntimeEnv, mergedEnv, type RuntimeEnv } from "./runtime-env.ts";
 
 const EMPTY = new Uint8Array();
 
@@ -20,6 +20,8 @@ export class RuntimeEnvs {
   readonly #driver: Driver;
   /** Inside of an actor or a task: its own, for those that it makes without one. */
   inherited: RuntimeEnvSpec | undefined;
+  /** The program's own, around all that it makes. */
+  #around: RuntimeEnv | undefined;
   /** Who needs what is uploaded: the actor that this process is, which may outlive its job; else the job. */
   claimant: string | undefined;
   /** Hashes of what lies with the head, by what was packed. */
@@ -27,6 +29,17 @@ export class RuntimeEnvs {
 
   constructor(driver: Driver) {
     this.#driver = driver;
+  }
+
+  /** Puts it around all that this program makes (Ray: the runtime_env of a job). @throws WhiprayError as `checkRuntimeEnv` and `spec`. */
+  async surround(env: RuntimeEnv): Promise<void> {
+    await this.spec(checkRuntimeEnv(env));
+    this.#around = env;
+  }
+
+  /** Options of an actor or a task inside of it. */
+  within<T extends { runtimeEnv?: RuntimeEnv }>(options: T): T {
+    return this.#around ? { ...options, runtimeEnv: mergedEnv(this.#around, options.runtimeEnv) } : options;
   }
 
   /** As nodes take it; they find its packages with the head. @throws WhiprayError `INVALID_PATH`, `PACKAGE_TOO_LARGE`, `LIMIT`. */

@@ -40,7 +40,7 @@ export class Tasks {
     exportName: string,
     options: TaskOptions,
   ): unknown {
-    const checked = checkTaskOptions(options, exportName);
+    const checked = checkTaskOptions(this.#driver.runtimeEnvs.within(options), exportName);
     const { timeoutMs, signal } = options;
     const callOptions = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
     const target = new TaskTarget(this.#driver, this.#pool(checked), checked, () => definition(checked.name));

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkRuntimeEnv, type RuntimeEnv } from "../src/runtime-env.ts";
+import { checkRuntimeEnv, mergedEnv, type RuntimeEnv } from "../src/runtime-env.ts";
 
 describe("a runtime environment", () => {
   test("paths become absolute, defaults are Ray's, variables alone need nothing of the node", () => {
@@ -13,6 +13,18 @@ describe("a runtime environment", () => {
       packages: { tool: "pip", list: ["numpy==2.3.1"] },
       setupTimeoutMs: 600_000,
     });
+  });
+
+  test("Ray: inside of the program's own, what is said itself wins, variables are merged, pip and uv are one part", () => {
+    const around: RuntimeEnv = { workingDir: "/a", envVars: { A: "1", B: "1" }, pip: ["x"] };
+    expect(mergedEnv(around, undefined)).toBe(around);
+    expect(mergedEnv(around, { envVars: { B: "2" } })).toEqual({ ...around, envVars: { A: "1", B: "2" } });
+    expect(mergedEnv(around, { workingDir: "/b", uv: ["y"] })).toEqual({
+      workingDir: "/b",
+      envVars: { A: "1", B: "1" },
+      uv: ["y"],
+    });
+    expect(() => checkRuntimeEnv(mergedEnv(around, null as never))).toThrow("runtimeEnv must be a map");
   });
 
   test("what cannot be is refused with its name", () => {
