@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import type { Cluster, RuntimeEnv } from "whipray";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
-import { needNamespaces, rayletAt, startStage, task } from "./stage.ts";
+import { needNamespaces, rayletAt, skipBecause, startStage, task } from "./stage.ts";
 
 // Code travels: the project lies in the near machine's working directory, which the far machine cannot see.
 const TEST_MS = 60_000;
@@ -245,7 +245,9 @@ with zipfile.ZipFile(path, "w") as wheel:
 
 test(
   "Ray: pip: an engine runs in an environment of its own, made once a node; uv that is not there, or cannot install, says so",
-  async () => {
+  async (context) => {
+    const { status } = spawnSync("python3", ["-c", "import ensurepip, venv"]);
+    if (status !== 0) skipBecause(context, "this machine's python3 has no ensurepip to make virtual environments with");
     const wheel = "parrot-1.0-py3-none-any.whl";
     writeWheel(far(wheel), "parrot", "def speak(): return 'hello from a wheel'\n");
     write(
