@@ -49,6 +49,7 @@ export {
   RayActorError,
   RayError,
   RayTaskError,
+  RuntimeEnvSetupError,
   TaskCancelledError,
   TaskPlacementGroupRemoved,
   TaskUnschedulableError,

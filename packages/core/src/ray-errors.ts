@@ -121,6 +121,14 @@ export class WorkerCrashedError extends RayError {
   }
 }
 
+/** The runtime environment could not be made on the node; `cause` says what failed. */
+export class RuntimeEnvSetupError extends RayError {
+  static override readonly className: string = "RuntimeEnvSetupError";
+  constructor(init: Init) {
+    super({ code: "RUNTIME_ENV_SETUP_FAILED", ...init });
+  }
+}
+
 /** The machine was declared dead. */
 export class NodeDiedError extends RayError {
   static override readonly className: string = "NodeDiedError";
@@ -205,4 +213,5 @@ export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit)
   OutOfDiskError,
   OwnerDiedError,
   OutcomeUnknownError,
+  RuntimeEnvSetupError,
 };

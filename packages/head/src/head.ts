@@ -21,6 +21,7 @@ import type { NodeRecord } from "./node-record.ts";
 import { NodeService } from "./node-service.ts";
 import { NodeTable } from "./node-table.ts";
 import { DRIVER_GRACE_MS, HEAD_OUTAGE_MS, type HeadOptions, STARVATION_MS } from "./options.ts";
+import { PackageService } from "./package-service.ts";
 import { Raylets } from "./raylets.ts";
 import { endOrphans } from "./recovery.ts";
 import type { Store, StoreContents } from "./store.ts";
@@ -116,6 +117,7 @@ export class Head {
     const actorService = new ActorService(ctx);
     const jobService = new JobService(ctx);
     const kvService = new KvService(ctx);
+    const packages = new PackageService(ctx);
     const nodeService = new NodeService(ctx, actorService);
     this.#restore(ctx, contents);
     const tick = (): Timer =>
@@ -126,6 +128,7 @@ export class Head {
         ctx.runActors(actors.tick(groups, nowMs));
         jobService.tick(nowMs);
         kvService.tick(nowMs);
+        packages.tick(nowMs);
         this.#schedule();
         groupService.tellStuck(nowMs);
         if (this.#running) this.#running.timer = tick();

@@ -19,6 +19,7 @@ import type { KnownLogs } from "./known-logs.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PortService } from "./port-service.ts";
 import type { ProcessExit } from "./processes.ts";
+import type { RuntimeEnvs } from "./runtime-envs.ts";
 import type { WorkerGuards } from "./worker-guards.ts";
 import type { WorkerSweeps } from "./worker-sweeps.ts";
 import type { Worker, Workers } from "./workers.ts";
@@ -46,6 +47,7 @@ export interface ActorServiceOptions {
   readonly workerGuards: WorkerGuards;
   /** The raylet's own environment. */
   readonly env: Readonly<Record<string, string>>;
+  readonly runtimeEnvs: RuntimeEnvs;
   /** Looks at devices before they are used. */
   readonly grants?: GrantLook | undefined;
   readonly clock: Clock;
@@ -94,7 +96,7 @@ export class ActorService {
     const answer = ledger.acquire({ leaseId, units, placementUnits, devices, links, pgId, bundleIndex });
     if (!answer.ok) return { ok: false, refused: answer.reason.slice(0, 1_024), view: ledger.view() };
     const actor: HostedActor = {
-      ...{ spec, epoch, lease: answer.lease, claim: undefined },
+      ...{ spec, epoch, lease: answer.lease, claim: undefined, runtimeEnv: undefined },
       ...{ worker: undefined, alive: false, ending: undefined, graceMs: undefined },
       started: Promise.resolve({ ok: false, view: ledger.view() }),
       asked,
@@ -108,7 +110,7 @@ export class ActorService {
   }
 
   async #run(actor: HostedActor): Promise<ActorStarted> {
-    const { workers, visibility, ledger, head, workerGuards, grants, nodeId, logs } = this.#options;
+    const { workers, visibility, ledger, head, workerGuards, grants, nodeId, logs, runtimeEnvs } = this.#options;
     const { spec, lease } = actor;
     try {
       const busy = lease.devices.length > 0 ? await grants?.refusal(lease.devices) : undefined;
@@ -117,7 +119,9 @@ export class ActorService {
         return { ok: false, refused: busy.slice(0, 1_024), view: ledger.view() };
       }
       const env = workerEnvironment(spec.env, lease, spec.isolation, visibility, this.#options.env);
-      const worker = await workers.take(env, actor.abort.signal, workerGuards.spawnFor(lease, actor.epoch));
+      actor.runtimeEnv = await runtimeEnvs.prepare(spec.runtimeEnv, actor.abort.signal);
+      const spawn = workerGuards.spawnFor(lease, actor.epoch);
+      const worker = await workers.take(env, actor.abort.signal, { spawn, cwd: actor.runtimeEnv.workingCopy?.path });
       actor.worker = worker;
       logs.name(spec.actorId, worker.log);
       void worker.child.exited.then((exit) => this.#workerEnded(actor, worker, exit));
@@ -144,7 +148,7 @@ export class ActorService {
 
   /** Resolves when the constructor is done. */
   #host(actor: HostedActor, worker: Worker, env: Record<string, string>): Promise<unknown> {
-    const { spec, epoch, lease } = actor;
+    const { spec, epoch, lease, runtimeEnv } = actor;
     const { args, ...rest } = spec;
     return worker.peer.invoke(actorHost, {
       spec: { ...rest, args: [] },
@@ -152,6 +156,7 @@ export class ActorService {
       leaseId: lease.leaseId,
       devices: [...lease.devices],
       env,
+      workingCopy: runtimeEnv?.workingCopy,
       args,
       head: this.#options.headUrl,
     });
@@ -214,6 +219,7 @@ export class ActorService {
     const { lease, spec, epoch, worker } = actor;
     actor.ending ??= cause;
     await Promise.all([engines.endAll(spec.actorId, actor.graceMs), worker && sweeps.sweep(worker, devicesOf(actor))]);
+    actor.runtimeEnv?.release();
     ports.releaseAll(spec.actorId);
     if (actor.claim) ledger.release(actor.claim.leaseId);
     ledger.release(lease.leaseId);

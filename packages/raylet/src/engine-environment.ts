@@ -31,6 +31,8 @@ export interface EngineEnvironmentAsk {
   /** Whipray's own variables. */
   readonly own: Variables;
   readonly cwd: string;
+  /** Folders of shipped packages, which come first in PYTHONPATH. */
+  readonly packages?: readonly string[];
   /** Folder of the engine host, for PYTHONPATH. */
   readonly enginePythonPath: string | undefined;
 }
@@ -113,11 +115,11 @@ export function withoutOwn(env: Variables): Record<string, string> {
 }
 
 /**
- * The user's modules come first, then the working directory, then what was inherited (areal.md 1.4); the host's own folder last,
+ * What was shipped comes first, then the user's modules, then the working directory, then what was inherited (areal.md 1.4); the host's own folder last,
  * so that nothing of ours hides a module of theirs.
  */
-function pythonPath({ user, inherited, cwd, enginePythonPath }: EngineEnvironmentAsk): string {
-  const parts = [user["PYTHONPATH"] ?? "", cwd, inherited["PYTHONPATH"] ?? "", enginePythonPath ?? ""];
+function pythonPath({ packages = [], user, inherited, cwd, enginePythonPath }: EngineEnvironmentAsk): string {
+  const parts = [...packages, user["PYTHONPATH"] ?? "", cwd, inherited["PYTHONPATH"] ?? "", enginePythonPath ?? ""];
   return [...new Set(parts.flatMap((part) => part.split(":")).filter((part) => part !== ""))].join(":");
 }
 

@@ -153,9 +153,10 @@ export class EngineService {
     const { engineId, graceMs, pty, epoch } = request;
     if (request.claim) await this.#claim(request.claim, actor);
     const devices = this.#devices(request, actor);
-    const cwd = request.cwd ?? this.#options.cwd;
+    const made = actor.runtimeEnv;
+    const cwd = request.cwd ?? made?.workingCopy?.path ?? this.#options.cwd;
     const args = request.argv.length > 0 ? request.argv : this.#options.engineHostArgs;
-    const argv = [request.python ?? "python3", ...args];
+    const argv = [request.python ?? made?.python ?? "python3", ...args];
     const locks = this.#locks(devices);
     const tokenFile = await secrets.write(`${engineId}.token`, request.token);
     let log: LogWriter | undefined;
@@ -235,6 +236,7 @@ export class EngineService {
     return engineEnvironment({
       ...{ inherited, visibility, cacheDirectory, enginePythonPath, granted, cwd },
       user: request.env,
+      packages: actor.runtimeEnv?.pythonPath ?? [],
       isolation: request.isolation,
       threadVariables: threadVariables(cpu === undefined ? undefined : cpu / UNITS_PER_ONE, request.env, inherited),
       own: {

@@ -1,6 +1,7 @@
 import { WhiprayError } from "@whipray/core";
 import type { ActorSpec, ActorStarted, DeathCause, DeviceGrant, Peer, RunningActor } from "@whipray/rpc";
 import type { Lease } from "./ledger.ts";
+import type { ReadyEnv } from "./runtime-envs.ts";
 import type { Worker } from "./workers.ts";
 
 /** An actor that this node has granted resources to, from its start until nothing of it is left. */
@@ -10,6 +11,8 @@ export interface HostedActor {
   readonly lease: Lease;
   /** What its engines took of its bundle beside it, with the first one that asked for it. */
   claim: Lease | undefined;
+  /** What was made for it before it got a process. */
+  runtimeEnv: ReadyEnv | undefined;
   /** From the moment when a process is up for it. */
   worker: Worker | undefined;
   /** What the head was, or will be, told of its start. */

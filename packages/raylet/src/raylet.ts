@@ -25,14 +25,17 @@ import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 import type { Fence, LeaseTurn, OwnRenewals } from "./node-lease.ts";
 import { nodeTotals } from "./node-totals.ts";
 import { ObjectDoor } from "./object-door.ts";
+import type { PackageFolders } from "./package-folders.ts";
 import { PortService } from "./port-service.ts";
 import type { Ports } from "./ports.ts";
 import type { Processes } from "./processes.ts";
 import { Quarantine } from "./quarantine.ts";
+import { RuntimeEnvs } from "./runtime-envs.ts";
 import { TaskRouter } from "./task-router.ts";
 import { TaskService } from "./task-service.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Attachable, TerminalService } from "./terminal-service.ts";
+import { type VenvFolders, Venvs } from "./venvs.ts";
 import { WorkerGuards } from "./worker-guards.ts";
 import type { EarlyWorker } from "./worker-start.ts";
 import { WorkerSweeps } from "./worker-sweeps.ts";
@@ -52,6 +55,10 @@ export interface RayletParts {
   readonly beats: Beats;
   readonly secrets: Secrets;
   readonly visibility: DeviceVisibility;
+  /** Where packages are unpacked; without it runtime environments with packages are refused. */
+  readonly packages?: PackageFolders | undefined;
+  /** Where virtual environments are made; without it those with requirements are refused. */
+  readonly venvs?: VenvFolders | undefined;
   /** The node's objects; without it the node keeps none, and values travel in messages. */
   readonly objects?: (() => Promise<NodeStore>) | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
@@ -107,6 +114,7 @@ export class Raylet {
   readonly #engines: EngineService;
   readonly #actorService: ActorService;
   readonly #bundles: BundleService;
+  readonly #runtimeEnvs: RuntimeEnvs;
   readonly #tasks: TaskService;
   readonly #view: ClusterView;
   readonly #objects: ObjectDoor | undefined;
@@ -168,12 +176,16 @@ export class Raylet {
     const ports = new PortService({ endpoint, actors, logger, ports: parts.ports, ip: node.ip });
     const workerGuards = new WorkerGuards({ guards, clock, devices });
     const sweeps = new WorkerSweeps({ ...parts, quarantine });
-    const actorService = new ActorService({ ...shared, workers, engines, ports, workerGuards, sweeps });
+    const { packages: folders, venvs: venvFolders } = parts;
+    const venvs = venvFolders && new Venvs({ ...shared, raylet: endpoint.incarnation, folders: venvFolders });
+    const runtimeEnvs = new RuntimeEnvs({ ...shared, folders, venvs });
+    this.#runtimeEnvs = runtimeEnvs;
+    const actorService = new ActorService({ ...shared, workers, engines, ports, workerGuards, sweeps, runtimeEnvs });
     this.#view = new ClusterView(head, nodeId, clock, logger);
     const { labels } = node;
     const total = () => nodeTotals(this.#scalars, devices);
     const router = new TaskRouter({ nodeId, labels, devices, total, ledger, view: this.#view });
-    const tasks = new TaskService({ ...shared, view: this.#view, router, workers, workerGuards, sweeps });
+    const tasks = new TaskService({ ...shared, view: this.#view, router, workers, workerGuards, sweeps, runtimeEnvs });
     new LogService({ endpoint, logs, causes, nodeId });
     new TerminalService({ endpoint, nodeId, find: (name) => this.#attachable(name) });
     endpoint.serve(nodeRenewals, () => wholeMs(beats.answer()));
@@ -236,6 +248,7 @@ export class Raylet {
     await this.#endAll(this.#actors.all(), { kind: "NODE_DIED", message: `its node left: ${reason}` });
     this.#tasks.close();
     this.#view.close();
+    this.#runtimeEnvs.close();
     await this.#workers.close();
     await this.#objects?.close();
     await this.#head.leave(reason);

@@ -30,6 +30,8 @@ import type { Logs } from "./logs.ts";
 import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 import { NodeInventory } from "./node-inventory.ts";
+import { packageFolders } from "./package-folders.io.ts";
+import type { PackageFolders } from "./package-folders.ts";
 import { PluginEyes } from "./plugin-eyes.ts";
 import { pluginVisibility } from "./plugin-visibility.ts";
 import { bindTest, PortFile } from "./port-file.io.ts";
@@ -38,6 +40,8 @@ import { statOf } from "./process-table.io.ts";
 import { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport } from "./runtime-directory.io.ts";
 import { type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
 import { secretFiles } from "./secret-files.io.ts";
+import { venvFolders } from "./venv-folders.io.ts";
+import type { VenvFolders } from "./venvs.ts";
 
 export interface RealNodeOptions {
   readonly cluster: string;
@@ -66,6 +70,8 @@ export interface RealNodeOptions {
   /** How to look at the machine. Default: by its tools and device files. A test gives a machine of its own. */
   readonly probe?: Probe;
   readonly env: Readonly<Record<string, string>>;
+  /** Working directory of workers: lockfiles there say which dependencies packages find. Default: nowhere. */
+  readonly cwd?: string;
   /** whipray_guard.py; its folder is also where the engine host is. */
   readonly guardFile: string;
   /** Interpreter of guards. Default `python3`. */
@@ -92,6 +98,9 @@ export interface RealNode {
   readonly eyes: DeviceEyes | undefined;
   /** None when every probe told. */
   readonly late: LateProbe | undefined;
+  /** Unpacked packages, and virtual environments, of runtime environments. */
+  readonly packages: PackageFolders;
+  readonly venvs: VenvFolders;
   /** Compile caches of engines. */
   readonly cacheDirectory: string;
   /** After `raylet.stop()`: removes the folder, logs too unless they are wanted. */
@@ -168,6 +177,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const alive = (pid: number, startTime: number) => processes.alive(pid, startTime);
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
+  const venvs = venvFolders(`${cacheRoot}/whipray-venvs`, self, alive);
   const objects = async (): Promise<NodeStore> => {
     const { openObjects } = await import("./object-store.io.ts");
     return openObjects({
@@ -178,6 +188,8 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   };
   return {
     objects,
+    venvs,
+    packages: packageFolders(directory.packages, options.cwd ?? directory.node),
     ...{ directory, node, facts, swept, processes, guards, guardLink },
     warnings: [...inventory.found.warnings, ...(warning && inventory.offered.length > 0 ? [warning] : [])],
     logs: new LogFiles({ directory: directory.logs, clock, logger }),
@@ -189,6 +201,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
       await processes.close();
+      await venvs.close();
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };

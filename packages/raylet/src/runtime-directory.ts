@@ -13,6 +13,8 @@ export interface RuntimeDirectory {
   /** This node's own folder. */
   readonly node: string;
   readonly logs: string;
+  /** Unpacked packages of runtime environments. */
+  readonly packages: string;
   /** The raylet's socket for workers and drivers of this machine. */
   readonly socket: string;
   /** The socket on which guards report. */
@@ -60,6 +62,7 @@ export function runtimeDirectory(root: string, cluster: string, nodeId: string):
     root,
     node,
     logs: `${node}/logs`,
+    packages: `${node}/packages`,
     socket: `${node}/raylet.sock`,
     guardSocket: `${node}/guards.sock`,
     locks: `${root}/host/locks`,

@@ -21,6 +21,7 @@ import type { GrantLook } from "./grant-look.ts";
 import type { HeadLink } from "./head-link.ts";
 import { IdleTaskWorkers } from "./idle-task-workers.ts";
 import type { Lease, Ledger } from "./ledger.ts";
+import type { ReadyEnv, RuntimeEnvs } from "./runtime-envs.ts";
 import { type QueueAnswer, TaskQueue } from "./task-queue.ts";
 import type { TaskRouter } from "./task-router.ts";
 import type { WorkerGuards } from "./worker-guards.ts";
@@ -45,6 +46,7 @@ export interface TaskServiceOptions {
   readonly workerGuards: WorkerGuards;
   /** The raylet's own environment. */
   readonly env: Readonly<Record<string, string>>;
+  readonly runtimeEnvs: RuntimeEnvs;
   /** Looks at devices before they are used. */
   readonly grants?: GrantLook | undefined;
   readonly sweeps: WorkerSweeps;
@@ -130,7 +132,7 @@ export class TaskService {
   }
 
   #lease(ask: TaskLeaseAsk, call: IncomingCall): Promise<TaskLeaseAnswer> {
-    const { leaseId, jobId, units, pgId, bundleIndex, env, isolation } = ask;
+    const { leaseId, jobId, units, pgId, bundleIndex, env, isolation, runtimeEnv } = ask;
     const known = this.#leases.get(leaseId);
     if (known) return known.granted.promise;
     const { head, nodeId, ledger, router } = this.#options;
@@ -143,7 +145,7 @@ export class TaskService {
     const hosted: HostedLease = {
       leaseId,
       shape: JSON.stringify([units, pgId, bundleIndex, ask.labels, ask.fallback, ask.nodeId, ask.nodeSoft]),
-      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, units["CPU"]]),
+      kind: JSON.stringify([jobId, Object.entries(env).sort(), isolation, runtimeEnv, units["CPU"]]),
       ask,
       caller: call.peer,
       granted: Promise.withResolvers(),
@@ -292,14 +294,32 @@ export class TaskService {
   }
 
   async #newWorker(hosted: HostedLease, lease: Lease): Promise<Worker> {
-    const { workers, visibility, workerGuards, headUrl } = this.#options;
-    const { jobId, namespace, env: asked, isolation } = hosted.ask;
+    const { workers, visibility, workerGuards, runtimeEnvs } = this.#options;
+    const { env: asked, isolation, runtimeEnv } = hosted.ask;
     const env = workerEnvironment(asked, lease, isolation, visibility, this.#options.env);
-    const worker = await workers.take(env, hosted.abort.signal, workerGuards.spawnFor(lease, TASK_EPOCH));
-    hosted.worker = worker;
-    void worker.child.exited.then(() => this.#workerEnded(worker));
-    await worker.peer.invoke(taskHost, { jobId, namespace, devices: [...lease.devices], env, head: headUrl });
-    return worker;
+    const ready = await runtimeEnvs.prepare(runtimeEnv, hosted.abort.signal);
+    try {
+      const spawn = workerGuards.spawnFor(lease, TASK_EPOCH);
+      const worker = await workers.take(env, hosted.abort.signal, { spawn, cwd: ready.workingCopy?.path });
+      hosted.worker = worker;
+      void worker.child.exited.then(() => this.#workerEnded(worker, ready));
+      await this.#host(hosted, lease, worker, { env, workingCopy: ready.workingCopy });
+      return worker;
+    } catch (error) {
+      if (!hosted.worker) ready.release();
+      throw error;
+    }
+  }
+
+  #host(
+    { ask }: HostedLease,
+    { devices }: Lease,
+    worker: Worker,
+    made: { env: Record<string, string>; workingCopy: ReadyEnv["workingCopy"] },
+  ): Promise<unknown> {
+    const { jobId, namespace, runtimeEnv } = ask;
+    const head = this.#options.headUrl;
+    return worker.peer.invoke(taskHost, { jobId, namespace, devices: [...devices], runtimeEnv, head, ...made });
   }
 
   /** The worker is whole and nothing runs in it: the next of its kind may have it, unless it holds devices. */
@@ -352,7 +372,8 @@ export class TaskService {
     this.#idle.clear();
   }
 
-  async #workerEnded(worker: Worker): Promise<void> {
+  async #workerEnded(worker: Worker, runtimeEnv: ReadyEnv): Promise<void> {
+    runtimeEnv.release();
     this.#idle.ended(worker);
     const hosted = [...this.#leases.values()].find((one) => one.worker === worker);
     await this.#options.sweeps.sweep(worker, hosted?.lease?.devices ?? []);

@@ -28,6 +28,13 @@ export interface Worker {
 /** Another way to start the process of a worker than as a plain child of ours. */
 export type WorkerSpawn = (spec: SpawnSpec, workerId: string) => Promise<Child>;
 
+/** How a worker starts that cannot be a warm one (mechanism 12). */
+export interface WorkerHow {
+  readonly spawn?: WorkerSpawn | undefined;
+  /** Its working directory: the copy of a runtime environment's. */
+  readonly cwd?: string | undefined;
+}
+
 export interface WorkersOptions extends Omit<WorkerStart, "incarnation"> {
   /** A worker process is gone. */
   readonly onEnded?: (address: string) => void;
@@ -80,11 +87,11 @@ export class Workers {
 
   /**
    * A process for an actor with this environment.
-   * With `spawn` it is a new process, started so.
+   * With `how` it is a new process, started so.
    * @throws WhiprayError `SPAWN_FAILED`, or what `spawn` threw; `WORKER_START_FAILED` with how it ended and its last words.
    */
-  async take(env: Readonly<Record<string, string>>, signal: AbortSignal, spawn?: WorkerSpawn): Promise<Worker> {
-    const action = spawn ? ({ do: "cold" } as const) : this.#pool.request(env);
+  async take(env: Readonly<Record<string, string>>, signal: AbortSignal, how: WorkerHow = {}): Promise<Worker> {
+    const action = how.spawn || how.cwd !== undefined ? ({ do: "cold" } as const) : this.#pool.request(env);
     const warmId = action.do === "take" ? action.workerId : "";
     const warm = this.#blanks.get(warmId);
     this.#blanks.delete(warmId);
@@ -96,7 +103,7 @@ export class Workers {
       signal.throwIfAborted();
     }
     const workerId = this.#options.ids.next("worker");
-    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, spawn, signal));
+    return this.#abortable(workerId, signal, this.#start(workerId, env, undefined, how, signal));
   }
 
   /** Aborting kills the process while it starts. */
@@ -154,7 +161,7 @@ export class Workers {
     workerId: string,
     extra: Readonly<Record<string, string>>,
     early?: EarlyWorker,
-    spawn: WorkerSpawn = (spec) => this.#options.processes.spawn(spec),
+    { spawn = (spec) => this.#options.processes.spawn(spec), cwd }: WorkerHow = {},
     signal?: AbortSignal,
   ): Promise<Worker> {
     const { logs, clock, nodeId, endpoint } = this.#options;
@@ -164,7 +171,8 @@ export class Workers {
     let child: Child;
     try {
       const start = { ...this.#options, incarnation: endpoint.incarnation };
-      child = await (early?.adopt(log) ?? spawn({ ...workerSpec(start, workerId, extra), log }, workerId));
+      child = await (early?.adopt(log) ??
+        spawn({ ...workerSpec(start, workerId, extra), ...(cwd !== undefined && { cwd }), log }, workerId));
     } catch (error) {
       await log.close();
       throw error;

@@ -35,10 +35,22 @@ export * from "./messages/node.ts";
 export * from "./messages/object.ts";
 export * from "./messages/process.ts";
 export * from "./messages/resources.ts";
+export * from "./messages/runtime-env.ts";
 export * from "./messages/task.ts";
 export * from "./messages/task-state.ts";
 export * from "./messages/terminal.ts";
 export { ActorHandleWire, ObjectRefWire, StoredWire, TO_WIRE } from "./object-ref.ts";
+export {
+  type Member,
+  openPackage,
+  PACKAGE_FILES_LIMIT,
+  PACKAGE_LIMIT_BYTES,
+  type Package,
+  packageTooLarge,
+  packMembers,
+  UNPACKED_LIMIT_BYTES,
+} from "./package/archive.ts";
+export { MEMBER_PATH_LIMIT, memberProblem } from "./package/member-names.ts";
 export { ownPidNamespace } from "./pid-namespace.io.ts";
 export { type ScanOptions, scan } from "./scanner.ts";
 export { encodeStored, storedOf } from "./stored.ts";

@@ -1,5 +1,6 @@
 import type { LinkRule, ResourceAmounts } from "@whipray/core";
 import type { ActorRow, CallOptions, GroupRow, ItemStream, NodeRow, Parts, Strategy } from "@whipray/rpc";
+import type { RuntimeEnv } from "whipray";
 import type { ServerStart } from "./server-start.ts";
 
 /** A placement group as the scheduler needs it; `PlacementGroup` of whipray is one. */
@@ -24,6 +25,7 @@ export interface ServerPlacement {
   readonly memoryBytes: number;
   readonly resources: ResourceAmounts;
   readonly captureChildTasks: boolean;
+  readonly runtimeEnv?: RuntimeEnv | undefined;
   readonly graceMs: number;
 }
 

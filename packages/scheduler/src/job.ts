@@ -1,5 +1,6 @@
 import type { LinkRule } from "@whipray/core";
 import type { Strategy } from "@whipray/rpc";
+import type { RuntimeEnv } from "whipray";
 import { invalid, WorkerCreationError } from "./errors.ts";
 import { SERVER_BACKENDS, type ServerBackend } from "./server-nodes.ts";
 
@@ -23,6 +24,8 @@ export interface SchedulingSpec {
   taskType?: "worker" | "engine";
   /** Environment of the Python engine; reaches its interpreter at start. */
   envVars?: Readonly<Record<string, string>>;
+  /** What the node makes before the worker and its engine start; `envVars`, `python` and `cwd` of this spec win. */
+  runtimeEnv?: RuntimeEnv;
   /** Python module that is run instead of the engine host: `python -m <cmd>`. It must run the host itself. */
   cmd?: string;
   /**
@@ -78,7 +81,7 @@ export interface Job {
 }
 
 /** A spec with its defaults. */
-type Optional = "cmd" | "python" | "cwd" | "serverBackend" | "serverModule";
+type Optional = "runtimeEnv" | "cmd" | "python" | "cwd" | "serverBackend" | "serverModule";
 export type FullSpec = Required<Omit<SchedulingSpec, Optional>> & Pick<SchedulingSpec, Optional>;
 
 const DEFAULTS = {
@@ -100,7 +103,7 @@ const DEFAULTS = {
 /** Fields that a job and its parts may have. */
 const KNOWN = {
   job: ["role", "replicas", "tasks", "schedulingStrategy"],
-  spec: [...Object.keys(DEFAULTS), "cmd", "python", "cwd", "serverBackend", "serverModule"],
+  spec: [...Object.keys(DEFAULTS), "runtimeEnv", "cmd", "python", "cwd", "serverBackend", "serverModule"],
   schedulingStrategy: ["type", "target", "fork"],
 } as const;
 
@@ -156,7 +159,8 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
   if (typeof task !== "object" || task === null) throw new WorkerCreationError(role, "each of tasks is a map");
   checkFields(role, "spec", task);
   const given = Object.fromEntries(Object.entries(task).filter(([, value]) => value !== undefined && value !== null));
-  const spec = { ...DEFAULTS, ...given } as FullSpec;
+  const variables = { ...task.runtimeEnv?.envVars, ...task.envVars };
+  const spec = { ...DEFAULTS, ...given, ...(task.runtimeEnv?.envVars && { envVars: variables }) } as FullSpec;
   for (const key of ["cpu", "gpu", "mem", "graceMs"] as const) {
     if (typeof spec[key] !== "number" || !Number.isFinite(spec[key]) || spec[key] < 0) {
       throw new WorkerCreationError(role, `${key} must be a number of 0 or more; got ${spec[key]}`);
@@ -182,6 +186,9 @@ function fullSpec(role: string, task: SchedulingSpec): FullSpec {
   }
   if (spec.cmd !== undefined && /(^|\s)--port(=|\s|$)/.test(spec.cmd)) {
     throw new WorkerCreationError(role, "cmd should not include --port: ports are leased");
+  }
+  if (spec.python !== undefined && (spec.runtimeEnv?.pip ?? spec.runtimeEnv?.uv) !== undefined) {
+    throw new WorkerCreationError(role, "python and runtimeEnv.pip or uv: say pyExecutable in runtimeEnv instead");
   }
   checkEnv(spec.envVars);
   checkEnv(spec.labels, "labels");

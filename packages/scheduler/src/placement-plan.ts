@@ -139,11 +139,26 @@ function kindOf({
   labels,
   links,
   envVars,
+  runtimeEnv,
   cmd,
   python,
   cwd,
   pty,
   portCount,
 }: FullSpec): string {
-  return JSON.stringify([cpu, gpu, mem, resources, labels, links, envVars, cmd, python, cwd, pty, portCount]);
+  return JSON.stringify([
+    cpu,
+    gpu,
+    mem,
+    resources,
+    labels,
+    links,
+    envVars,
+    runtimeEnv,
+    cmd,
+    python,
+    cwd,
+    pty,
+    portCount,
+  ]);
 }

@@ -243,6 +243,8 @@ export class RoleBuilder {
       memoryBytes: Math.floor(plan.mem * GIB),
       resources: plan.resources,
       captureChildTasks: plan.captureChildTasks,
+      // Variables are the engine's, which has them from its start.
+      ...(spec.runtimeEnv && { runtimeEnv: { ...spec.runtimeEnv, envVars: {} } }),
       graceMs: spec.graceMs,
     };
     const server = await cluster.server(placement, start);

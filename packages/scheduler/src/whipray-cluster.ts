@@ -25,7 +25,7 @@ export function whiprayCluster(cluster: Cluster): SchedulerCluster {
 
 async function startServer(cluster: Cluster, placement: ServerPlacement, start: ServerStart): Promise<ServerHandle> {
   const { name, groupId, bundleIndex, cpu, devices, device, memoryBytes, resources } = placement;
-  const { captureChildTasks, graceMs } = placement;
+  const { captureChildTasks, graceMs, runtimeEnv } = placement;
   const handle = await cluster
     .actor<RpcServer>(SERVER_MODULE, "RpcServer")
     .options({
@@ -37,6 +37,7 @@ async function startServer(cluster: Cluster, placement: ServerPlacement, start: 
       resources,
       captureChildTasks,
       graceMs,
+      ...(runtimeEnv && { runtimeEnv }),
     })
     .create(start);
   return {

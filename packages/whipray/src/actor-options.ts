@@ -13,6 +13,7 @@ import type { ActorSpec } from "@whipray/rpc";
 import type { MethodDefaults, MethodName } from "./actor-types.ts";
 import { methodRules } from "./method-rules.ts";
 import type { BundlePlacement } from "./placement-group.ts";
+import type { RuntimeEnv } from "./runtime-env.ts";
 import { SCHEDULING_KEYS, type SchedulingOptions, schedulingFields } from "./scheduling-options.ts";
 
 /** How an actor is to be made (Ray: `.options()` of an actor class); `T` is its interface. */
@@ -55,6 +56,8 @@ export interface ActorOptions<T = object> extends AbortOptions, SchedulingOption
   maxPendingCalls?: number;
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
+  /** What its node makes before it starts. Default: that of the actor or task that makes it. */
+  runtimeEnv?: RuntimeEnv;
   /** `none`: device variables are the caller's business. Default `env`, or what its placement group says. */
   isolation?: "env" | "none";
   /** `STRICT`: all its devices in one link domain (NVLink, HCCS, …), or it waits. Default `ANY`: as near as they can be. */
@@ -88,6 +91,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "methods",
   "maxPendingCalls",
   "env",
+  "runtimeEnv",
   "isolation",
   "links",
   "fence",
@@ -202,7 +206,7 @@ export function specOptions(
     maxPendingCalls: whole("maxPendingCalls", options.maxPendingCalls ?? -1, -1),
     ...(options.concurrencyGroups && { concurrencyGroups: groupLimits(options.concurrencyGroups) }),
     ...(options.methods && { methods: methodRules(options.methods) }),
-    env: { ...options.env },
+    env: { ...options.runtimeEnv?.envVars, ...options.env },
     isolation: oneOf("isolation", options.isolation ?? placement?.isolation ?? "env", ["env", "none"]),
     ...(options.links && { links: oneOf("links", options.links, ["ANY", "STRICT"]) }),
     ...(options.fence !== undefined && { fence: options.fence }),

@@ -30,7 +30,7 @@ import { type ActorOptions, capturedOptions, specOptions } from "./actor-options
 import type { ActorHandle } from "./actor-types.ts";
 import { type CancelOptions, cancelTask } from "./cancelling.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
-import { codeOf } from "./code-of.ts";
+import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
 import { type ListOptions, matching } from "./list-options.ts";
@@ -40,6 +40,7 @@ import { PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts
 import { isPythonClass, type PythonOptions } from "./python/python-options.ts";
 import { type ActorSource, pythonSource } from "./python/python-source.ts";
 import { type RuntimeContext, runtimeContext } from "./runtime-context.ts";
+import { checkRuntimeEnv } from "./runtime-env.ts";
 import type { TaskDefaults } from "./task-options.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 import { Tasks } from "./tasks.ts";
@@ -119,20 +120,24 @@ export class Cluster implements AsyncDisposable {
     return runtimeContext(this.#driver);
   }
 
-  async #create<T>(source: ActorSource, options: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+  async #create<T>(source: ActorSource, given: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
     const { url, exportName, className, wrap } = source;
-    source.check?.(options);
+    source.check?.(given);
     const driver = this.#driver;
+    const options = driver.runtimeEnvs.within(given);
     const actorId = driver.connection.ids.next("actor");
     const { signal } = options;
     const encoded = await abortable(signal, () => this.#arguments(args, wrap));
+    const checked = specOptions(capturedOptions(options, taskContext()?.function ?? this.#inside), driver.namespace);
+    const runtimeEnv = checkRuntimeEnv(options.runtimeEnv);
     const spec = {
-      ...specOptions(capturedOptions(options, taskContext()?.function ?? this.#inside), driver.namespace),
+      ...checked,
+      runtimeEnv: await abortable(signal, () => driver.runtimeEnvs.spec(runtimeEnv)),
       actorId,
       jobId: driver.jobId,
       ...(this.#inside && { ownerActor: this.#inside.actorId }),
       className,
-      module: url.href,
+      module: originalUrl(url),
       exportName,
       ...codeOf(url),
       args: encoded,

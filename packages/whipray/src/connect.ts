@@ -18,6 +18,7 @@ import { objectAccess } from "./object-home.ts";
 import { ObjectStore, objectGet } from "./object-store.ts";
 import { PlacementGroup } from "./placement-group.ts";
 import { type RuntimeContext, runtimeContext } from "./runtime-context.ts";
+import type { RuntimeEnv } from "./runtime-env.ts";
 import { decodeObject, reviveCall } from "./values.ts";
 
 export interface ConnectOptions {
@@ -27,6 +28,7 @@ export interface ConnectOptions {
   /** URL of its raylet. */
   localRaylet?: string | undefined;
   namespace?: string | undefined;
+  runtimeEnv?: RuntimeEnv | undefined;
   /** PEM of the authority that signed the cluster's certificates, for `wss:`. */
   ca?: string | undefined;
   /** How long the head may take to answer, milliseconds. */
@@ -67,6 +69,7 @@ export async function connectDriver(options: ConnectOptions): Promise<Driver> {
   if (home) driver.raylet = endpoint.connect({ to: home.address, url: home.url, purpose: "control" });
   try {
     await driver.open(options.namespace, options.timeoutMs);
+    if (options.runtimeEnv) await driver.runtimeEnvs.surround(options.runtimeEnv);
     return driver;
   } catch (error) {
     await endpoint.close();
@@ -145,6 +148,8 @@ function workerMembership(): { cluster: Cluster; driver: Driver } | undefined {
     const driver = makeDriver(endpoint, head, nodeId, services, objects, jobId);
     driver.join(context.namespace, context.cluster);
     driver.raylet = context.raylet;
+    driver.runtimeEnvs.inherited = context.runtimeEnv;
+    if ("actorId" in context) driver.runtimeEnvs.claimant = context.actorId;
     if ("waits" in context) driver.waits = context.waits;
     const spec = "spec" in context ? context.spec : undefined;
     inWorker = { driver, cluster: new Cluster(driver, async () => {}, spec) };

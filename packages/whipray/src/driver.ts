@@ -21,6 +21,7 @@ import {
 import type { TaskWaits } from "@whipray/worker";
 import { ActorScopes } from "./actor-scopes.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { RuntimeEnvs } from "./runtime-envs.ts";
 
 /** How this process reaches its cluster. */
 export interface Connection {
@@ -51,6 +52,8 @@ const HEAD_CALL_TRIES = 20;
 export class Driver {
   readonly connection: Connection;
   readonly objects: ObjectStore;
+  /** What this process ships to nodes. */
+  readonly runtimeEnvs = new RuntimeEnvs(this);
   /** The raylet beside which this process was started, if there is one. */
   raylet: Peer | undefined;
   /** Inside of a task: who is told when it waits. */

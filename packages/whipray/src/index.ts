@@ -25,6 +25,7 @@ export { ObjectRef } from "./object-ref.ts";
 export { type BundlePlacement, PlacementGroup, type PlacementGroupOptions } from "./placement-group.ts";
 export { kwargs, type PythonOptions } from "./python/python-options.ts";
 export type { RuntimeContext } from "./runtime-context.ts";
+export type { RuntimeEnv } from "./runtime-env.ts";
 export type { SchedulingOptions } from "./scheduling-options.ts";
 export type { TaskDefaults, TaskOptions } from "./task-options.ts";
 export type { NumReturns } from "./task-refs.ts";

@@ -4,6 +4,7 @@ import { clusterOf, connectDriver } from "./connect.ts";
 import { driverUrl } from "./node/address-file.io.ts";
 import { startEmbedded } from "./node/embedded.io.ts";
 import { readToken } from "./node/token-file.io.ts";
+import type { RuntimeEnv } from "./runtime-env.ts";
 
 export interface InitOptions extends AbortOptions {
   /**
@@ -15,6 +16,11 @@ export interface InitOptions extends AbortOptions {
   token?: string;
   /** Names are unique in it. Default: one of its own per job (Ray). */
   namespace?: string;
+  /**
+   * Around all actors and tasks that this program makes; what they say themselves wins, part by part, and variables are merged (Ray:
+   * `ray.init(runtime_env=…)`).
+   */
+  runtimeEnv?: RuntimeEnv;
   /** Resources of the embedded node. Defaults: what the machine has. */
   numCpus?: number;
   numGpus?: number;
@@ -47,7 +53,7 @@ const EMBEDDED_ONLY = [
 /**
  * Starts a cluster in this program (in a thread of its own), or connects to one (Ray: `ray.init`). `await using` ends it. What was started
  * when the signal aborts is ended again.
- * @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `INVALID_ADDRESS`, `INSECURE_ADDRESS`, `INVALID_ARGUMENT`, `TLS_REQUIRED`, `TLS_PIN_MISMATCH`.
+ * @throws WhiprayError `UNREACHABLE`, `UNAUTHENTICATED`, `INVALID_ADDRESS`, `INSECURE_ADDRESS`, `INVALID_ARGUMENT`, `TLS_REQUIRED`, `TLS_PIN_MISMATCH`, `INVALID_PATH`.
  */
 export function init(options: InitOptions = {}): Promise<Cluster> {
   return abortable(
@@ -58,8 +64,8 @@ export function init(options: InitOptions = {}): Promise<Cluster> {
 }
 
 async function start(options: InitOptions): Promise<Cluster> {
-  const { address, namespace, logger, timeoutMs = 30_000 } = options;
-  const common = { namespace, logger, timeoutMs };
+  const { address, namespace, logger, runtimeEnv, timeoutMs = 30_000 } = options;
+  const common = { namespace, logger, runtimeEnv, timeoutMs };
   if (address === undefined) {
     const embedded = await startEmbedded(options, timeoutMs);
     const failed = new AbortController();

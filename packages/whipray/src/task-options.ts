@@ -3,6 +3,7 @@ import { NUM_RETURNS_LIMIT, type TaskLeaseAsk } from "@whipray/rpc";
 import { askedUnits, checkKeys, checkName, invalid, oneOf, placementOf, whole } from "./actor-options.ts";
 import type { MethodOptions } from "./actor-types.ts";
 import type { BundlePlacement } from "./placement-group.ts";
+import { type CheckedRuntimeEnv, checkRuntimeEnv, type RuntimeEnv } from "./runtime-env.ts";
 import {
   SCHEDULING_KEYS,
   type SchedulingFields,
@@ -40,6 +41,8 @@ export interface TaskOptions extends MethodOptions, SchedulingOptions {
   retryExceptions?: boolean | readonly string[];
   /** Environment of the process, set before the module is imported. */
   env?: Readonly<Record<string, string>>;
+  /** What the node makes before its worker starts. Default: that of the actor or task that calls it. */
+  runtimeEnv?: RuntimeEnv;
   /** `none`: device variables are the caller's business. Default `env`, or what its placement group says. */
   isolation?: "env" | "none";
 }
@@ -58,6 +61,7 @@ const KEYS: ReadonlySet<string> = new Set([
   "maxRetries",
   "retryExceptions",
   "env",
+  "runtimeEnv",
   "isolation",
   ...SCHEDULING_KEYS,
   "timeoutMs",
@@ -67,7 +71,8 @@ const KEYS: ReadonlySet<string> = new Set([
 const MAX_RETRIES = 3;
 
 /** What a worker process must have to run a task. */
-export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation"> & SchedulingFields;
+export type TaskShape = Pick<TaskLeaseAsk, "units" | "pgId" | "bundleIndex" | "env" | "isolation"> &
+  SchedulingFields & { runtimeEnv?: CheckedRuntimeEnv };
 
 /** What belongs to a function, not to its calls (Ray: not allowed in `.options()`). */
 export interface TaskDefaults {
@@ -96,6 +101,7 @@ export function checkTaskOptions(
   const placement = placementOf(options.placement);
   if (typeof retryExceptions !== "boolean" && !Array.isArray(retryExceptions))
     throw invalid(`retryExceptions must be true, false or a list of error names; got ${typeof retryExceptions}`);
+  const runtimeEnv = checkRuntimeEnv(options.runtimeEnv);
   return {
     numReturns: checkReturns(options.numReturns ?? 1),
     captureChildTasks: options.captureChildTasks ?? false,
@@ -104,7 +110,8 @@ export function checkTaskOptions(
       units: { ...askedUnits(options, "the task", 1).units },
       ...(placement && { pgId: placement.groupId }),
       bundleIndex: placement?.bundleIndex ?? -1,
-      env: { ...env },
+      env: { ...options.runtimeEnv?.envVars, ...env },
+      ...(runtimeEnv && { runtimeEnv }),
       isolation: oneOf("isolation", isolation ?? placement?.isolation ?? "env", ["env", "none"]),
       ...schedulingFields(options),
     },

@@ -222,7 +222,8 @@ export class TaskPool {
     const { jobId, namespace } = this.#driver;
     this.#place ??= await taskPlace(this.#driver, this.#shape);
     signal.throwIfAborted();
-    const request = { leaseId, jobId, namespace, ...this.#shape };
+    const runtimeEnv = await this.#driver.runtimeEnvs.spec(this.#shape.runtimeEnv);
+    const request = { leaseId, jobId, namespace, ...this.#shape, runtimeEnv };
     const asked = (place: TaskPlace): void => void this.#asked.set(leaseId, place);
     const { lease, place } = await leaseWorker(this.#driver, this.#place, request, signal, asked);
     const { nodeId, url, raylet } = place;

@@ -2,7 +2,7 @@ import { type Parts, type TaskFilter, type TaskFunction, type TaskRow, tasksList
 import { type ModuleCode, taskContext } from "@whipray/worker";
 import { capturedOptions, type Maker } from "./actor-options.ts";
 import { Cancelling } from "./cancelling.ts";
-import { codeOf } from "./code-of.ts";
+import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { LIST_LIMIT, type ListOptions } from "./list-options.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -58,14 +58,14 @@ export class Tasks {
       return hashes;
     };
     return this.#remote(
-      { module: url.href, exportName, defaults, hashes: read, fnIds: new Map() },
+      { module: originalUrl(url), exportName, defaults, hashes: read, fnIds: new Map() },
       {},
     ) as RemoteFunction<F>;
   }
 
   #remote(code: TaskCode, options: TaskOptions): unknown {
     const captured = capturedOptions(options, taskContext()?.function ?? this.#maker);
-    const checked = checkTaskOptions(captured, code.exportName, code.defaults);
+    const checked = checkTaskOptions(this.#driver.runtimeEnvs.within(captured), code.exportName, code.defaults);
     const { numReturns } = checked;
     const single = this.#target(code, checked, 1);
     const refs = new TaskRefs(

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
-import type { ActorSpec, DeviceGrant, Endpoint, Peer } from "@whipray/rpc";
+import type { ActorSpec, DeviceGrant, Endpoint, Peer, RuntimeEnvSpec, WorkingCopy } from "@whipray/rpc";
 import type { ObjectAccess } from "./object-access.ts";
 import { RunningTask } from "./running-task.ts";
 import type { TaskWaits } from "./task-waits.ts";
@@ -21,6 +21,10 @@ export interface WorkerContext {
   readonly objects: ObjectAccess;
   /** URL of the head. */
   readonly head: string;
+  /** What its node made for it, which its own tasks and actors inherit. */
+  readonly runtimeEnv?: RuntimeEnvSpec | undefined;
+  /** The copy of its working directory. */
+  readonly workingCopy?: WorkingCopy | undefined;
   /** Unix socket that this worker listens on. */
   readonly socket: string;
 }

@@ -24,3 +24,4 @@ export {
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
 export type { RunningTask } from "./running-task.ts";
 export type { TaskWaits } from "./task-waits.ts";
+export { originalPath } from "./working-copy.ts";

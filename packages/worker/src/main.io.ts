@@ -89,13 +89,13 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     cluster,
     socket,
     clock: systemClock,
-    async loadClass({ spec }) {
-      const cls = await loadActorClass(spec, nodeId);
+    async loadClass({ spec, workingCopy }) {
+      const cls = await loadActorClass(spec, nodeId, workingCopy);
       // Node writes it at a clean exit only, which few workers have. It costs nothing when all was there.
       systemClock.after(COMPILED_AFTER_MS, flushCompileCache);
       return cls;
     },
-    loadFunction: (exported) => loadFunction(exported, nodeId),
+    loadFunction: (exported, copy) => loadFunction(exported, nodeId, copy),
     setEnvironment: (values) => Object.assign(process.env, values),
     expectEngine: (engineId, digest, onLink) => {
       const address = `${nodeId}/${engineId}`;

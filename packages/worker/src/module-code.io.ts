@@ -39,7 +39,7 @@ interface KnownFile {
   readonly imports: readonly string[];
 }
 
-interface CodeFile {
+export interface CodeFile {
   readonly path: string;
   /** Undefined for one that is missing. */
   readonly hash: string | undefined;

@@ -11,6 +11,7 @@ import {
   taskDefine,
   taskHost,
   taskSpareChildren,
+  type WorkingCopy,
   workerExit,
 } from "@whipray/rpc";
 import { ActorHost } from "./actor-host.ts";
@@ -33,7 +34,7 @@ export interface WorkerOptions {
   socket: string;
   clock: Clock;
   loadClass: (request: HostRequest) => Promise<ActorClass>;
-  loadFunction: (exported: TaskFunction) => Promise<ActorMethod>;
+  loadFunction: (exported: TaskFunction, copy: WorkingCopy | undefined) => Promise<ActorMethod>;
   /** Makes refs and handles among arguments alive in this process. */
   revive?: Revive | undefined;
   /** Puts the actor's environment in place; called before the module is imported. */
@@ -84,7 +85,7 @@ export class Worker {
   async #become(request: HostRequest): Promise<null> {
     this.#checkBlank();
     const { endpoint, raylet, objects, nodeId, workerId, cluster, socket, expectEngine } = this.#options;
-    const { spec, epoch, devices, head } = request;
+    const { spec, epoch, devices, head, workingCopy } = request;
     this.#options.setEnvironment(request.env);
     setContext({
       actorId: spec.actorId,
@@ -102,6 +103,8 @@ export class Worker {
       head,
       socket,
       expectEngine,
+      runtimeEnv: spec.runtimeEnv,
+      workingCopy,
     });
     try {
       const cls = await this.#options.loadClass(request);
@@ -117,8 +120,9 @@ export class Worker {
     return null;
   }
 
-  #becomeTaskHost({ jobId, namespace, devices, env, head }: Infer<(typeof taskHost)["request"]>): null {
+  #becomeTaskHost(request: Infer<(typeof taskHost)["request"]>): null {
     this.#checkBlank();
+    const { jobId, namespace, devices, env, head, runtimeEnv, workingCopy } = request;
     const { endpoint, raylet, objects, nodeId, workerId, cluster, socket, clock, revive, loadFunction } = this.#options;
     this.#options.setEnvironment(env);
     const waits = new TaskWaits(clock, (blocked) => {
@@ -127,9 +131,11 @@ export class Worker {
     });
     setContext({
       ...{ nodeId, workerId, cluster, jobId, namespace, devices, endpoint, raylet, objects, head, socket, waits },
+      ...{ runtimeEnv, workingCopy },
     });
+    const load = (exported: TaskFunction) => loadFunction(exported, workingCopy);
     this.#tasks = new TaskHost({
-      ...{ loadFunction, revive, objects, waits },
+      ...{ loadFunction: load, revive, objects, waits },
       where: { node: nodeId, process: workerId, pid: this.#options.pid },
     });
     return null;

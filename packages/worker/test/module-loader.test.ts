@@ -10,6 +10,7 @@ import { loadActorClass } from "../src/module-loader.io.ts";
 
 const SOURCE =
   "export class Counter { add(n) { return n + 1; } }\nexport const half = 0.5;\nglobalThis.loaded14 = true;\n";
+const ADVICE = "put the same code there, or ship it as `runtimeEnv.workingDir`";
 const hashOf = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 async function actorFile(source = SOURCE): Promise<string> {
@@ -34,7 +35,7 @@ describe("mechanism 14: an actor's code is the same on every node", () => {
     const path = await actorFile(`${SOURCE}// changed\n`);
     await expect(load(path, { codeHash: hashOf(SOURCE) })).rejects.toMatchObject({
       code: "CODE_MISMATCH",
-      message: `${path} differs on node_b: put the same code there`,
+      message: `${path} differs on node_b: ${ADVICE}`,
       details: { node: "node_b", path },
     });
     expect(globalThis).not.toHaveProperty("loaded14");
@@ -49,13 +50,13 @@ describe("mechanism 14: an actor's code is the same on every node", () => {
     await writeFile(helper, "export {}; // changed\n");
     await expect(load(path, code)).rejects.toMatchObject({
       code: "CODE_MISMATCH",
-      message: `${helper}, which ${path} imports, differs on node_b: put the same code there`,
+      message: `${helper}, which ${path} imports, differs on node_b: ${ADVICE}`,
       details: { node: "node_b", path: helper },
     });
     await rm(helper);
     await expect(load(path, code)).rejects.toMatchObject({
       code: "CODE_MISMATCH",
-      message: `${helper}, which ${path} imports, does not exist on node_b: put the same code there`,
+      message: `${helper}, which ${path} imports, does not exist on node_b: ${ADVICE}`,
     });
     expect(globalThis).not.toHaveProperty("loaded14");
   });
@@ -63,7 +64,7 @@ describe("mechanism 14: an actor's code is the same on every node", () => {
   test("one that is missing is CODE_MISMATCH too", async () => {
     await expect(load("/nowhere/counter.mjs", { codeHash: hashOf(SOURCE) })).rejects.toMatchObject({
       code: "CODE_MISMATCH",
-      message: "/nowhere/counter.mjs does not exist on node_b: put the same code there",
+      message: `/nowhere/counter.mjs does not exist on node_b: ${ADVICE}`,
     });
   });
 });
@@ -79,4 +80,24 @@ test("what cannot be imported, and what exports no such class, are told apart", 
       message: expect.stringContaining(`class ${exportName}; it exports Counter, half`),
     });
   }
+});
+
+describe("code that travelled", () => {
+  test("is loaded from the copy where the node has not the same, and the first file that is not in it is named", async () => {
+    const there = await actorFile();
+    const origin = "/home/somebody/project";
+    const module = join(origin, "counter.mjs");
+    const spec = { ...moduleCode(there)!, module: pathToFileURL(module).href, exportName: "Counter" } as ActorSpec;
+    const copy = { origin, path: dirname(there) };
+    expect((await loadActorClass(spec, "node_b", copy)).name).toBe("Counter");
+    const outside = { origin: "/home/somebody/other", path: dirname(there) };
+    await expect(loadActorClass(spec, "node_b", outside)).rejects.toMatchObject({
+      code: "CODE_MISMATCH",
+      details: { path: module },
+    });
+    await expect(loadActorClass({ ...spec, codeHash: hashOf("old") }, "node_b", copy)).rejects.toMatchObject({
+      code: "CODE_MISMATCH",
+      details: { path: there },
+    });
+  });
 });

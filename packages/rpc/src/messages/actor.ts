@@ -23,6 +23,7 @@ import {
   selectorsField,
   unitsField,
 } from "./resources.ts";
+import { runtimeEnvField } from "./runtime-env.ts";
 
 /** Constructor arguments ride in the actor's creation, up to this many bytes. */
 export const ACTOR_ARGS_LIMIT_BYTES = 10_485_760;
@@ -103,6 +104,8 @@ export const actorSpecField = shape({
   concurrencyGroups: optional(record(count(100_000), CONCURRENCY_GROUPS_LIMIT)),
   methods: optional(record(methodRulesField, METHOD_RULES_LIMIT)),
   env: record(str(1_048_576), 4_096),
+  /** What its node makes before it starts. */
+  runtimeEnv: optional(runtimeEnvField),
   isolation: oneOf("env", "none"),
   /** Ends where its node can reach neither the head nor another raylet (design.md, mechanism 5). Default false. */
   fence: optional(bool),

@@ -16,6 +16,7 @@ import {
 } from "../fields.ts";
 import { ACTOR_ARGS_LIMIT_BYTES, actorSpecField, deathCauseField } from "./actor.ts";
 import { deviceGrantField, unitsField } from "./resources.ts";
+import { workingCopyField } from "./runtime-env.ts";
 
 /** worker → raylet, first call on its control link. */
 export const workerReady = method(
@@ -32,6 +33,8 @@ export const actorHost = method(
     leaseId: id("lease"),
     devices: list(deviceGrantField),
     env: record(str(1_048_576), 4_096),
+    /** It is the working directory, and modules that the node lacks are loaded from there. */
+    workingCopy: optional(workingCopyField),
     args: list(bytes(ACTOR_ARGS_LIMIT_BYTES), 64),
     /** What the actor needs to reach the cluster itself. */
     head: str(512),

@@ -1,6 +1,7 @@
 import { anything, bool, count, type Infer, id, list, method, oneOf, optional, record, shape, str } from "../fields.ts";
 import { bundleIndexField } from "./group.ts";
 import { deviceGrantField, labelsField, selectorsField, unitsField } from "./resources.ts";
+import { runtimeEnvField, workingCopyField } from "./runtime-env.ts";
 
 /** Code of a task that waited in a worker whose running task waits itself: its caller takes it elsewhere, and it never ran. */
 export const TASK_RETURNED = "TASK_RETURNED";
@@ -42,6 +43,8 @@ export const taskLease = method(
     pgId: optional(id("pg")),
     bundleIndex: bundleIndexField,
     env: record(str(1_048_576), 4_096),
+    /** What the node makes before the worker starts: one runs tasks of one environment only. */
+    runtimeEnv: optional(runtimeEnvField),
     isolation: oneOf("env", "none"),
     /** Only nodes with these labels; the fallbacks in their order where none of them has room. */
     labels: optional(labelsField),
@@ -75,6 +78,10 @@ export const taskHost = method(
     namespace: str(128),
     devices: list(deviceGrantField),
     env: record(str(1_048_576), 4_096),
+    /** What its own tasks and actors inherit. */
+    runtimeEnv: optional(runtimeEnvField),
+    /** It is the working directory, and modules that the node lacks are loaded from there. */
+    workingCopy: optional(workingCopyField),
     /** What a task needs to reach the cluster itself. */
     head: str(512),
   }),

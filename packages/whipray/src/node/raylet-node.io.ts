@@ -164,7 +164,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       clock: systemClock,
       random: systemRandom,
     },
-    ...{ logger, env, guardFile },
+    ...{ logger, env, cwd, guardFile },
     ...definedOnly({
       runtimeRoot: options.runtimeRoot,
       name: options.name,
@@ -205,6 +205,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
       },
       ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects },
       ...{ eyes: node.eyes, late: node.late },
+      ...{ packages: node.packages, venvs: node.venvs },
     },
     {
       ...{
