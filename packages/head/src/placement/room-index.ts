@@ -1,5 +1,5 @@
 import { score, usedBeside } from "./actor-policy.ts";
-import { allows, type BundleRequest, type PlaceRequest, shapeOf } from "./request.ts";
+import { allows, type BundleRequest, type PlaceRequest, shapeOf, sightOf } from "./request.ts";
 import { type NodeRoom, Room, type Sight } from "./room.ts";
 
 /** Resource sets and label keys that kinds are kept for; the one that was asked for longest ago goes first. */
@@ -98,16 +98,6 @@ export class RoomIndex implements Rooms {
 }
 
 const NONE: ReadonlyMap<string, NodeRoom> = new Map();
-
-function sightOf(bundles: readonly BundleRequest[]): Required<Sight> {
-  const names = new Set<string>();
-  const labels = new Set<string>();
-  for (const bundle of bundles) {
-    for (const name in bundle.units) names.add(name);
-    for (const key in bundle.labels) labels.add(key);
-  }
-  return { names: [...names].sort(), labels: [...labels].sort() };
-}
 
 /** Nodes that look the same to whoever sees only some resources and labels. */
 class Kinds {
