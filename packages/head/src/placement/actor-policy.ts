@@ -2,7 +2,7 @@ import type { Units } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { matchesLabels } from "./labels.ts";
 import { type Wanted, wastesDevices } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 
 /** Utilisation up to which nodes count as equally free (Ray: `scheduler_spread_threshold`). */
 export const SPREAD_THRESHOLD = 0.5;
@@ -55,7 +55,7 @@ export function usedBeside(room: Room, total: Room, asked: readonly string[]): n
 /** Used share of the fullest resource, the request included. */
 function utilisation(room: Room, total: NodeRoom | undefined, units: Wanted["units"]): number {
   if (!total) return 1;
-  const whole = new Room(total);
+  const whole = lookAt(total);
   let most = 0;
   for (const name of whole.names()) most = Math.max(most, usedShare(name, room, whole, units[name] ?? 0));
   return most;

@@ -12,7 +12,7 @@ import {
   sumUnits,
   wastesDevices,
 } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 import { packsBadly, SearchBudget, search } from "./search.ts";
 
 /** All bundles on one node: the one that they leave fullest; among equals the first. */
@@ -45,7 +45,7 @@ function onOneNode(
   budget: SearchBudget,
 ): Placement | undefined {
   const sum = sumUnits(bundles);
-  const candidates = rooms.map((room) => new Room(room)).filter((room) => mayHold(room, sum));
+  const candidates = rooms.map(lookAt).filter((room) => mayHold(room, sum));
   const scored = candidates.map((room) => ({ room, waste: wastesDevices(room, sum), empty: emptiness(room, sum) }));
   scored.sort((a, b) => a.waste - b.waste || a.empty - b.empty);
   const sight = sightOf(bundles);
@@ -55,7 +55,7 @@ function onOneNode(
     if (refused.has(signature)) continue;
     const poured = pour(hardestFirst(bundles), new Room(room.snapshot()));
     if (poured.rest.length === 0) return poured.placed;
-    const found = packsBadly(bundles, room) ? search(bundles, [room], budget) : undefined;
+    const found = packsBadly(bundles, room) ? search(bundles, [new Room(room.snapshot())], budget) : undefined;
     if (found) return found;
     refused.add(signature || room.signature(sight));
   }
@@ -69,7 +69,7 @@ function pourAll(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement |
   const sight = sightOf(request.bundles);
   const kinds = new Map<string, Kind>();
   for (const node of rooms) {
-    const room = new Room(node);
+    const room = lookAt(node);
     const isKept = kept.has(node.nodeId);
     const key = `${isKept} ${room.signature(sight)}`;
     const kind = kinds.get(key);

@@ -1,6 +1,6 @@
 import { score, usedBeside } from "./actor-policy.ts";
 import { allows, type BundleRequest, type PlaceRequest, shapeOf, sightOf } from "./request.ts";
-import { type NodeRoom, Room, type Sight } from "./room.ts";
+import { lookAt, type NodeRoom, type Room, type Sight } from "./room.ts";
 
 /** Resource sets and label keys that kinds are kept for; the one that was asked for longest ago goes first. */
 export const SIGHTS_LIMIT = 64;
@@ -32,7 +32,7 @@ export class RoomIndex implements Rooms {
   #all: readonly NodeRoom[] | undefined;
 
   set(node: NodeRoom, total: NodeRoom, order: number): void {
-    this.#changed(node.nodeId, { node, room: new Room(node), order, total });
+    this.#changed(node.nodeId, { node, room: lookAt(node), order, total });
   }
 
   delete(nodeId: string): void {
@@ -128,7 +128,7 @@ class Kinds {
 
   #add(entry: Entry): void {
     const { room, total, node } = entry;
-    const kind = room.signature(this.#sight) + (this.#fullness ? this.#fullnessOf(room, new Room(total)) : "");
+    const kind = room.signature(this.#sight) + (this.#fullness ? this.#fullnessOf(room, lookAt(total)) : "");
     const members = this.#members.get(kind) ?? [];
     if (members.length === 0) this.#members.set(kind, members);
     members.splice(placeOf(members, entry.order), 0, entry);
