@@ -1,7 +1,7 @@
 import { byHybrid, matchesLabels, type Units } from "@whipray/core";
 import type { DeviceGrant } from "@whipray/rpc";
 import { type Wanted, wastesDevices } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 
 export interface ActorRequest extends Wanted {
   readonly labels?: Readonly<Record<string, string>> | undefined;
@@ -47,7 +47,7 @@ export function usedBeside(room: Room, total: Room, asked: readonly string[]): n
 /** Used share of the fullest resource, the request included. */
 function utilisation(room: Room, total: NodeRoom | undefined, units: Wanted["units"]): number {
   if (!total) return 1;
-  const whole = new Room(total);
+  const whole = lookAt(total);
   let most = 0;
   for (const name of whole.names()) most = Math.max(most, usedShare(name, room, whole, units[name] ?? 0));
   return most;

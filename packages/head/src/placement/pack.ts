@@ -8,10 +8,11 @@ import {
   type Placement,
   type PlaceRequest,
   shapeOf,
+  sightOf,
   sumUnits,
   wastesDevices,
 } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 import { packsBadly, SearchBudget, search } from "./search.ts";
 
 /** All bundles on one node: the one that they leave fullest; among equals the first. */
@@ -44,18 +45,19 @@ function onOneNode(
   budget: SearchBudget,
 ): Placement | undefined {
   const sum = sumUnits(bundles);
-  const candidates = rooms.map((room) => new Room(room)).filter((room) => mayHold(room, sum));
+  const candidates = rooms.map(lookAt).filter((room) => mayHold(room, sum));
   const scored = candidates.map((room) => ({ room, waste: wastesDevices(room, sum), empty: emptiness(room, sum) }));
   scored.sort((a, b) => a.waste - b.waste || a.empty - b.empty);
+  const sight = sightOf(bundles);
   const refused = new Set<string>();
   for (const { room } of scored) {
-    const signature = refused.size > 0 || packsBadly(bundles, room) ? room.signature() : "";
+    const signature = refused.size > 0 || packsBadly(bundles, room) ? room.signature(sight) : "";
     if (refused.has(signature)) continue;
     const poured = pour(hardestFirst(bundles), new Room(room.snapshot()));
     if (poured.rest.length === 0) return poured.placed;
-    const found = packsBadly(bundles, room) ? search(bundles, [room], budget) : undefined;
+    const found = packsBadly(bundles, room) ? search(bundles, [new Room(room.snapshot())], budget) : undefined;
     if (found) return found;
-    refused.add(signature || room.signature());
+    refused.add(signature || room.signature(sight));
   }
   return undefined;
 }
@@ -64,11 +66,12 @@ function pourAll(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement |
   const kept = new Set(request.keptNodeIds);
   const placed: PlacedOn[] = [];
   // Twins take the same, so only the first of each kind is looked at.
+  const sight = sightOf(request.bundles);
   const kinds = new Map<string, Kind>();
   for (const node of rooms) {
-    const room = new Room(node);
+    const room = lookAt(node);
     const isKept = kept.has(node.nodeId);
-    const key = `${isKept} ${room.signature()}`;
+    const key = `${isKept} ${room.signature(sight)}`;
     const kind = kinds.get(key);
     if (kind) kind.twins.push(node);
     else kinds.set(key, { room, isKept, twins: [node] });
@@ -98,32 +101,33 @@ interface Poured {
 }
 
 function mostTaken(bundles: readonly BundleRequest[], kinds: readonly Kind[]): (Poured & { kind: Kind }) | undefined {
-  let best: (Poured & { kind: Kind; rank: number[] }) | undefined;
+  let best: { kind: Kind; rank: number[]; poured: Poured | undefined } | undefined;
   const wanted = sumUnits(bundles);
   const shapes = [...Map.groupBy(bundles, shapeOf).values()];
+  // Of bundles that all ask for the same it is known how many fit; only the best node is poured into.
+  const known = shapes.length === 1 && bundles[0]?.links !== "STRICT";
   const likely = kinds.flatMap((kind, at) => {
     const most = kind.twins.length === 0 ? 0 : atMost(shapes, kind.room);
-    return most === 0 ? [] : [{ kind, at, most }];
+    return most === 0 ? [] : [{ kind, at, most, away: kind.isKept ? 0 : 1 }];
   });
-  likely.sort((a, b) => Number(b.kind.isKept) - Number(a.kind.isKept) || b.most - a.most || a.at - b.at);
-  for (const { kind, at, most } of likely) {
-    if (best && (kind.isKept ? 0 : 1) === best.rank[0] && most < best.placed.length) continue;
-    if (best?.kind.isKept && !kind.isKept) break;
-    const room = new Room(kind.twins[0]!);
-    const poured = pour(bundles, room);
-    if (poured.placed.length === 0) continue;
-    const taken = new Set(poured.placed.map((one) => one.index));
-    const units = sumUnits(bundles.filter((bundle) => taken.has(bundle.index)));
-    const left = emptiness(kind.room, units);
-    const rank = [kind.isKept ? 0 : 1, -poured.placed.length, wastesDevices(room, wanted), left, at];
-    if (!best || lower(rank, best.rank)) best = { ...poured, kind, rank };
+  likely.sort((a, b) => a.away - b.away || b.most - a.most || a.at - b.at);
+  for (const { kind, at, most, away } of likely) {
+    if (best && (away !== best.rank[0] || most < -best.rank[1]!)) break;
+    const poured = known ? undefined : pour(bundles, new Room(kind.twins[0]!));
+    if (poured?.placed.length === 0) continue;
+    const taken = poured && new Set(poured.placed.map((one) => one.index));
+    const there = taken ? bundles.filter((bundle) => taken.has(bundle.index)) : bundles.slice(0, most);
+    const rank = [away, -there.length, wastesDevices(kind.room, wanted), emptiness(kind.room, sumUnits(there)), at];
+    if (!best || lower(rank, best.rank)) best = { kind, rank, poured };
   }
-  return best;
+  return best && { kind: best.kind, ...(best.poured ?? pour(bundles, new Room(best.kind.twins[0]!))) };
 }
 
 /** More bundles than this a room cannot take; `shapes` are those that ask for the same. */
 function atMost(shapes: readonly (readonly BundleRequest[])[], room: Room): number {
-  return shapes.reduce((sum, alike) => sum + Math.min(alike.length, room.times(alike[0]!)), 0);
+  return shapes.reduce((sum, alike) => {
+    return allows(room, alike[0]!) ? sum + Math.min(alike.length, room.times(alike[0]!)) : sum;
+  }, 0);
 }
 
 function lower(left: readonly number[], right: readonly number[]): boolean {

@@ -1,6 +1,6 @@
 import { DEVICE_RESOURCES, type LinkRule, matchesLabels, type ResourceUnits, type Units } from "@whipray/core";
 import type { DeviceGrant, Strategy } from "@whipray/rpc";
-import type { Room } from "./room.ts";
+import type { Room, Sight } from "./room.ts";
 
 /** What somebody wants on one node. */
 export interface Wanted {
@@ -46,6 +46,17 @@ export function byNode(placement: Placement): Map<string, Placement[number][]> {
 
 export function allows(room: Room, bundle: BundleRequest): boolean {
   return matchesLabels(room.labels, bundle.labels) && room.fits(bundle);
+}
+
+/** What these bundles see of a node: nodes that look the same to it serve them equally. */
+export function sightOf(bundles: readonly BundleRequest[]): Required<Sight> {
+  const names = new Set<string>();
+  const labels = new Set<string>();
+  for (const bundle of bundles) {
+    for (const name in bundle.units) names.add(name);
+    for (const key in bundle.labels) labels.add(key);
+  }
+  return { names: [...names].sort(), labels: [...labels].sort() };
 }
 
 const SHAPES = new WeakMap<BundleRequest, string>();

@@ -1,7 +1,7 @@
 import { hybridScore } from "@whipray/core";
 import { usedBeside } from "./actor-policy.ts";
-import { allows, type BundleRequest, type PlaceRequest, shapeOf } from "./request.ts";
-import { type NodeRoom, Room, type Sight } from "./room.ts";
+import { allows, type BundleRequest, type PlaceRequest, shapeOf, sightOf } from "./request.ts";
+import { lookAt, type NodeRoom, type Room, type Sight } from "./room.ts";
 
 /** Resource sets and label keys that kinds are kept for; the one that was asked for longest ago goes first. */
 export const SIGHTS_LIMIT = 64;
@@ -33,7 +33,7 @@ export class RoomIndex implements Rooms {
   #all: readonly NodeRoom[] | undefined;
 
   set(node: NodeRoom, total: NodeRoom, order: number): void {
-    this.#changed(node.nodeId, { node, room: new Room(node), order, total });
+    this.#changed(node.nodeId, { node, room: lookAt(node), order, total });
   }
 
   delete(nodeId: string): void {
@@ -100,16 +100,6 @@ export class RoomIndex implements Rooms {
 
 const NONE: ReadonlyMap<string, NodeRoom> = new Map();
 
-function sightOf(bundles: readonly BundleRequest[]): Required<Sight> {
-  const names = new Set<string>();
-  const labels = new Set<string>();
-  for (const bundle of bundles) {
-    for (const name in bundle.units) names.add(name);
-    for (const key in bundle.labels) labels.add(key);
-  }
-  return { names: [...names].sort(), labels: [...labels].sort() };
-}
-
 /** Nodes that look the same to whoever sees only some resources and labels. */
 class Kinds {
   readonly stale: Set<string>;
@@ -139,7 +129,7 @@ class Kinds {
 
   #add(entry: Entry): void {
     const { room, total, node } = entry;
-    const kind = room.signature(this.#sight) + (this.#fullness ? this.#fullnessOf(room, new Room(total)) : "");
+    const kind = room.signature(this.#sight) + (this.#fullness ? this.#fullnessOf(room, lookAt(total)) : "");
     const members = this.#members.get(kind) ?? [];
     if (members.length === 0) this.#members.set(kind, members);
     members.splice(placeOf(members, entry.order), 0, entry);

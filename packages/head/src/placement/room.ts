@@ -38,6 +38,15 @@ export interface Sight {
   readonly labels?: readonly string[];
 }
 
+const LOOKS = new WeakMap<NodeRoom, Room>();
+
+/** A room to look at, never to take from: made once for a node as it is. */
+export function lookAt(node: NodeRoom): Room {
+  const known = LOOKS.get(node) ?? new Room(node);
+  LOOKS.set(node, known);
+  return known;
+}
+
 const NOTHING_KNOWN = new DeviceTopology([]);
 
 /** A trial copy of a room: takes and gives back while a placement is worked out, so nothing real changes. */

@@ -1,6 +1,14 @@
 import { matchesLabels, UNITS_PER_ONE } from "@whipray/core";
 import { SEARCH_BUNDLES_LIMIT, SEARCH_STEPS_LIMIT } from "../limits.ts";
-import { type BundleRequest, hardestFirst, mayHold, type PlacedOn, type Placement, sumUnits } from "./request.ts";
+import {
+  type BundleRequest,
+  hardestFirst,
+  mayHold,
+  type PlacedOn,
+  type Placement,
+  sightOf,
+  sumUnits,
+} from "./request.ts";
 import type { Room } from "./room.ts";
 
 /** Steps that one placement may still spend on searching. */
@@ -20,6 +28,7 @@ export function search(
 ): Placement | undefined {
   if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
   const ordered = linkedFirst(hardestFirst(bundles));
+  const sight = sightOf(bundles);
   const placed: PlacedOn[] = [];
 
   function descend(at: number): boolean {
@@ -29,7 +38,7 @@ export function search(
     for (const room of rooms) {
       if (--budget.left < 0) return false;
       if (!matchesLabels(room.labels, bundle.labels) || !room.fits(bundle)) continue;
-      const signature = room.signature();
+      const signature = room.signature(sight);
       if (tried.has(signature)) continue;
       tried.add(signature);
       for (const devices of room.choices(bundle)) {
