@@ -149,14 +149,15 @@ test("a log is found by an actor's id or name, the living one of a name, and of 
   expect(logPlace("x", [actor, last, first])).toEqual({ nodeId: "node_a", names: ["worker_a"] });
   expect(logPlace("x", [last, first])).toEqual({ nodeId: "node_b", names: ["actor_2"] });
   expect(logPlace("actor_1", [actor, last, first])).toEqual({ nodeId: "node_c", names: ["actor_1"] });
-  expect(logPlace("worker_a", [actor])).toBeUndefined();
+  expect(logPlace("x", [{ ...gone, state: "DEAD" }])).toEqual({ nodeId: undefined, names: [gone.actorId] });
+  expect(logPlace("worker_a", [actor])).toEqual({ nodeId: undefined, names: ["worker_a"] });
   expect(() => logPlace("x", [{ ...gone, state: "PENDING_CREATION", waiting: "no CPU" }])).toThrow("no CPU");
 });
 
 test("the log of a rank is its engine's, else its actor's; of an address its process'", () => {
   const rank = { ...actor, name: "e.t.rollout.0" };
   expect(logPlace("rollout/0", [rank])).toEqual({ nodeId: "node_a", names: [`${rank.actorId}.engine`, "worker_a"] });
-  expect(logPlace("rollout/1", [rank])).toBeUndefined();
+  expect(() => logPlace("rollout/1", [rank])).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
   const nodeId = "node_aaaaaaaaaaaaaaaa";
   expect(logPlace(`${nodeId}/engine_x`, [])).toEqual({ nodeId, names: ["engine_x"] });
 });

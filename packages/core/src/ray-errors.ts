@@ -11,12 +11,15 @@ export class RayError extends WhiprayError {
 export class RayTaskError extends RayError {
   static override readonly className: string = "RayTaskError";
   readonly remoteName: string;
-  /** Stack or traceback of the process where it was raised. */
-  readonly remoteStack: string;
+  /** Stack or traceback of the process where it was raised. `stack` shows it: the frames that received it say nothing to anybody. */
+  declare readonly remoteStack: string;
   constructor(init: Init & { remoteName?: string; remoteStack?: string }) {
     super({ code: "TASK_FAILED", ...init });
     this.remoteName = init.remoteName ?? "Error";
-    this.remoteStack = init.remoteStack ?? "";
+    const value = init.remoteStack ?? "";
+    // Not enumerable: who prints the error sees it once, as its stack.
+    Object.defineProperty(this, "remoteStack", { value });
+    if (value !== "") this.stack = `${this.name}: ${value}`;
   }
 }
 

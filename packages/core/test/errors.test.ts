@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import {
   ActorDiedError,
@@ -58,6 +59,7 @@ test("what user code threw gets its place, unless an inner process has told of o
     where: { pid: 1 },
   });
   expect(thrown.cause).toMatchObject({ message: "root" });
+  expect(inspect(thrown)).toMatch(/^RayTaskError: RangeError: too far\n +at \S*.*errors\.test\.ts/);
   expect(errorToWire(thrown)).toMatchObject({ name: "RangeError", stack: expect.stringContaining("errors.test.ts") });
   expect(raisedAt(thrown, { pid: 2, node: "node_a" }).where).toEqual({ pid: 1 });
   expect(raisedAt({ no: "error" }, { pid: 1 })).toMatchObject({ message: '{"no":"error"}', where: { pid: 1 } });

@@ -40,12 +40,14 @@ describe("an embedded cluster", () => {
     await cluster.kill(actor);
   });
 
-  test("promise 7: a method's error keeps class, message and stack of where it was raised", async () => {
+  test("promise 7: a method's error keeps class, message and stack, and tells node, actor and pid where it was raised", async () => {
     const actor = await cluster.actor<Sample>(SAMPLE, "Sample").create(0);
     const error = await actor.fail("too far").catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(RayTaskError);
     expect(error).toMatchObject({ remoteName: "RangeError", message: "too far" });
     expect((error as RayTaskError).remoteStack).toContain("sample-actor.ts");
+    const { actorId, nodeId } = await cluster.actorRow(actor);
+    expect((error as RayTaskError).where).toMatchObject({ node: nodeId, actor: actorId, pid: await actor.pid() });
     await cluster.kill(actor);
   });
 

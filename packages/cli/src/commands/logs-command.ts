@@ -1,6 +1,6 @@
 import { asWhiprayError, isId, WhiprayError } from "@whipray/core";
 import { type ActorRow, actorsList, logTail } from "@whipray/rpc";
-import { actorMeant, isRank } from "../attach-target.ts";
+import { actorMeant, isRank, nothingNamed } from "../attach-target.ts";
 import type { HeadClient } from "../head-client.ts";
 import { nodeOfProcess } from "../process-node.ts";
 import { askHead } from "./ask-head.io.ts";
@@ -10,9 +10,9 @@ export interface LogsFlags extends AskFlags {
   lines: number;
 }
 
-/** Where a log is kept: on which node, and under which names, the best first. */
+/** Where a log is kept: on which node (undefined: all are asked), and under which names, the best first. */
 export interface LogPlace {
-  readonly nodeId: string;
+  readonly nodeId: string | undefined;
   readonly names: readonly string[];
 }
 
@@ -23,13 +23,13 @@ export interface LogPlace {
 export async function logsCommand(subject: string, flags: LogsFlags, context: CommandContext): Promise<void> {
   await using head = await askHead(flags, context);
   const { actors } = await head.ask(actorsList, {});
-  const place = logPlace(subject, actors) ?? { nodeId: await nodeOfProcess(subject, head), names: [subject] };
-  const { process, lines, path } = await read(head, place, flags.lines);
-  if (flags.json) context.output.json({ process, nodeId: place.nodeId, path, lines });
+  const { names, nodeId = await nodeOfProcess(names.at(-1)!, head) } = logPlace(subject, actors);
+  const { process, lines, path } = await read(head, nodeId, names, flags.lines);
+  if (flags.json) context.output.json({ process, nodeId, path, lines });
   else for (const line of lines) context.output.log(line);
 }
 
-async function read(head: HeadClient, { nodeId, names }: LogPlace, lines: number) {
+async function read(head: HeadClient, nodeId: string, names: readonly string[], lines: number) {
   for (const process of names.slice(0, -1)) {
     try {
       return { process, ...(await head.askRaylet(nodeId, logTail, { process, lines })) };
@@ -41,17 +41,20 @@ async function read(head: HeadClient, { nodeId, names }: LogPlace, lines: number
   return { process, ...(await head.askRaylet(nodeId, logTail, { process, lines })) };
 }
 
-/** Where the log of `subject` is kept; undefined for the id of a process, which all nodes must be asked for. @throws `NOT_FOUND`, `AMBIGUOUS`. */
-export function logPlace(subject: string, actors: readonly ActorRow[]): LogPlace | undefined {
+/** Where the log of `subject` is kept. @throws `NOT_FOUND` for an actor that has none yet; `AMBIGUOUS`. */
+export function logPlace(subject: string, actors: readonly ActorRow[]): LogPlace {
   const slash = subject.indexOf("/");
   if (isId(subject.slice(0, Math.max(0, slash)), "node")) {
     return { nodeId: subject.slice(0, slash), names: [subject.slice(slash + 1)] };
   }
   const actor = actorMeant(subject, actors);
-  if (!actor) return undefined;
+  if (!actor) {
+    if (isRank(subject)) throw nothingNamed(subject);
+    return { nodeId: undefined, names: [subject] };
+  }
   const { actorId, address, death, waiting, state } = actor;
   const [nodeId = death?.nodeId, own = actorId] = address?.split("/") ?? [];
-  if (nodeId === undefined) {
+  if (nodeId === undefined && state !== "DEAD") {
     const why = death?.message ?? waiting ?? state;
     throw new WhiprayError({ code: "NOT_FOUND", message: `Actor ${subject} has no process and no log yet: ${why}` });
   }
