@@ -214,7 +214,8 @@ def test_a_lock_with_a_second_name_is_never_written(raylets, folder, lock):
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's process can be started by root alone")
 @pytest.mark.parametrize("first, second", [(0, NOBODY), (NOBODY, 0)])
 def test_users_of_a_machine_contend_for_its_device(first, second):
-    with tempfile.TemporaryDirectory() as shared:
+    # TMPDIR may lie in a folder that is closed to other users.
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
         os.chmod(shared, 0o1777)
         lock = os.path.join(shared, "GPU-1.lock")
 
