@@ -121,6 +121,13 @@ describe("sides in turns", () => {
     await expect(Side.start({ file: "/no/such/program", args: [] })).rejects.toThrow(/could not start/);
   });
 
+  it("a side that is closed while it is asked ends, and the question has an answer", async () => {
+    const side = await Side.start({ file: process.execPath, args: [FAKE, "silent"] });
+    const asked = side.ask({ row: "calls", seconds: 0, scale: 1 });
+    await side.close();
+    expect(await asked).toMatchObject({ error: expect.stringContaining("ended with") });
+  });
+
   it("rows that Whipray loses are printed first", async () => {
     const won = await run([await column("ray", "20"), await column("whipray", "2")], [{ ...ROW, name: "won" }]);
     const lost = await run([await column("ray", "2"), await column("whipray", "20")], [{ ...ROW, name: "lost" }]);

@@ -11,6 +11,7 @@ console.log(JSON.stringify({ ready: true, facts: { what } }));
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as SideRequest;
   if ("end" in request) console.log(JSON.stringify({ ended: true }));
+  else if (what === "silent") continue;
   else if (what === "die") process.exit(4);
   else if (what === "garbage") console.log("{ not json");
   else if (what === "refuse") console.log(JSON.stringify({ error: "no loop" }));

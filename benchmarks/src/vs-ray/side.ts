@@ -5,7 +5,7 @@ import { MAX_LINE_CHARS, type SideReply, type SideRequest } from "./side-protoco
 /** Time to come up: Ray takes some seconds, on a loaded machine more. */
 const START_MS = 120_000;
 /** Time to go by itself after its stdin closed. */
-const END_MS = 30_000;
+const END_MS = 15_000;
 /** What one request may take beyond the seconds that it asks for: the first step makes actors. */
 const PATIENCE_MS = 180_000;
 const STDERR_CHARS = 4_000;
@@ -21,7 +21,8 @@ export interface SideCommand {
 export class Side {
   readonly #child: ChildProcess;
   readonly #replies: SideReply[] = [];
-  #wake: () => void = () => {};
+  /** Who waits for a reply, and who for the end. */
+  #waiting: (() => void)[] = [];
   #ended: string | undefined;
   #stderr = "";
   facts: Record<string, unknown> = {};
@@ -104,8 +105,10 @@ export class Side {
   }
 
   #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 }

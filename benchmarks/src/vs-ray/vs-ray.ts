@@ -26,6 +26,10 @@ export interface VsRayOptions {
   out: string;
 }
 
+const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** As of a shell for SIGINT. */
+const STOPPED_EXIT_CODE = 130;
+
 /** `npm run bench -- --vs-ray`: Ray and Whipray in turns, in one run. Gives the exit code. */
 export async function vsRay(options: VsRayOptions): Promise<number> {
   const tell = (line: string): void => console.error(line);
@@ -48,9 +52,19 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
   const limits = await openLimits();
   const results: RowResult[] = [];
   const startedAt = performance.now();
+  let stopped: NodeJS.Signals | undefined;
+  let closing: Promise<number[]> | undefined;
+  // Nobody is left behind: the sides end, what they were doing answers with an error, and what was measured is kept.
+  const stop = (signal: NodeJS.Signals): void => {
+    stopped = signal;
+    tell(`${signal}: ending all sides …`);
+    closing ??= opened.close();
+  };
+  for (const signal of STOP_SIGNALS) process.once(signal, stop);
   try {
     const facts = factsOf(pythonVersion(python), String(opened.facts["ray"]), "workspace");
     for await (const result of compare(rows, opened.columns, limits, options)) {
+      if (stopped) break;
       results.push(result);
       const perRow = (performance.now() - startedAt) / results.length;
       tell(
@@ -62,10 +76,13 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
     const written = write(join(options.out, "vs-ray"), run);
     console.log(options.json ? JSON.stringify({ ...run, written }) : tableOf(results, names));
     tell(written.join("\n"));
+    if (stopped) return STOPPED_EXIT_CODE;
     return before ? gate(before, results, tell) : 0;
   } finally {
     limits.close();
-    const left = await opened.close();
+    for (const signal of STOP_SIGNALS) process.removeListener(signal, stop);
+    closing ??= opened.close();
+    const left = await closing;
     if (left.length > 0) tell(`killed what was left: ${left.join(", ")}`);
   }
 }
