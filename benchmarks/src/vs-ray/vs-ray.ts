@@ -56,11 +56,12 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
   let closing: Promise<number[]> | undefined;
   // Nobody is left behind: the sides end, what they were doing answers with an error, and what was measured is kept.
   const stop = (signal: NodeJS.Signals): void => {
+    if (stopped) return; // npm and the shell may both pass it on
     stopped = signal;
     tell(`${signal}: ending all sides …`);
     closing ??= opened.close();
   };
-  for (const signal of STOP_SIGNALS) process.once(signal, stop);
+  for (const signal of STOP_SIGNALS) process.on(signal, stop);
   try {
     const facts = factsOf(pythonVersion(python), String(opened.facts["ray"]), "workspace");
     for await (const result of compare(rows, opened.columns, limits, options)) {
