@@ -1,9 +1,11 @@
 // `npm run bench -- …`: measures what users get. The packages are packed and installed with npm into out/bench/app, unless nothing changed since
 // the last time, and the benchmarks run there.
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { marked } from "../benchmarks/src/marked.ts";
 import { inputsHash, stampMatches, writeStamp } from "./bootstrap/stamp.mjs";
 import { filesBelow, packAll } from "./pack/tarballs.ts";
 import { showEnd, type ToolEnd, type Workbench } from "./stages/stage.ts";
@@ -51,13 +53,20 @@ if (fresh) {
   const first = await bench.tool({ file: process.execPath, args, cwd: app, deadlineMs: INSTALL_DEADLINE_MS });
   if (first.code !== 0) throw new Error(`the first start failed\n${showEnd(first)}`);
 }
+// Everything that a benchmark starts has the folder in its environment, daemons and Ray's processes too: however it ends, killed or not, nobody stays.
+const folder = mkdtempSync(join(tmpdir(), "wb"));
 const child = spawn(process.execPath, [join(app, "src/main.ts"), ...process.argv.slice(2)], {
   stdio: "inherit",
   cwd: root,
+  env: { ...process.env, WHIPRAY_BENCH_FOLDER: folder },
 });
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => child.kill(name));
 child.on("exit", (code, signal) => {
   process.exitCode = signal === null ? (code ?? 1) : 1;
+  const left = marked([`WHIPRAY_BENCH_FOLDER=${folder}`]);
+  if (left.length > 0) console.error(`killing what was left: ${left.join(", ")}`);
+  for (const pid of left) process.kill(pid, "SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Source files of a folder, relative to the root. */

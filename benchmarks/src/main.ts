@@ -42,7 +42,9 @@ async function main(): Promise<number> {
     }
     const rows = values.rows.split(",").filter(Boolean);
     const out = fileURLToPath(new URL("../../..", import.meta.url)); // out/ of the working tree: this file runs in out/bench/app/src
-    return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, out });
+    const folder = process.env["WHIPRAY_BENCH_FOLDER"];
+    if (folder === undefined) throw new Error("WHIPRAY_BENCH_FOLDER is set by scripts/bench.ts");
+    return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, folder, out });
   }
   const [what] = positionals;
   if (values["vs-ray"] || positionals.length !== 1 || (what !== "quick" && what !== "scale")) {

@@ -1,5 +1,6 @@
 import { execFileSync, fork } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { read } from "./marked.ts";
+import { medianOf } from "./statistics.ts";
 
 /** One measured figure; more is better, unless the unit is a time or a size. */
 export interface Row {
@@ -41,9 +42,9 @@ export async function inTurns(
     if (round > 0) pairs.push(pair);
   }
   return {
-    ours: median(pairs.map(([mine]) => mine)),
-    limit: median(pairs.map(([, raw]) => raw)),
-    ratio: median(pairs.map(([mine, raw]) => mine / raw)),
+    ours: medianOf(pairs.map(([mine]) => mine)),
+    limit: medianOf(pairs.map(([, raw]) => raw)),
+    ratio: medianOf(pairs.map(([mine, raw]) => mine / raw)),
   };
 }
 
@@ -58,7 +59,7 @@ async function rateFor(step: () => Promise<unknown>, ms: number): Promise<number
 export async function sequential(call: () => Promise<unknown>, rounds = 5, roundMs = 400): Promise<number> {
   const rates: number[] = [];
   for (let round = 0; round <= rounds; round++) rates.push(await rateFor(call, roundMs));
-  return median(rates.slice(1));
+  return medianOf(rates.slice(1));
 }
 
 /** `width` calls at once. */
@@ -66,14 +67,9 @@ export function together(call: () => Promise<unknown>, width: number): Promise<u
   return Promise.all(Array.from({ length: width }, call));
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
 /** Milliseconds of a bare Node start that does nothing: median of `times`. */
 export function bareNodeStartMs(times = 7): number {
-  return median(
+  return medianOf(
     Array.from({ length: times }, () => {
       const startedAt = performance.now();
       execFileSync(process.execPath, ["-e", "0"]);
@@ -86,18 +82,10 @@ export function bareNodeStartMs(times = 7): number {
 export function ussMb(pids: readonly number[]): number {
   let kb = 0;
   for (const pid of pids) {
-    for (const [, size] of memoryMap(pid).matchAll(/^Private_(?:Clean|Dirty):\s+(\d+)/gm)) kb += Number(size);
+    for (const [, size] of read(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_(?:Clean|Dirty):\s+(\d+)/gm))
+      kb += Number(size);
   }
   return kb / 1_024;
-}
-
-function memoryMap(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  } catch {
-    // It ended while we looked.
-    return "";
-  }
 }
 
 /** A helper process of the benchmark; ready when it sends its first message. */

@@ -1,6 +1,7 @@
 import type { Cluster } from "whipray";
 import type { small } from "./counter.ts";
-import { median, type Row, sequential, together } from "./measure.ts";
+import { type Row, sequential, together } from "./measure.ts";
+import { medianOf } from "./statistics.ts";
 
 const HERE = new URL("./counter.ts", import.meta.url);
 /** Tasks, and refs, at once. */
@@ -43,12 +44,12 @@ async function largeRows(cluster: Cluster, row: Parameters<typeof valueRows>[1])
     ref.dispose();
     if (round > 0) rounds.push({ memcpy, put, get });
   }
-  row("memcpy of 64 MiB", median(rounds.map(({ memcpy }) => memcpy)), "GB/s");
+  row("memcpy of 64 MiB", medianOf(rounds.map(({ memcpy }) => memcpy)), "GB/s");
   const ratio = (of: "put" | "get"): Row["against"] => {
-    return { row: "memcpy of 64 MiB", ratio: median(rounds.map((round) => round[of] / round.memcpy)) };
+    return { row: "memcpy of 64 MiB", ratio: medianOf(rounds.map((round) => round[of] / round.memcpy)) };
   };
-  row("put of 64 MiB", median(rounds.map(({ put }) => put)), "GB/s", ratio("put"));
-  row("get of 64 MiB (a view)", median(rounds.map(({ get }) => get)), "GB/s", ratio("get"));
+  row("put of 64 MiB", medianOf(rounds.map(({ put }) => put)), "GB/s", ratio("put"));
+  row("get of 64 MiB (a view)", medianOf(rounds.map(({ get }) => get)), "GB/s", ratio("get"));
 }
 
 async function gigabytesPerSecond(work: () => unknown): Promise<number> {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { medianOf, quantile, ratiosOf, spreadOf, verdictOf } from "../src/statistics.ts";
 import { KEPT_STEPS, keepSteps, rateOf } from "../src/vs-ray/measured.ts";
-import { medianOf, quantile, ratiosOf, spreadOf, verdictOf } from "../src/vs-ray/statistics.ts";
 
 const positive = fc.double({ min: 0.001, max: 1e6, noNaN: true });
 

@@ -1,4 +1,5 @@
 import { seededRandom } from "@whipray/core";
+import { quantile } from "../statistics.ts";
 import { Planner } from "./planner.ts";
 
 /** Bundles of every group. */
@@ -32,9 +33,7 @@ export interface Figures {
 }
 
 export function timesOf(ms: readonly number[]): Times {
-  const sorted = [...ms].sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
-  return { p50: at(0.5), p99: at(0.99), samples: ms.length };
+  return { p50: quantile(ms, 0.5), p99: quantile(ms, 0.99), samples: ms.length };
 }
 
 /** The strictest first, so that all find a place; some six of ten devices are taken in the end. */

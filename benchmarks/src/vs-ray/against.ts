@@ -1,5 +1,5 @@
+import { ratiosOf, spreadOf } from "../statistics.ts";
 import type { RowResult } from "./measured.ts";
-import { ratiosOf, spreadOf } from "./statistics.ts";
 import { HEADLINE, short } from "./table.ts";
 
 /** A row may lose this part of its ratio to the limit before it counts as a regression: what runs on one machine differ by. */

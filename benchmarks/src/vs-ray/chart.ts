@@ -1,5 +1,5 @@
+import { quantile } from "../statistics.ts";
 import { judge, type RowResult } from "./measured.ts";
-import { quantile } from "./statistics.ts";
 import { HEADLINE, short } from "./table.ts";
 
 const BAR_HEIGHT = 18;

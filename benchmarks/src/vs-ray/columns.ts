@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Column } from "./compare.ts";
 import { startDaemons } from "./daemons.ts";
-import { MARK, marked } from "./family.ts";
+import { MARK } from "./family.ts";
 import type { RowSpec } from "./rows.ts";
 import { Side, type SideCommand } from "./side.ts";
 import { HEADLINE } from "./table.ts";
@@ -20,8 +20,8 @@ export type ColumnName = (typeof COLUMNS)[number];
 export interface Opened {
   columns: Column[];
   facts: Record<string, unknown>;
-  /** Ends all sides and daemons; gives the processes that had to be killed, which should be none. */
-  close(): Promise<number[]>;
+  /** Ends all sides and daemons. */
+  close(): Promise<void>;
 }
 
 /** Starts the sides of these columns, and the daemons that they need; `folder` must have a short path (Ray's sockets). */
@@ -31,16 +31,11 @@ export async function openColumns(
   folder: string,
   remote: boolean,
 ): Promise<Opened> {
-  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const ends: (() => Promise<void>)[] = [];
   const mark = `vs-ray-${process.pid}`;
-  const close = async (): Promise<number[]> => {
+  const close = async (): Promise<void> => {
     for (const end of ends.reverse()) await end().catch((error: unknown) => console.error(String(error)));
-    const left = marked([`RAY_TMPDIR=${folder}`, `${MARK}=${mark}`]).filter((pid) => pid !== process.pid);
-    for (const pid of left) kill(pid);
-    rmSync(folder, { recursive: true, force: true });
-    return left;
   };
   const open = async (command: SideCommand): Promise<Side> => {
     const side = await Side.start(command);
@@ -96,14 +91,6 @@ function home(folder: string, name: string): string {
   const path = join(folder, name);
   mkdirSync(path, { recursive: true, mode: 0o700 });
   return path;
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It ended by itself.
-  }
 }
 
 export function pythonVersion(python: string): string {

@@ -1,7 +1,7 @@
+import { quantile } from "../statistics.ts";
 import { type ColumnResult, keepSteps, type RowResult, rateOf } from "./measured.ts";
 import { type LimitId, loopOf, QUICK_SCALE, type RowSpec } from "./rows.ts";
 import type { SideReply, SideRequest } from "./side-protocol.ts";
-import { quantile } from "./statistics.ts";
 
 export interface Asked {
   rounds: number;

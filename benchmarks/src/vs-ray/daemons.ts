@@ -36,7 +36,7 @@ export async function startDaemons(whipray: string, folder: string, mark: string
 }
 
 /** A user's own settings must not reach the measured cluster. */
-export function unset(): Env {
-  const names = Object.keys(process.env).filter((name) => /^WHIPRAY_|^XDG_/.test(name));
+function unset(): Env {
+  const names = Object.keys(process.env).filter((name) => /^(WHIPRAY_(?!BENCH_)|XDG_)/.test(name));
   return Object.fromEntries(names.map((name) => [name, undefined]));
 }

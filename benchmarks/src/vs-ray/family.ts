@@ -1,7 +1,8 @@
-import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { marked, read } from "../marked.ts";
 import { ussMb } from "../measure.ts";
 import type { Start } from "./steps.ts";
 
@@ -30,17 +31,6 @@ function family(cluster: string): number[] {
   return marked([`${MARK}=${process.env[MARK]}`, `WHIPRAY_CLUSTER=${cluster}`]);
 }
 
-/** Processes with one of these texts in their environment. */
-export function marked(texts: readonly string[]): number[] {
-  const has = (pid: string): boolean => {
-    const environment = read(`/proc/${pid}/environ`);
-    return texts.some((text) => environment.includes(text));
-  };
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && has(name))
-    .map(Number);
-}
-
 function ticks(cluster: string): number {
   let total = 0;
   for (const pid of family(cluster)) {
@@ -48,15 +38,6 @@ function ticks(cluster: string): number {
     total += Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
   }
   return total;
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    // It ended while we looked, or is not ours.
-    return "";
-  }
 }
 
 function bytesBelow(folder: string): number {

@@ -1,5 +1,5 @@
+import { ratiosOf, type Spread, spreadOf, type Verdict, verdictOf } from "../statistics.ts";
 import type { RowSpec } from "./rows.ts";
-import { ratiosOf, type Spread, spreadOf, type Verdict, verdictOf } from "./statistics.ts";
 
 /** Every sample of one column of one row. */
 export interface ColumnResult {

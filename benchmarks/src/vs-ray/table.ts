@@ -1,5 +1,5 @@
+import { medianOf, type Spread } from "../statistics.ts";
 import { judge, type RowResult } from "./measured.ts";
-import { medianOf, type Spread } from "./statistics.ts";
 
 const NAME_WIDTH = 62;
 

@@ -1,5 +1,4 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { regressions, regressionText } from "./against.ts";
 import { ratioBars } from "./chart.ts";
@@ -22,6 +21,8 @@ export interface VsRayOptions {
   json: boolean;
   /** JSON of an earlier run. */
   against?: string | undefined;
+  /** For homes, sockets and Ray's session; a short path. Who gave it removes it, and ends whoever is left in it. */
+  folder: string;
   /** Where the virtual environment and the results go. */
   out: string;
 }
@@ -41,19 +42,18 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
   const before = options.against === undefined ? undefined : (JSON.parse(readFileSync(options.against, "utf8")) as Run);
   const python = await rayPython(join(options.out, "ray-venv"), tell);
   const names = options.quick ? COLUMNS.slice(0, 2) : COLUMNS;
-  const folder = join(tmpdir(), `wr${process.pid}`);
   tell(`starting ${names.join(", ")} …`);
   const opened = await openColumns(
     names,
     python,
-    folder,
+    options.folder,
     rows.some(({ remote }) => remote),
   );
   const limits = await openLimits();
   const results: RowResult[] = [];
   const startedAt = performance.now();
   let stopped: NodeJS.Signals | undefined;
-  let closing: Promise<number[]> | undefined;
+  let closing: Promise<void> | undefined;
   // Nobody is left behind: the sides end, what they were doing answers with an error, and what was measured is kept.
   const stop = (signal: NodeJS.Signals): void => {
     if (stopped) return; // npm and the shell may both pass it on
@@ -83,8 +83,7 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
     limits.close();
     for (const signal of STOP_SIGNALS) process.removeListener(signal, stop);
     closing ??= opened.close();
-    const left = await closing;
-    if (left.length > 0) tell(`killed what was left: ${left.join(", ")}`);
+    await closing;
   }
 }
 

@@ -1,3 +1,5 @@
+import { seededRandom } from "@whipray/core";
+
 /** What rounds say: the middle, and where the middle of more such rounds would lie 95 times of 100. */
 export interface Spread {
   median: number;
@@ -25,10 +27,10 @@ export function quantile(values: readonly number[], part: number): number {
 
 /** Median and bootstrap 95 % interval of it. */
 export function spreadOf(values: readonly number[]): Spread {
-  const random = mulberry32(SEED);
+  const random = seededRandom(SEED);
   const medians: number[] = [];
   for (let i = 0; i < RESAMPLES && values.length > 0; i++) {
-    medians.push(medianOf(values.map(() => values[Math.floor(random() * values.length)]!)));
+    medians.push(medianOf(values.map(() => values[random.below(values.length)]!)));
   }
   return { median: medianOf(values), low: quantile(medians, 0.025), high: quantile(medians, 0.975) };
 }
@@ -47,15 +49,4 @@ export function ratiosOf(ours: readonly number[], theirs: readonly number[], bet
 export function verdictOf(ratio: Spread): Verdict {
   if (ratio.low > 1) return "faster";
   return ratio.high < 1 ? "slower" : "no difference";
-}
-
-/** A small seeded generator of 0 … 1 (public domain, Tommy Ettinger). */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
