@@ -131,34 +131,23 @@ function planByNode(
   };
 }
 
-function kindOf({
-  cpu,
-  gpu,
-  mem,
-  resources,
-  labels,
-  links,
-  envVars,
-  runtimeEnv,
-  cmd,
-  python,
-  cwd,
-  pty,
-  portCount,
-}: FullSpec): string {
-  return JSON.stringify([
-    cpu,
-    gpu,
-    mem,
-    resources,
-    labels,
-    links,
-    envVars,
-    runtimeEnv,
-    cmd,
-    python,
-    cwd,
-    pty,
-    portCount,
-  ]);
+/** What makes two workers alike. */
+const KIND = [
+  "cpu",
+  "gpu",
+  "mem",
+  "resources",
+  "labels",
+  "links",
+  "envVars",
+  "runtimeEnv",
+  "cmd",
+  "python",
+  "cwd",
+  "pty",
+  "portCount",
+] as const satisfies readonly (keyof FullSpec)[];
+
+function kindOf(spec: FullSpec): string {
+  return JSON.stringify(KIND.map((key) => spec[key]));
 }

@@ -12,10 +12,10 @@ import {
   RayTaskError,
   TaskCancelledError,
 } from "../src/index.ts";
+import { BUSY_MODULE, busyIn, caught } from "./busy.ts";
 import type { Busy, Caller, Line } from "./busy-actor.ts";
 import { until } from "./outside.ts";
 
-const MODULE = new URL("./busy-actor.ts", import.meta.url);
 const TEST_MS = 60_000;
 let cluster: Cluster;
 let folder: string;
@@ -28,10 +28,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function busy(options: ActorOptions<Busy> = {}): Promise<ActorHandle<Busy>> {
-  return cluster.actor<Busy>(MODULE, "Busy").options(options).create();
-}
-const caught = (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error);
+const busy = (options?: ActorOptions<Busy>): Promise<ActorHandle<Busy>> => busyIn(cluster, options);
 
 describe("calls that wait for an answer", () => {
   test("maxPendingCalls is per handle: one more is PendingCallsLimitExceeded, and not sent (ray.md 1.2, 3.4)", async () => {
@@ -70,7 +67,7 @@ describe("concurrency (ray.md 1.2)", () => {
     await until("all run", async () => (await actor.running()) === 50);
     await actor.open();
     await Promise.all(held);
-    const line = await cluster.actor<Line>(MODULE, "Line").create();
+    const line = await cluster.actor<Line>(BUSY_MODULE, "Line").create();
     const items = Array.from({ length: 100 }, (_, at) => String(at));
     const last = (await Promise.all(items.map((item) => line.push(item)))).at(-1);
     expect(last).toEqual(items);
@@ -198,7 +195,7 @@ describe("cancel and deadline", () => {
 
 describe("order and callers", () => {
   test("ray.md 3.3: a call whose argument is not ready blocks the following ones of its handle", async () => {
-    const [source, line] = await Promise.all([busy(), cluster.actor<Line>(MODULE, "Line").create()]);
+    const [source, line] = await Promise.all([busy(), cluster.actor<Line>(BUSY_MODULE, "Line").create()]);
     const first = line.push(source.hold.remote("late"));
     const second = line.push("early");
     await source.open();
@@ -212,7 +209,7 @@ describe("order and callers", () => {
     async () => {
       const target = await busy();
       const caller = await cluster
-        .actor<Caller>(MODULE, "Caller")
+        .actor<Caller>(BUSY_MODULE, "Caller")
         .options({ maxRestarts: 1, maxTaskRetries: -1 })
         .create();
       expect([await caller.count(target), await caller.count(target)]).toEqual([1, 2]);

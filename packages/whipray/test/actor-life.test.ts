@@ -14,10 +14,10 @@ import {
   exitActor,
   init,
 } from "../src/index.ts";
+import { BUSY_MODULE, busyIn, caught } from "./busy.ts";
 import type { Busy, Caller, Fragile } from "./busy-actor.ts";
 import { until } from "./outside.ts";
 
-const MODULE = new URL("./busy-actor.ts", import.meta.url);
 const TEST_MS = 60_000;
 let cluster: Cluster;
 let folder: string;
@@ -30,10 +30,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function busy(options: ActorOptions<Busy> = {}): Promise<ActorHandle<Busy>> {
-  return cluster.actor<Busy>(MODULE, "Busy").options(options).create();
-}
-const caught = (promise: Promise<unknown>): Promise<unknown> => promise.catch((error: unknown) => error);
+const busy = (options?: ActorOptions<Busy>): Promise<ActorHandle<Busy>> => busyIn(cluster, options);
 
 describe("ends on purpose (ray.md 3.6)", () => {
   test("exitActor: its caller sees the death, running calls end first, and it does not restart", async () => {
@@ -99,7 +96,7 @@ describe("ends that happen to it", () => {
     async () => {
       const fragile = (file: string, maxRestarts: number) =>
         cluster
-          .actor<Fragile>(MODULE, "Fragile")
+          .actor<Fragile>(BUSY_MODULE, "Fragile")
           .options({ maxRestarts, maxTaskRetries: -1 })
           .create(join(folder, file));
       expect(await (await fragile("three", 3)).ok()).toBe(true);
@@ -113,7 +110,7 @@ describe("ends that happen to it", () => {
   test(
     "Ray 8.46: calls on a dead actor become ready in wait, with the error; also from another actor",
     async () => {
-      const [actor, caller] = await Promise.all([busy(), cluster.actor<Caller>(MODULE, "Caller").create()]);
+      const [actor, caller] = await Promise.all([busy(), cluster.actor<Caller>(BUSY_MODULE, "Caller").create()]);
       await actor.count();
       const early = actor.hold.remote();
       process.kill(await actor.pid(), "SIGKILL");
@@ -261,7 +258,7 @@ test("bad options of actors and calls are refused by name, and make nothing", as
   await expect(busy({ concurrencyGroups: { "a b": 1 } })).rejects.toMatchObject({ code: "INVALID_NAME" });
   for (const resources of [{ numCpus: -1 }, { numGpus: 1.5 }, { numGpus: Number.NaN }, { resources: { x: -1 } }])
     await expect(busy(resources), JSON.stringify(resources)).rejects.toMatchObject({ code: "INVALID_RESOURCES" });
-  const large = cluster.actor<Fragile>(MODULE, "Fragile").create(new Uint8Array(11 * 1_048_576));
+  const large = cluster.actor<Fragile>(BUSY_MODULE, "Fragile").create(new Uint8Array(11 * 1_048_576));
   await expect(large).rejects.toMatchObject({ code: expect.stringMatching(/PAYLOAD_TOO_LARGE|RANGE|LIMIT/) });
   expect((await cluster.listActors()).length).toBe(before);
   const actor = await busy();
