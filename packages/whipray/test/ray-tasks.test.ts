@@ -11,6 +11,7 @@ import {
   WorkerCrashedError,
 } from "../src/index.ts";
 import { processesOf, until } from "./outside.ts";
+import type { Sample } from "./sample-actor.ts";
 import type * as tasks from "./sample-tasks.ts";
 
 const SAMPLE = new URL("./sample-tasks.ts", import.meta.url);
@@ -87,6 +88,16 @@ describe("the state of objects", () => {
 });
 
 describe("where a task may run", () => {
+  test("an actor falls back to the next selector where no node that meets the first has room", async () => {
+    const module = new URL("./sample-actor.ts", import.meta.url);
+    const labels = { zone: "two" };
+    const options = { labels, fallback: [{ labels: { zone: "!one" } }, { labels: { zone: "one" } }] };
+    using actor = await cluster.actor<Sample>(module, "Sample").options(options).create(1);
+    expect(await actor.add(1)).toBe(2);
+    using none = await cluster.actor<Sample>(module, "Sample").options({ labels }).create(1);
+    await expect(cluster.ready(none, { timeoutMs: 300 })).rejects.toThrow();
+  });
+
   test("this node's labels count; a node that is not there is told apart from one that is full", async () => {
     const square = cluster.task<typeof tasks.square>(SAMPLE, "square");
     expect(await square.options({ labels: { zone: "one" }, strategy: "SPREAD" })(2)).toBe(4);
