@@ -161,7 +161,7 @@ export class ActorService {
   }
 
   #do(effect: ActorEffect): Progress {
-    const { journal, waiters } = this.#ctx;
+    const { journal } = this.#ctx;
     switch (effect.kind) {
       case "save":
         return { ...DONE, saved: this.#save(effect.actorId) };

@@ -52,7 +52,8 @@ test(
     try {
       for (let round = 0; round < 12; round++) {
         const actor = await make();
-        const { actorId, pid } = await (await writer.ready(actor), writer.actorRow(actor));
+        await writer.ready(actor);
+        const { actorId, pid } = await writer.actorRow(actor);
         expect(await everywhere()).toEqual([actorId, actorId, actorId]);
         if (round === 8) await real.head.restart();
         if (round % 3 === 0) {
