@@ -178,6 +178,11 @@ export class Head {
     void this.#running?.jobs.linkLost(address);
   }
 
+  /** The tables themselves, to look at: a simulation does it after each event. Undefined before `start`. */
+  get tables(): Pick<HeadContext, "nodes" | "groups" | "actors"> | undefined {
+    return this.#running?.ctx;
+  }
+
   /** What `status` shows. */
   status(): {
     clusterId: string;

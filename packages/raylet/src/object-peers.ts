@@ -55,6 +55,12 @@ export class ObjectPeers {
     return name;
   }
 
+  /** The session of who asked under this name. */
+  find(name: string): Peer | undefined {
+    for (const peer of this.#known) if (!peer.closed && processName(peer) === name) return peer;
+    return undefined;
+  }
+
   /** Notices the end of an owner. */
   watch(owner: string): void {
     if (this.#watched.has(owner) || [...this.#known].some((peer) => processName(peer) === owner)) return;
