@@ -9,7 +9,6 @@ import {
 import {
   type ActorRow,
   type ActorSpec,
-  actorByName,
   actorCreate,
   actorKill,
   actorsList,
@@ -170,9 +169,12 @@ export class Cluster implements AsyncDisposable {
     return scopes.keeping(() => encodeValues(given, "args"));
   }
 
-  /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
+  /**
+   * A named actor. One that this process looked up within the last 250 ms comes without a question to the head, never after its end could be
+   * known. @throws WhiprayError `ACTOR_NOT_FOUND` (Ray: ValueError).
+   */
   async getActor<T>(name: string, namespace = this.namespace, options?: AbortOptions): Promise<ActorHandle<T>> {
-    const { actor } = await this.#driver.ask(actorByName, { name, namespace }, options);
+    const actor = await this.#driver.namedActors.find(name, namespace, options);
     const link = new ActorLink(this.#driver, actor.actorId, actor.maxPendingCalls ?? -1);
     return makeHandle<T>(this.#driver, link, { className: actor.className });
   }

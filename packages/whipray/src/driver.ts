@@ -20,6 +20,7 @@ import {
 } from "@whipray/rpc";
 import type { TaskWaits } from "@whipray/worker";
 import { ActorScopes } from "./actor-scopes.ts";
+import { NamedActors } from "./named-actors.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { RuntimeEnvs } from "./runtime-envs.ts";
 import { TaskReports } from "./task-reports.ts";
@@ -63,6 +64,7 @@ export class Driver {
   waits: TaskWaits | undefined;
   /** Which anonymous actors are still needed. */
   readonly scopes: ActorScopes;
+  readonly namedActors: NamedActors;
   jobId: string;
   namespace = "";
   cluster = "";
@@ -75,6 +77,7 @@ export class Driver {
     this.objects = objects;
     this.jobId = jobId ?? connection.ids.next("job");
     this.#head = this.#toHead("control");
+    this.namedActors = new NamedActors(this);
     this.scopes = new ActorScopes({
       endpoint: connection.endpoint,
       viaUrl: connection.headUrl,
