@@ -27,7 +27,7 @@ import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
-import { type CancelOptions, cancelTask } from "./cancelling.ts";
+import { type CancelOptions, cancelRef } from "./cancelling.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
 import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
@@ -109,9 +109,12 @@ export class Cluster implements AsyncDisposable {
     return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName, defaults);
   }
 
-  /** Cancels the task whose result `ref` is (Ray: `ray.cancel`). @throws WhiprayError `INVALID_ARGUMENT` for another ref. */
+  /**
+   * Cancels the task or the actor's call whose result `ref` is (Ray: `ray.cancel`): one that waits never runs, one that runs sees its signal
+   * abort. @throws WhiprayError `INVALID_ARGUMENT` for another ref, and for a call of an actor by force.
+   */
   cancel(ref: ObjectRef, options?: CancelOptions): void {
-    cancelTask(ref, options);
+    cancelRef(ref, options);
   }
 
   /** Where the running code is, and what it has (Ray: `get_runtime_context()`). */

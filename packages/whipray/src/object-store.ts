@@ -15,6 +15,7 @@ import {
   storedOf,
 } from "@whipray/rpc";
 import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
+import type { Cancelling } from "./cancelling.ts";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
 import { type RemoteObjects, RemoteSource } from "./remote-source.ts";
 
@@ -44,6 +45,7 @@ interface Owned {
   fetched: boolean;
   /** Another process may ask for it. */
   passedOn: boolean;
+  cancelling: Cancelling | undefined;
 }
 
 /** The objects that this process owns, and the way to those of others. Small ones live in their owner, large ones in a node's store. */
@@ -74,8 +76,8 @@ export class ObjectStore {
     return this.#owned.size;
   }
 
-  /** A ref to what `parts` will be. @throws WhiprayError `OBJECT_STORE_FULL`. */
-  own<T>(parts: Promise<Parts>): ObjectRef<T> {
+  /** A ref to what `parts` will be; `cancelling` cancels it. @throws WhiprayError `OBJECT_STORE_FULL`. */
+  own<T>(parts: Promise<Parts>, cancelling?: Cancelling): ObjectRef<T> {
     if (this.#owned.size >= OWNED_OBJECTS_LIMIT) {
       throw new WhiprayError({
         code: "OBJECT_STORE_FULL",
@@ -85,7 +87,7 @@ export class ObjectStore {
     }
     const { ids, endpoint } = this.#options;
     const refId = ids.next("obj");
-    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false };
+    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false, cancelling };
     this.#owned.set(refId, owned);
     parts.then(
       (ready) => {
@@ -214,6 +216,7 @@ export class ObjectStore {
     };
     const store = this;
     return {
+      cancelling: this.#owned.get(refId)?.cancelling,
       parts: async () => find().parts,
       value: async () => {
         const parts = await find().parts;
