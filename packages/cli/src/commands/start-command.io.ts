@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { randomIds, WhiprayError } from "@whipray/core";
 import { pinIn, withoutPin } from "@whipray/rpc";
 import { daemons } from "whipray";
+import { checkHeadSocket, checkRayletSockets } from "../socket-room.ts";
 import type { CommandContext } from "./command-context.ts";
 import { checkStartFlags, nodeResources, type StartFlags } from "./start-flags.ts";
 import { dialled, outsideUrl, startedLines } from "./start-lines.ts";
@@ -12,6 +13,7 @@ import { stayUntilEnd } from "./stay.io.ts";
 /** `whipray start`: a head and the raylet of this machine, or a raylet that joins, as background processes. */
 export async function startCommand(flags: StartFlags, context: CommandContext): Promise<void> {
   checkStartFlags(flags);
+  checkRayletSockets(context.places.runtimeRoot);
   hideArguments(flags);
   const started = flags.head ? await startHead(flags, context) : await joinHead(flags, context);
   if (!flags.block) return;
@@ -40,6 +42,7 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     });
   }
   const directory = resolve(flags.directory ?? join(places.state, "head"));
+  checkHeadSocket(directory);
   const head = await daemons.launchDaemon(
     {
       kind: "head",
