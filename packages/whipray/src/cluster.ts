@@ -9,7 +9,6 @@ import {
 import {
   type ActorRow,
   type ActorSpec,
-  actorByName,
   actorCreate,
   actorKill,
   actorsList,
@@ -28,7 +27,7 @@ import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
-import { type CancelOptions, cancelTask } from "./cancelling.ts";
+import { type CancelOptions, cancelRef } from "./cancelling.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
 import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
@@ -111,9 +110,12 @@ export class Cluster implements AsyncDisposable {
     return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName, defaults);
   }
 
-  /** Cancels the task whose result `ref` is (Ray: `ray.cancel`). @throws WhiprayError `INVALID_ARGUMENT` for another ref. */
+  /**
+   * Cancels the task or the actor's call whose result `ref` is (Ray: `ray.cancel`): one that waits never runs, one that runs sees its signal
+   * abort. @throws WhiprayError `INVALID_ARGUMENT` for another ref, and for a call of an actor by force.
+   */
   cancel(ref: ObjectRef, options?: CancelOptions): void {
-    cancelTask(ref, options);
+    cancelRef(ref, options);
   }
 
   /** Where the running code is, and what it has (Ray: `get_runtime_context()`). */
@@ -180,9 +182,12 @@ export class Cluster implements AsyncDisposable {
     return scopes.keeping(actorId, () => encodeValues(given, "args"));
   }
 
-  /** A named actor. @throws WhiprayError `NOT_FOUND` (Ray: ValueError). */
+  /**
+   * A named actor. One that this process looked up within the last 250 ms comes without a question to the head, never after its end could be
+   * known. @throws WhiprayError `ACTOR_NOT_FOUND` (Ray: ValueError).
+   */
   async getActor<T>(name: string, namespace = this.namespace, options?: AbortOptions): Promise<ActorHandle<T>> {
-    const { actor } = await this.#driver.ask(actorByName, { name, namespace }, options);
+    const actor = await this.#driver.namedActors.find(name, namespace, options);
     const link = new ActorLink(this.#driver, actor.actorId, actor.maxPendingCalls ?? -1);
     return makeHandle<T>(this.#driver, link, { className: actor.className });
   }

@@ -15,6 +15,7 @@ import {
   storedOf,
 } from "@whipray/rpc";
 import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
+import type { Cancelling } from "./cancelling.ts";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
 import { type RemoteObjects, RemoteSource } from "./remote-source.ts";
 
@@ -51,6 +52,7 @@ interface Owned {
   fetched: boolean;
   /** Another process may ask for it. */
   passedOn: boolean;
+  cancelling: Cancelling | undefined;
 }
 
 /** The objects that this process owns, and the way to those of others. Small ones live in their owner, large ones in a node's store. */
@@ -81,8 +83,8 @@ export class ObjectStore {
     return this.#owned.size;
   }
 
-  /** A ref to what `parts` will be. @throws WhiprayError `OBJECT_STORE_FULL`. */
-  own<T>(parts: Promise<Parts>, refId = this.#options.ids.next("obj")): ObjectRef<T> {
+  /** A ref to what `parts` will be; `cancelling` cancels it. @throws WhiprayError `OBJECT_STORE_FULL`. */
+  own<T>(parts: Promise<Parts>, cancelling?: Cancelling, refId = this.#options.ids.next("obj")): ObjectRef<T> {
     if (this.#owned.size >= OWNED_OBJECTS_LIMIT) {
       throw new WhiprayError({
         code: "OBJECT_STORE_FULL",
@@ -91,7 +93,7 @@ export class ObjectStore {
       });
     }
     const { endpoint } = this.#options;
-    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false };
+    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false, cancelling };
     this.#owned.set(refId, owned);
     parts.then(
       (ready) => {
@@ -120,9 +122,9 @@ export class ObjectStore {
     const refId = this.#options.ids.next("obj");
     const parts = this.#options.keeping(refId, () => encodeValues(value));
     try {
-      if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)), refId);
+      if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)), undefined, refId);
       const client = await this.#access();
-      return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))), refId);
+      return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))), undefined, refId);
     } catch (error) {
       this.#options.forget(refId);
       throw error;
@@ -227,6 +229,7 @@ export class ObjectStore {
     };
     const store = this;
     return {
+      cancelling: this.#owned.get(refId)?.cancelling,
       parts: async () => find().parts,
       value: async () => {
         const parts = await find().parts;
