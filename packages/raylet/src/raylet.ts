@@ -313,10 +313,18 @@ export class Raylet {
     return log === undefined ? undefined : { engines, log };
   }
 
-  /** What runs here. */
-  get counts(): { actors: number; tasks: number; workers: number; engines: number } {
-    const [actors, tasks] = [this.#actors.size, this.#tasks.size];
-    return { actors, tasks, workers: this.#workers.count, engines: this.#engines.count };
+  /** What runs here; `running` actors have no start and no end before them, `changes` grows with each change of what is free. */
+  get counts(): {
+    actors: number;
+    running: number;
+    tasks: number;
+    workers: number;
+    engines: number;
+    changes: number;
+  } {
+    const [actors, running, tasks] = [this.#actors.size, this.#actors.runningCount, this.#tasks.size];
+    const { version: changes } = this.#ledger;
+    return { actors, running, tasks, workers: this.#workers.count, engines: this.#engines.count, changes };
   }
 
   /** What a registration tells of this node, as it is now; checks of simulations look at it too. */
