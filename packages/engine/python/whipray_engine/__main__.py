@@ -46,7 +46,7 @@ def main():
         raise
     finally:
         link.flush(_FLUSH_SECONDS)
-        link.call_soon(link.control, frame(GOODBYE))
+        link.call_soon(link.worker.control, frame(GOODBYE))
         link.flush(_FLUSH_SECONDS)
 
 
