@@ -114,7 +114,7 @@ export class Head {
       },
     };
     const groupService = new GroupService(ctx);
-    const actorService = new ActorService(ctx);
+    const actorService = new ActorService(ctx, term > 1);
     const jobService = new JobService(ctx);
     const kvService = new KvService(ctx);
     const packages = new PackageService(ctx);
@@ -176,6 +176,11 @@ export class Head {
   /** The control connection of a driver broke: one that was killed on this machine is known at once, not by its session's end. */
   driverLinkLost(address: string): void {
     void this.#running?.jobs.linkLost(address);
+  }
+
+  /** The tables themselves, to look at: a simulation does it after each event. Undefined before `start`. */
+  get tables(): Pick<HeadContext, "nodes" | "groups" | "actors"> | undefined {
+    return this.#running?.ctx;
   }
 
   /** What `status` shows. */

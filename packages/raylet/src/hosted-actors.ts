@@ -92,14 +92,26 @@ export class HostedActors {
     return [...this.#actors.values()];
   }
 
+  /** How many live. */
+  get runningCount(): number {
+    let count = 0;
+    for (const actor of this.#actors.values()) if (isRunning(actor)) count++;
+    return count;
+  }
+
   /** What a registration tells the head: those that live. */
   running(): RunningActor[] {
     const running: RunningActor[] = [];
-    for (const { spec, epoch, worker, alive, ending } of this.#actors.values()) {
-      if (!worker || !alive || ending) continue;
+    for (const actor of this.#actors.values()) {
+      if (!isRunning(actor)) continue;
+      const { spec, epoch, worker } = actor;
       const { address, pid, peer } = worker;
       running.push({ actorId: spec.actorId, epoch, address, inc: peer.incarnation, pid });
     }
     return running;
   }
+}
+
+function isRunning(actor: HostedActor): actor is HostedActor & { worker: Worker } {
+  return actor.worker !== undefined && actor.alive && !actor.ending;
 }

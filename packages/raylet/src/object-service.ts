@@ -1,15 +1,19 @@
 import { type Clock, type Logger, WhiprayError } from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
 import {
+  type ByteFetcher,
+  type ByteStream,
   type Endpoint,
   type IncomingCall,
   type Method,
   type NodeRow,
   nodesList,
+  OBJECTS_A_MESSAGE_LIMIT,
   type ObjectList,
   type objectCreate,
   type objectFree,
   type objectHold,
+  objectLetGo,
   type objectList,
   type objectRead,
   type objectRelease,
@@ -17,6 +21,7 @@ import {
   type objectWrite,
 } from "@whipray/rpc";
 import type { HeadLink } from "./head-link.ts";
+import { readObjectPath } from "./object-path.ts";
 import { ObjectPeers } from "./object-peers.ts";
 import { freeAt, ObjectPulls } from "./object-pulls.ts";
 
@@ -28,6 +33,8 @@ export interface ObjectServiceOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Fetches bytes from other raylets' ports; without it all travels in messages. */
+  readonly bytes?: ByteFetcher | undefined;
   /** Socket of a worker of this node. */
   readonly socketOf: (address: string) => string | undefined;
 }
@@ -41,6 +48,9 @@ export class ObjectService {
   readonly #pulls: ObjectPulls;
   /** Raylets that have copies of what lies here. */
   readonly #copies = new Map<string, Set<string>>();
+  /** Who is asked to let go of what, at the end of this turn. */
+  readonly #letGo = new Map<string, Set<string>>();
+  #streams = 0;
 
   constructor(options: ObjectServiceOptions) {
     this.#options = options;
@@ -51,9 +61,11 @@ export class ObjectService {
     });
     this.#pulls = new ObjectPulls({
       ...options,
-      urlOf: (address) => this.#rayletUrl(address),
+      headUrl: options.headUrl,
+      portOf: async (address) => (await this.#nodeOf(address))?.url,
       isDead: async (address) => (await this.#nodeOf(address))?.state === "DEAD",
     });
+    options.store.onLetGo((holder, objects) => this.#askLater(holder, objects));
   }
 
   async create({ id, bytes, owner, spare = false, patient = true }: Request<typeof objectCreate>, call: IncomingCall) {
@@ -103,6 +115,29 @@ export class ObjectService {
     return store.read(id, offset, length);
   }
 
+  /** The bytes of a held object from an offset on; `path` is that of `objectPath`. */
+  async stream(path: string): Promise<ByteStream> {
+    const { store } = this.#options;
+    const { id, from } = readObjectPath(path);
+    if (!store.get(id)?.pins.size) throw invalid(`${id} is not held by anybody; ask object.hold first`);
+    // Who asked may let go meanwhile: the memory must stay this object's until the last byte has left.
+    const holder = `stream ${++this.#streams} of ${id}`;
+    const { bytes } = await store.attach(id, holder);
+    const ends = [(): void => store.detach(id, holder)];
+    const done = (): void => {
+      for (const end of ends) end();
+    };
+    try {
+      if (from > bytes) throw invalid(`${id} has ${bytes} bytes, not ${from}`);
+      const { memory, back } = store.lend(id);
+      ends.unshift(back);
+      return { memory: memory.subarray(from, bytes), done };
+    } catch (error) {
+      done();
+      throw error;
+    }
+  }
+
   async write({ id, offset }: Request<typeof objectWrite>, call: IncomingCall): Promise<void> {
     const { store } = this.#options;
     const bytes = call.parts[1];
@@ -116,8 +151,8 @@ export class ObjectService {
 
   list({ limit }: Request<typeof objectList>): ObjectList {
     const { store } = this.#options;
-    const objects = [...store.rows()].slice(0, limit).map(({ id, owner, bytes, state, copy, pins }) => ({
-      ...{ id, owner, bytes, state, copy, holders: [...pins.keys()] },
+    const objects = [...store.rows()].slice(0, limit).map(({ id, owner, bytes, state, copy, pins, freed }) => ({
+      ...{ id, owner, bytes, state, copy, holders: [...pins.keys()], freed },
     }));
     const { usedBytes, pooledBytes, spilledBytes, pinnedBytes } = store.stats;
     return { objects, capacityBytes: store.capacityBytes, usedBytes, pooledBytes, spilledBytes, pinnedBytes };
@@ -130,6 +165,23 @@ export class ObjectService {
 
   close(): Promise<void> {
     return this.#options.store.close();
+  }
+
+  #askLater(holder: string, objects: readonly string[]): void {
+    if (this.#letGo.size === 0) queueMicrotask(() => this.#ask());
+    const asked = this.#letGo.get(holder) ?? new Set();
+    this.#letGo.set(holder, asked);
+    for (const object of objects) if (asked.size < OBJECTS_A_MESSAGE_LIMIT) asked.add(object);
+  }
+
+  /** A raylet that copies an object releases it anyway. */
+  #ask(): void {
+    for (const [holder, ids] of this.#letGo) {
+      const peer = this.#peers.find(holder);
+      // One that is gone, or knows no such message, lets go in its own time.
+      if (peer && peer.role !== "raylet") peer.invoke(objectLetGo, { ids: [...ids] }).catch(() => {});
+    }
+    this.#letGo.clear();
   }
 
   #copied(id: string, raylet: string): void {

@@ -1,6 +1,21 @@
-import type { Clock, IdSource, LinkMatrix, Logger, RandomSource, WhiprayError } from "@whipray/core";
+import {
+  type Clock,
+  type IdSource,
+  type LinkMatrix,
+  type Logger,
+  type RandomSource,
+  WhiprayError,
+} from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
-import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
+import {
+  type ByteFetcher,
+  type ByteStream,
+  type DeathCause,
+  type Endpoint,
+  type NodeRegister,
+  type NodeRegistered,
+  nodeRenewals,
+} from "@whipray/rpc";
 import { ActorService } from "./actor-service.ts";
 import type { Beats } from "./beats.ts";
 import { BundleService } from "./bundle-service.ts";
@@ -61,6 +76,8 @@ export interface RayletParts {
   readonly venvs?: VenvFolders | undefined;
   /** The node's objects; without it the node keeps none, and values travel in messages. */
   readonly objects?: (() => Promise<NodeStore>) | undefined;
+  /** Fetches objects from other raylets' ports; without it they travel in messages. */
+  readonly bytes?: ByteFetcher | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
   readonly eyes?: DeviceEyes | undefined;
   /** Asks again for devices of which the node's start could not tell. */
@@ -207,6 +224,12 @@ export class Raylet {
     this.#late = probe && new LateDevices({ probe, clock, random, logger, onMore });
   }
 
+  /** What this node's port gives to other raylets (PROTOCOL.md, "Byte streams"). */
+  async stream(path: string): Promise<ByteStream> {
+    if (this.#objects) return this.#objects.stream(path);
+    throw new WhiprayError({ code: "NOT_FOUND", message: "This node keeps no objects" });
+  }
+
   /** Offers devices that were found late: the head learns of them by a registration. */
   #grow({ devices, links, scalars }: MoreDevices): void {
     this.#devices.push(...devices);
@@ -290,10 +313,18 @@ export class Raylet {
     return log === undefined ? undefined : { engines, log };
   }
 
-  /** What runs here. */
-  get counts(): { actors: number; tasks: number; workers: number; engines: number } {
-    const [actors, tasks] = [this.#actors.size, this.#tasks.size];
-    return { actors, tasks, workers: this.#workers.count, engines: this.#engines.count };
+  /** What runs here; `running` actors have no start and no end before them, `changes` grows with each change of what is free. */
+  get counts(): {
+    actors: number;
+    running: number;
+    tasks: number;
+    workers: number;
+    engines: number;
+    changes: number;
+  } {
+    const [actors, running, tasks] = [this.#actors.size, this.#actors.runningCount, this.#tasks.size];
+    const { version: changes } = this.#ledger;
+    return { actors, running, tasks, workers: this.#workers.count, engines: this.#engines.count, changes };
   }
 
   /** What a registration tells of this node, as it is now; checks of simulations look at it too. */

@@ -48,6 +48,21 @@ describe("a simulated cluster", () => {
     }
   });
 
+  test("is looked at after each event: what is wrong between two of them only is found", async () => {
+    const cluster = await simulate({ seed: 1, raylets: [{ resources: { CPU: 1 } }] });
+    const driver = await cluster.driver();
+    const pgId = await cluster.until(driver.createGroup([{ CPU: 9 }]));
+    const record = cluster.head.head!.tables!.groups.record(pgId) as { state: string };
+    cluster.clock.after(5, () => {
+      record.state = "CREATED";
+      cluster.clock.after(0, () => {
+        record.state = "PENDING";
+      });
+    });
+    await expect(cluster.run(10)).rejects.toThrow(/^seed 1, at \d+ ms: pg_\w+ is CREATED, but its bundles are on/);
+    expect(record.state).toBe("CREATED");
+  });
+
   test("repeats with its seed, to the millisecond", async () => {
     const first = await runSeed(7, { steps: 30 });
     expect(await runSeed(7, { steps: 30 })).toEqual(first);

@@ -1,9 +1,11 @@
-import type { ActorRow, ActorSpec, GroupCreate, GroupRow, NodeRow } from "@whipray/rpc";
+import type { ActorSpec, GroupCreate } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
 import { type Asked, type CallRecord, History, type Hold, type Life, WRITTEN_AFTER_MS } from "../src/sim/history.ts";
 import {
+  type ActorSeen,
   doubleLives,
   forgotten,
+  type GroupSeen,
   halfPlaced,
   lateCalls,
   type NodeSnapshot,
@@ -68,10 +70,11 @@ describe("a ledger", () => {
 });
 
 describe("P16: a group", () => {
-  const group = (state: string, strategy: string, nodeIds: (string | undefined)[]): GroupRow =>
-    ({ pgId: "pg_a", state, strategy, bundles: nodeIds.map((nodeId, index) => ({ index, nodeId })) }) as GroupRow;
-  const nodes = [{ nodeId: "a", state: "ALIVE" } as NodeRow, { nodeId: "b", state: "SUSPECT" } as NodeRow];
-  const check = (...rows: GroupRow[]) => halfPlaced({ nodes, groups: rows });
+  const group = (state: string, strategy: string, nodeIds: (string | undefined)[]): GroupSeen => {
+    const places = nodeIds.map((nodeId) => (nodeId === undefined ? null : { nodeId }));
+    return { pgId: "pg_a", namespace: "x", state, strategy, places };
+  };
+  const check = (...groups: GroupSeen[]) => halfPlaced({ groups, lives: (nodeId) => nodeId !== "gone" });
 
   test("that is CREATED without a place, or on a dead node, is found", () => {
     expect(check(group("CREATED", "PACK", ["a", undefined]))).toHaveLength(1);
@@ -92,7 +95,7 @@ describe("P16: a group", () => {
 });
 
 test("a name that two living actors have is found; that of a dead one is free", () => {
-  const actor = (state: string, namespace = "x") => ({ name: "n", namespace, state }) as ActorRow;
+  const actor = (state: string, namespace = "x") => seen({ state, namespace, name: "n" });
   expect(sharedNames({ groups: [], actors: [actor("ALIVE"), actor("RESTARTING")] })).toHaveLength(1);
   expect(sharedNames({ groups: [], actors: [actor("ALIVE"), actor("DEAD"), actor("ALIVE", "y")] })).toEqual([]);
 });
@@ -104,6 +107,11 @@ test("P11: a call that is open after its bound, or ended after it, is found", ()
   expect(lateCalls([call(undefined)], 101)).toHaveLength(1);
   expect(lateCalls([call(101)], 500)).toHaveLength(1);
   expect(lateCalls([call(undefined), call(100)], 100)).toEqual([]);
+  const history = new History();
+  const late = call(undefined);
+  history.called(late);
+  history.callEnded(late, "ok", 101);
+  expect(history.found).toHaveLength(1);
 });
 
 test("P9 and P10: a call that ran twice, and one that overtook another, are found", () => {
@@ -116,7 +124,7 @@ test("P9 and P10: a call that ran twice, and one that overtook another, are foun
 });
 
 describe("P7: a head that", () => {
-  const head = (...actors: Partial<ActorRow>[]) => ({ groups: [], actors: actors as ActorRow[] });
+  const head = (...actors: ActorSeen[]) => ({ groups: [], actors });
   const history = (set: Partial<Asked<unknown>>) => {
     const known = new History();
     known.actors.set("actor_a", { ...asked({} as ActorSpec), ...set } as Asked<ActorSpec>);
@@ -130,21 +138,26 @@ describe("P7: a head that", () => {
     expect(forgotten(head(), groups)).toHaveLength(1);
   });
   test("brought back what was killed, or what was dead, is found", () => {
-    const row = { actorId: "actor_a", state: "ALIVE", epoch: 3 } as const;
+    const row = seen({ epoch: 3 });
     expect(forgotten(head(row), history({ ended: "ok" }))).toHaveLength(1);
     const dead = history({});
-    for (const atMs of [0, WRITTEN_AFTER_MS]) dead.shown([{ ...row, state: "DEAD" } as ActorRow], atMs);
+    for (const atMs of [0, WRITTEN_AFTER_MS]) dead.shown([seen({ epoch: 3, state: "DEAD" })], atMs);
     expect(forgotten(head(row), dead)).toHaveLength(1);
   });
   test("went back to an older epoch is found", () => {
     const known = history({});
-    known.shown([{ actorId: "actor_a", state: "ALIVE", epoch: 4 } as ActorRow], 0);
-    expect(forgotten(head({ actorId: "actor_a", state: "ALIVE", epoch: 3 }), known)).toHaveLength(1);
+    known.shown([seen({ epoch: 4 })], 0);
+    expect(forgotten(head(seen({ epoch: 3 })), known)).toHaveLength(1);
   });
   test("never acknowledged something may know it or not", () => {
     expect(forgotten(head(), history({ created: "unknown" }))).toEqual([]);
   });
 });
+
+function seen(more: { state?: string; epoch?: number; namespace?: string; name?: string }): ActorSeen {
+  const { state = "ALIVE", epoch = 1, namespace = "x", name } = more;
+  return { spec: { actorId: "actor_a", namespace, name }, state, epoch };
+}
 
 function asked<Request>(request: Request): Asked<Request> {
   return { request, created: "ok", ended: undefined };

@@ -20,12 +20,15 @@ export function isLarge(parts: Parts): boolean {
 }
 
 /** The store is loaded with the first large value: most programs start without one. */
-export async function openObjectClient(options: Omit<ObjectClientOptions, "mapper">): Promise<ObjectClient> {
-  const [{ ObjectClient }, { procMapper }] = await Promise.all([
+export async function openObjectClient(
+  options: Omit<ObjectClientOptions, "mapper" | "garbage">,
+): Promise<ObjectClient> {
+  const [{ ObjectClient }, { procMapper }, { systemGarbage }] = await Promise.all([
     import("./object-client.ts"),
     import("@whipray/objects"),
+    import("./garbage.io.ts"),
   ]);
-  return new ObjectClient({ ...options, mapper: procMapper });
+  return new ObjectClient({ ...options, mapper: procMapper, garbage: systemGarbage() });
 }
 
 /** What values of a worker's calls have to do with the node's store. */

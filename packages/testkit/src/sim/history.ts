@@ -1,5 +1,5 @@
-import type { ActorRow, ActorSpec, DeviceGrant, GroupCreate } from "@whipray/rpc";
-import { doubleLives, overbooked } from "./invariants.ts";
+import type { ActorSpec, DeviceGrant, GroupCreate } from "@whipray/rpc";
+import { type ActorSeen, doubleLives, lateCalls, overbooked } from "./invariants.ts";
 import type { SimWorker } from "./sim-worker.ts";
 
 /** A device in the hands of a process. `from` and `to` are places in the order of events; no `to`: held still, or nobody knows. */
@@ -51,6 +51,8 @@ export class History {
   readonly holds: Hold[] = [];
   readonly lives: Life[] = [];
   readonly calls: CallRecord[] = [];
+  /** Those that have no end yet. */
+  readonly open = new Set<CallRecord>();
   readonly actors = new Map<string, Asked<ActorSpec>>();
   readonly groups = new Map<string, Asked<GroupCreate>>();
   /** Token of a call → how often its method began. */
@@ -64,7 +66,7 @@ export class History {
   headKills = 0;
   readonly #deadSinceMs = new Map<string, number>();
   readonly #places = new Map<string, number>();
-  readonly #open = new Map<SimWorker, (Hold | Life)[]>();
+  readonly #inHand = new Map<SimWorker, (Hold | Life)[]>();
   readonly #held = new Set<Hold>();
   readonly #living = new Map<string, Life>();
   #order = 0;
@@ -99,17 +101,30 @@ export class History {
       this.found.push(...overbooked([...this.#held].filter((one) => one.device === hold.device)));
     }
     this.holds.push(...holds);
-    this.#open.set(worker, [...more, ...holds]);
+    this.#inHand.set(worker, [...more, ...holds]);
+  }
+
+  /** A call began that has to end by its bound (P11). */
+  called(call: CallRecord): void {
+    this.calls.push(call);
+    this.open.add(call);
+  }
+
+  callEnded(call: CallRecord, outcome: string, nowMs: number): void {
+    if (!this.open.delete(call)) return;
+    call.outcome = outcome;
+    call.endedAtMs = nowMs;
+    this.found.push(...lateCalls([call], nowMs));
   }
 
   ended(worker: SimWorker, nowMs: number): void {
     const to = ++this.#order;
-    for (const one of this.#open.get(worker) ?? []) {
+    for (const one of this.#inHand.get(worker) ?? []) {
       one.to = to;
       if ("toMs" in one) one.toMs = nowMs;
       else this.#held.delete(one);
     }
-    this.#open.delete(worker);
+    this.#inHand.delete(worker);
   }
 
   /** A call began. `lane` is one session of one caller with one process; `place` its place among the calls of that lane. */
@@ -123,8 +138,9 @@ export class History {
   }
 
   /** The head has shown this. What it shows may not be written down yet; what it has shown for `WRITTEN_AFTER_MS` is. */
-  shown(actors: readonly ActorRow[], nowMs: number): void {
-    for (const { actorId, state, epoch } of actors) {
+  shown(actors: readonly ActorSeen[], nowMs: number): void {
+    for (const { spec, state, epoch } of actors) {
+      const { actorId } = spec;
       if (state === "ALIVE") this.epochs.set(actorId, epoch);
       if (state !== "DEAD") continue;
       const sinceMs = this.#deadSinceMs.get(actorId) ?? nowMs;

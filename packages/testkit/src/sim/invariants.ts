@@ -2,7 +2,7 @@ import type { Head } from "@whipray/head";
 import type { NodeView, RunningActor, RunningBundle } from "@whipray/rpc";
 import type { Asked, CallRecord, History, Hold, Life } from "./history.ts";
 
-/** What must be true of a cluster at any moment, and what once it is calm. Pure: snapshots in, violations out. */
+/** What must be true of a cluster at any moment. Pure: what is seen in, violations out. */
 
 export type HeadStatus = ReturnType<Head["status"]>;
 
@@ -27,17 +27,35 @@ export interface Snapshot {
   readonly history: History;
 }
 
+/** A group as the head has it: its record, as far as these checks go. */
+export interface GroupSeen {
+  readonly pgId: string;
+  readonly state: string;
+  readonly strategy: string;
+  readonly namespace: string;
+  readonly name?: string | undefined;
+  readonly places: readonly ({ readonly nodeId: string } | null)[];
+}
+
+export interface ActorSeen {
+  readonly spec: { readonly actorId: string; readonly namespace: string; readonly name?: string | undefined };
+  readonly state: string;
+  readonly epoch: number;
+}
+
+/** The head's own tables. */
+export interface HeadSeen {
+  readonly groups: readonly GroupSeen[];
+  readonly actors: readonly ActorSeen[];
+  lives(nodeId: string): boolean;
+}
+
 /** A whole device. */
 const WHOLE = 10_000;
 
-export function violations(snapshot: Snapshot): string[] {
-  const { head, nodes, history, nowMs } = snapshot;
-  return [
-    ...history.found,
-    ...nodes.flatMap((node) => unconserved(node, history)),
-    ...lateCalls(history.calls, nowMs),
-    ...(head ? [...halfPlaced(head), ...sharedNames(head), ...forgotten(head, history)] : []),
-  ];
+/** What the head's tables must not say. */
+export function headViolations(head: HeadSeen, history: History): string[] {
+  return [...halfPlaced(head), ...sharedNames(head), ...forgotten(head, history)];
 }
 
 /** P4: at no moment do the holders of a device hold more than the whole of it. */
@@ -95,53 +113,55 @@ export function unconserved(node: NodeSnapshot, history: Pick<History, "actors" 
 }
 
 /** P16: a CREATED group has every bundle on a node that lives; what lost one says so. */
-export function halfPlaced({ groups, nodes }: Pick<HeadStatus, "groups" | "nodes">): string[] {
-  const living = new Set(nodes.filter((node) => node.state !== "DEAD").map((node) => node.nodeId));
-  return groups.flatMap(({ pgId, state, bundles, strategy }) => {
-    const places = bundles.flatMap(({ nodeId }) => (nodeId === undefined ? [] : [nodeId]));
-    const bad: string[] = [];
-    if (state === "CREATED" && (places.length < bundles.length || places.some((nodeId) => !living.has(nodeId)))) {
+export function halfPlaced({ groups, lives }: Pick<HeadSeen, "groups" | "lives">): string[] {
+  const bad: string[] = [];
+  for (const { pgId, state, places, strategy } of groups) {
+    const nodeIds: string[] = [];
+    for (const place of places) if (place) nodeIds.push(place.nodeId);
+    if (state === "CREATED" && (nodeIds.length < places.length || !nodeIds.every(lives))) {
+      const dead = nodeIds.filter((nodeId) => !lives(nodeId));
       bad.push(
-        `${pgId} is CREATED, but its bundles are on ${places.join(", ")}, of which live ${[...living].join(", ")}`,
+        `${pgId} is CREATED, but its bundles are on ${nodeIds.join(", ")}, of which are dead ${dead.join(", ")}`,
       );
     }
-    if (state === "PENDING" && places.length > 0)
-      bad.push(`${pgId} is PENDING and has ${places.length} bundles placed`);
-    const apart = new Set(places).size;
+    if (state === "PENDING" && nodeIds.length > 0)
+      bad.push(`${pgId} is PENDING and has ${nodeIds.length} bundles placed`);
+    if (nodeIds.length < 2) continue;
+    const apart = new Set(nodeIds).size;
     if (strategy === "STRICT_PACK" && apart > 1) bad.push(`${pgId} is STRICT_PACK on ${apart} nodes`);
-    if (strategy === "STRICT_SPREAD" && apart < places.length) bad.push(`${pgId} is STRICT_SPREAD with a node twice`);
-    return bad;
-  });
+    if (strategy === "STRICT_SPREAD" && apart < nodeIds.length) bad.push(`${pgId} is STRICT_SPREAD with a node twice`);
+  }
+  return bad;
 }
 
 /** Names are unique in their namespace, among actors and among groups. */
-export function sharedNames({ groups, actors }: Pick<HeadStatus, "groups" | "actors">): string[] {
-  const living = actors.filter((actor) => actor.state !== "DEAD");
-  return [...duplicates(living, "actor"), ...duplicates(groups, "placement group")];
-}
-
-function duplicates(rows: readonly { name?: string | undefined; namespace: string }[], what: string): string[] {
+export function sharedNames({ groups, actors }: Pick<HeadSeen, "groups" | "actors">): string[] {
+  const found: string[] = [];
   const seen = new Set<string>();
-  return rows.flatMap(({ name, namespace }) => {
-    if (name === undefined) return [];
+  const see = (what: string, { name, namespace }: Pick<GroupSeen, "name" | "namespace">): void => {
+    if (name === undefined) return;
     const key = `${what} ${namespace}/${name}`;
-    if (seen.has(key)) return [`${key} exists twice`];
+    if (seen.has(key)) found.push(`${key} exists twice`);
     seen.add(key);
-    return [];
-  });
+  };
+  for (const { state, spec } of actors) if (state !== "DEAD") see("actor", spec);
+  for (const group of groups) see("placement group", group);
+  return found;
 }
 
 /** P11: every call ends by its bound. */
-export function lateCalls(calls: readonly CallRecord[], nowMs: number): string[] {
-  return calls.flatMap(({ token, actorId, boundAtMs, endedAtMs }) =>
-    (endedAtMs ?? nowMs) > boundAtMs ? [`call ${token} of ${actorId} was to end by ${boundAtMs} ms`] : [],
-  );
+export function lateCalls(calls: Iterable<CallRecord>, nowMs: number): string[] {
+  const found: string[] = [];
+  for (const { token, actorId, boundAtMs, endedAtMs } of calls) {
+    if ((endedAtMs ?? nowMs) > boundAtMs) found.push(`call ${token} of ${actorId} was to end by ${boundAtMs} ms`);
+  }
+  return found;
 }
 
 /** P7: what the head acknowledged stays, and what it ended stays ended, whatever became of the head meanwhile. */
-export function forgotten(head: Pick<HeadStatus, "groups" | "actors">, history: History): string[] {
-  const groups = new Map(head.groups.map((group) => [group.pgId, group]));
-  const actors = new Map(head.actors.map((actor) => [actor.actorId, actor]));
+export function forgotten(head: Pick<HeadSeen, "groups" | "actors">, history: History): string[] {
+  const groups = new Set(head.groups.map((group) => group.pgId));
+  const actors = new Map(head.actors.map((actor) => [actor.spec.actorId, actor]));
   const found: string[] = [];
   for (const [pgId, asked] of history.groups) found.push(...outOfStep(pgId, asked, groups.has(pgId)));
   for (const [actorId, asked] of history.actors) {

@@ -238,7 +238,7 @@ export class SimDriver {
     const token = `${this.machine}#${++this.#tokens}`;
     const boundAtMs = startedMs + timeoutMs + BOUND_SLACK_MS;
     const record = { token, actorId, boundAtMs, endedAtMs: undefined, outcome: undefined };
-    this.#world.history.calls.push(record);
+    this.#world.history.called(record);
     let outcome = "ok";
     try {
       return await run(token, () => Math.max(1, Math.floor(startedMs + timeoutMs - this.#clock.now())));
@@ -246,7 +246,7 @@ export class SimDriver {
       outcome = asWhiprayError(error).code;
       throw error;
     } finally {
-      Object.assign(record, { outcome, endedAtMs: this.#clock.now() });
+      this.#world.history.callEnded(record, outcome, this.#clock.now());
     }
   }
 
@@ -295,9 +295,8 @@ export class SimDriver {
   kill(): void {
     const { history, network } = this.#world;
     history.disown(this.jobId);
-    for (const call of history.calls) {
-      if (call.token.startsWith(`${this.machine}#`) && call.endedAtMs === undefined)
-        Object.assign(call, { endedAtMs: this.#clock.now(), outcome: "caller died" });
+    for (const call of history.open) {
+      if (call.token.startsWith(`${this.machine}#`)) history.callEnded(call, "caller died", this.#clock.now());
     }
     this.#clock.kill();
     network.cut((host) => host === this.machine);

@@ -12,6 +12,7 @@ import {
   Raylet,
 } from "@whipray/raylet";
 import { type Listener, WireEndpoint } from "@whipray/rpc";
+import type { NodeSnapshot } from "./invariants.ts";
 import { ProcessClock } from "./process-clock.ts";
 import { HEAD_URL } from "./sim-head.ts";
 import { SimWorker } from "./sim-worker.ts";
@@ -76,6 +77,14 @@ export class SimRaylet {
 
   get liveWorkers(): SimWorker[] {
     return this.workers.filter((worker) => worker.running);
+  }
+
+  /** What it says of itself; undefined while none runs. */
+  look(): NodeSnapshot | undefined {
+    const { nodeId, total, raylet } = this;
+    if (!raylet) return undefined;
+    const { view, bundles, actors } = raylet.describe();
+    return { nodeId, total, view, bundles, actors, leases: raylet.counts.actors, tasks: raylet.counts.tasks };
   }
 
   /** Settles when it is registered; never when it is killed before. The clock must run meanwhile. */

@@ -1,7 +1,8 @@
 import { type Clock, type Logger, SimulatedClock, settle, silentLogger } from "@whipray/core";
 import type { HeadOptions } from "@whipray/head";
 import { History } from "./history.ts";
-import { type Snapshot, violations } from "./invariants.ts";
+import type { Snapshot } from "./invariants.ts";
+import { Lookout } from "./lookout.ts";
 import { SimDriver } from "./sim-driver.ts";
 import { SimHead } from "./sim-head.ts";
 import type { SimFaults, SimNetwork } from "./sim-network.ts";
@@ -19,11 +20,6 @@ export interface SimulateOptions {
   readonly logger?: (clock: Clock) => Logger;
 }
 
-/**
- * How often head and ledgers are looked at, in simulated time, beside each step of a schedule. Who holds devices, lives or runs is looked at
- * with each event.
- */
-const CHECK_EVERY_MS = 100;
 const START_LIMIT_MS = 30_000;
 
 /** A violated promise. The message names the seed. */
@@ -41,7 +37,7 @@ export class SimCluster {
   readonly raylets: SimRaylet[] = [];
   readonly drivers: SimDriver[] = [];
   readonly world: World;
-  #checkAtMs = 0;
+  readonly #lookout = new Lookout(this);
 
   constructor({ seed, raylets, faults = {}, head = {}, logger = () => silentLogger }: SimulateOptions) {
     this.seed = seed;
@@ -79,7 +75,7 @@ export class SimCluster {
     for (let nextMs = clock.nextAtMs(); nextMs !== undefined && nextMs <= endMs; nextMs = clock.nextAtMs()) {
       clock.step();
       await settle();
-      this.#checkSometimes();
+      this.check();
     }
     clock.advance(Math.max(0, endMs - clock.now()));
     await settle();
@@ -101,7 +97,7 @@ export class SimCluster {
         throw new Error(`seed ${this.seed}: nothing came within ${limitMs} ms`);
       this.clock.step();
       await settle();
-      this.#checkSometimes();
+      this.check();
     }
     return promise;
   }
@@ -116,26 +112,14 @@ export class SimCluster {
   }
 
   snapshot(): Snapshot {
-    const status = this.head.alive ? this.head.head?.status() : undefined;
-    const nodes = this.raylets.flatMap(({ nodeId, total, raylet }) => {
-      if (!raylet) return [];
-      const { view, bundles, actors } = raylet.describe();
-      const { actors: leases, tasks } = raylet.counts;
-      return [{ nodeId, total, view, bundles, actors, leases, tasks }];
-    });
-    return { nowMs: this.clock.now(), head: status, nodes, history: this.history };
+    const head = this.head.alive ? this.head.head?.status() : undefined;
+    const nodes = this.raylets.flatMap((raylet) => raylet.look() ?? []);
+    return { nowMs: this.clock.now(), head, nodes, history: this.history };
   }
 
-  #checkSometimes(): void {
-    if (this.history.found.length > 0 || this.clock.now() >= this.#checkAtMs) this.check();
-  }
-
-  /** @throws InvariantError */
+  /** What `run` and `until` do after each event. @throws InvariantError */
   check(): void {
-    this.#checkAtMs = this.clock.now() + CHECK_EVERY_MS;
-    const snapshot = this.snapshot();
-    this.fail(violations(snapshot));
-    this.history.shown(snapshot.head?.actors ?? [], snapshot.nowMs);
+    this.fail(this.#lookout.look());
   }
 
   /** @throws InvariantError unless `found` is empty. */
