@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { flushCompileCache } from "node:module";
-import { randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
+import { AuthenticationError, randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
 import {
   dialTransport,
   type Hello,
@@ -114,6 +114,6 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
 function admit(hello: Hello, accept: Record<string, string>, engines: ReadonlyMap<string, { digest: string }>): void {
   const digest = hello.role === "engine" ? engines.get(hello.address)?.digest : accept[hello.role];
   if (!digest || !tokenMatches(hello.token, digest)) {
-    throw new WhiprayError({ code: "UNAUTHENTICATED", message: `Wrong token for role ${hello.role}` });
+    throw new AuthenticationError({ message: `Wrong token for role ${hello.role}` });
   }
 }
