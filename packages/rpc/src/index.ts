@@ -1,3 +1,9 @@
+export {
+  BYTE_STREAM_IDLE_MS,
+  BYTE_STREAMS_LIMIT,
+  type ByteFetcher,
+  type ByteStream,
+} from "./bytes/byte-stream.ts";
 export * from "./call.ts";
 export { decodeControl, decodeValues, encodeControl, encodeValues } from "./codec.ts";
 export type { Revive } from "./decoder.ts";
@@ -52,8 +58,9 @@ export {
 } from "./package/archive.ts";
 export { MEMBER_PATH_LIMIT, memberProblem } from "./package/member-names.ts";
 export { ownPidNamespace } from "./pid-namespace.io.ts";
+export { ProcessWatch, type ProcessWatchOptions, processName } from "./process-watch.ts";
 export { type ScanOptions, scan } from "./scanner.ts";
-export { encodeStored, storedOf } from "./stored.ts";
+export { encodeStored, mayHaveHandles, storedOf } from "./stored.ts";
 export { DTYPE_BYTES, type Dtype, MAX_TENSOR_DIMENSIONS, Tensor, type TypedArray } from "./tensor.ts";
 export type { KeyedCertificate, ServerCertificate } from "./tls/certificate.ts";
 export { certificates } from "./tls/certificates.ts";
@@ -61,6 +68,6 @@ export { PIN_PATTERN, pinIn, withoutPin, withPin } from "./tls/pinned-url.ts";
 export { newClusterSecret, roleToken, tokenDigest, tokenMatches } from "./token.ts";
 export * from "./transport.ts";
 export { listenUnix, UNIX_PATH_BYTES, unixTransport } from "./unix-transport.ts";
-export { listenWebSocket, webSocketTransport } from "./websocket.ts";
+export { byteFetcher, listenWebSocket, webSocketTransport } from "./websocket.ts";
 export type { WebSocketListenOptions } from "./websocket-listener.ts";
 export type { WebSocketTransportOptions } from "./websocket-transport.ts";

@@ -82,6 +82,8 @@ export class Driver {
       endpoint: connection.endpoint,
       viaUrl: connection.headUrl,
       end: (actorId) => void this.#outOfScope(actorId),
+      clock: connection.clock,
+      headIsAway: () => !this.#head.hasRoute,
     });
   }
 

@@ -1,11 +1,10 @@
-import { encodeStored, encodeValues, type Parts, StoredWire } from "@whipray/rpc";
+import { decodeValues, encodeStored, encodeValues, type Parts, StoredWire } from "@whipray/rpc";
 import type { Cancelling } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { encodeArguments, MethodCall, resolveRefs } from "./method-call.ts";
 import type { ObjectRef } from "./object-ref.ts";
 import type { TaskCallOptions } from "./task.ts";
 import type { TaskTarget } from "./tasks.ts";
-import { decode } from "./values.ts";
 
 /** How many refs a call of a task gives (Ray: `num_returns`). */
 export type NumReturns = number | "streaming" | "dynamic";
@@ -30,7 +29,8 @@ export class TaskRefs {
 
   /** The reply is a list; each of its values is an object. */
   #several(parts: Promise<Parts>, count: number, cancelling: Cancelling | undefined): ObjectRef[] {
-    const values = parts.then((reply) => decode(this.#driver, reply) as unknown[]);
+    // Refs and handles in them go on as they are: nobody has them yet.
+    const values = parts.then((reply) => decodeValues(reply) as unknown[]);
     return Array.from({ length: count }, (_, index) =>
       this.#driver.objects.own(
         values.then((all) => asObject(all[index])),
