@@ -46,7 +46,10 @@ test(
       const [file, go] = [join(folder, name), join(folder, `${name}.go`)];
       const ended = hoarding(file, go).catch((error: unknown) => error);
       await until(`the ${name} runs`, PATIENCE_MS, () => existsSync(file) && readFileSync(file, "utf8") !== "");
-      group!.take(Number(readFileSync(file, "utf8")));
+      const pid = readFileSync(file, "utf8");
+      // Not the raylet, which tells of it, is to be ended first (Ray).
+      expect(readFileSync(`/proc/${pid}/oom_score_adj`, "utf8").trim()).toBe("1000");
+      group!.take(Number(pid));
       writeFileSync(go, "");
       errors.push(await ended);
     }
