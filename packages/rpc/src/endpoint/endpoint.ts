@@ -1,4 +1,5 @@
 import {
+  AuthenticationError,
   asWhiprayError,
   backoffMs,
   type Clock,
@@ -358,7 +359,7 @@ function closedError(): WhiprayError {
 }
 
 function refuseAll(): void {
-  throw new WhiprayError({ code: "UNAUTHENTICATED", message: "This process takes no connections" });
+  throw new AuthenticationError({ message: "This process takes no connections" });
 }
 
 // Answers that a later try would get again.
