@@ -1,4 +1,5 @@
 import {
+  AuthenticationError,
   asWhiprayError,
   backoffMs,
   type Clock,
@@ -124,7 +125,7 @@ export class WireEndpoint implements Endpoint {
     const known = this.#targets.get(key);
     if (known && !known.closed) return known;
     const role = target.to.startsWith("head/") ? "head" : target.to.endsWith("/raylet") ? "raylet" : "worker";
-    const resumable = !target.url.startsWith(ACCEPTED);
+    const resumable = !target.url.startsWith(ACCEPTED) && target.door === undefined;
     const peer = this.#newPeer(
       this.#options.ids.next("call"),
       target.to,
@@ -200,9 +201,11 @@ export class WireEndpoint implements Endpoint {
         // Inside a machine a process that cannot be dialled is gone, and one that dialled us does not come back.
         const local = target.url.startsWith("unix:") || target.url.startsWith(ACCEPTED);
         const gone = !target.restarts && local && failure.code === "UNREACHABLE";
+        // A door lets in once.
+        const shut = target.door !== undefined;
         // Whom we knew may come back; a stranger on its port is told nothing meanwhile.
         const stranger = failure.code.startsWith("TLS_") && peer.incarnation === "";
-        if (gone || stranger || isRefusal(failure)) peer.end(failure);
+        if (gone || shut || stranger || isRefusal(failure)) peer.end(failure);
       }
     }
   }
@@ -217,7 +220,7 @@ export class WireEndpoint implements Endpoint {
   }
 
   async #link(target: Target): Promise<Link> {
-    if (!target.url.startsWith(ACCEPTED)) return this.#links.dial(target.url, target.purpose);
+    if (!target.url.startsWith(ACCEPTED)) return this.#links.dial(target.url, target.purpose, target.door);
     const link = this.#links.accepted(target.url.slice(ACCEPTED.length), target.purpose);
     if (!link)
       throw new WhiprayError({ code: "UNREACHABLE", message: `${target.to} has no connection here`, retryable: true });
@@ -365,7 +368,7 @@ function closedError(): WhiprayError {
 }
 
 function refuseAll(): void {
-  throw new WhiprayError({ code: "UNAUTHENTICATED", message: "This process takes no connections" });
+  throw new AuthenticationError({ message: "This process takes no connections" });
 }
 
 // Answers that a later try would get again.

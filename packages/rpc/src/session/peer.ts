@@ -194,12 +194,14 @@ export class SessionPeer implements Peer {
   #handle(route: Route, frame: Frame): void {
     switch (frame.kind) {
       case KIND.REQUEST: {
+        forbidEngine(route);
         const header = decodeCallHeader(frame.header);
         if (isWhole(frame)) this.incoming.request(frame, header, inlineParts(frame.body, header.p));
         else this.#gather(frame, header, this.incoming.arrive(frame, header));
         return;
       }
       case KIND.ONEWAY: {
+        forbidEngine(route);
         const header = decodeCallHeader(frame.header);
         this.incoming.oneway(header, inlineParts(frame.body, header.p));
         return;
@@ -316,6 +318,12 @@ function sentError(address: string, error: WhiprayError): WhiprayError {
     message: `The call was sent to ${address}, whose session then ended (${error.message}): it may or may not have run`,
     cause: error,
   });
+}
+
+/** User code runs in engines: whoever dialled one, or was dialled by one, takes answers from it and nothing else. */
+function forbidEngine({ link }: Route): void {
+  if (link.identity.role === "engine")
+    throw new WhiprayError({ code: "FORBIDDEN", message: "An engine may only answer calls" });
 }
 
 function isWhole(frame: Frame): boolean {
