@@ -54,7 +54,7 @@ export async function* compare(
         if (result.error !== undefined) continue;
         const reply = await column.ask(row, {
           row: loopOf(row),
-          seconds: round === 0 ? seconds * WARM_UP_PART : seconds,
+          seconds: round === 0 ? (row.warmUpSeconds ?? seconds * WARM_UP_PART) : seconds,
           scale,
         });
         if (round > 0 || "error" in reply) note(result, reply, row, scale, rounds);
