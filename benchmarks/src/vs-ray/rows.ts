@@ -1,3 +1,5 @@
+import { GROWTH } from "./growth.ts";
+
 /** What a row is measured beside, in the same round. */
 export type LimitId = "ping" | "frames" | "two-hop" | "memcpy" | "node-start" | "tcp";
 
@@ -174,6 +176,21 @@ export const ROWS: readonly RowSpec[] = [
       "both: a raylet of its own on this host, so values cross by TCP; Whipray's has a home, sockets and memory of its own, too",
   }),
   figure("node-killed", "kill -9 of a node's raylet → the caller of its actor has the error", "ms", { far: true }),
+  ...GROWTH.actors.map((count) =>
+    rate(`grow-actors-${count}`, `1 000 calls at once over ${count} actors`, 1_000, {
+      limit: "frames",
+      slow: count > 10,
+      guarantees: "a process each on both sides; where the machine has no memory for them the row says so",
+    }),
+  ),
+  ...GROWTH.raylets.map((count) =>
+    rate(`grow-raylets-${count}`, `1 000 calls at once over ${count} raylets, an actor each`, 1_000, {
+      limit: "frames",
+      slow: count > 4,
+      far: true,
+      guarantees: "all on this host: with more raylets than processors they share these",
+    }),
+  ),
   rate("client-get", "client: get calls", 1, { remote: true }),
   rate("client-put", "client: put calls", 1, { remote: true }),
   copied("client-put-gigabytes", "client: put gigabytes", 0.8, { remote: true, slow: true }),
