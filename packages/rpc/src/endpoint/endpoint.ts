@@ -15,6 +15,7 @@ import { forward } from "../link/forwarder.ts";
 import type { Hello, Introduction, LinkIdentity } from "../link/handshake.ts";
 import type { Link, RouteEnd } from "../link/link.ts";
 import { Route } from "../link/route.ts";
+import type { BrokenOff } from "../session/assembler.ts";
 import { Dispatcher } from "../session/dispatcher.ts";
 import { SessionPeer } from "../session/peer.ts";
 import type { Channel, Transport } from "../transport.ts";
@@ -227,15 +228,14 @@ export class WireEndpoint implements Endpoint {
   }
 
   #open(link: Link, peer: SessionPeer, target: Target): Promise<void> {
-    const { rx, streams } = peer.resumeState();
+    const { rx, streams, calls, answers } = peer.resumeState();
     const header = encodeOpen({
       to: target.to,
       from: this.address,
       inc: this.incarnation,
       role: this.#options.role,
       session: peer.sessionId,
-      rx,
-      streams,
+      ...{ rx, streams, calls, answers },
       purpose: target.purpose,
     });
     return new Promise((resolve, reject) => {
@@ -257,7 +257,7 @@ export class WireEndpoint implements Endpoint {
                 throw new WhiprayError({ code: "NO_ROUTE", message: `${target.to} is another incarnation now` });
               const route = new Route(link, id);
               end = peer.routeEnd(route);
-              peer.attach(route, opened.inc, !opened.fresh, opened.rx, opened.streams ?? []);
+              peer.attach(route, opened.inc, !opened.fresh, opened.rx, opened.streams ?? [], brokenOff(opened));
               resolve();
             } catch (error) {
               link.closeRoute(id);
@@ -314,11 +314,16 @@ export class WireEndpoint implements Endpoint {
       peer = this.#newPeer(open.session, open.from, open.role, { resumable: true, restarts: false }, () => {});
     }
     const session = peer as SessionPeer;
-    const { rx, streams } = session.resumeState();
+    const { rx, streams, calls, answers } = session.resumeState();
     const route = new Route(link, routeId);
     link.adopt(routeId, session.routeEnd(route));
-    route.sendFree(KIND.OPENED, 0, encodeOpened({ inc: this.incarnation, rx, fresh, streams }), new Uint8Array(0));
-    session.attach(route, open.inc, !fresh, open.rx, open.streams ?? []);
+    route.sendFree(
+      KIND.OPENED,
+      0,
+      encodeOpened({ inc: this.incarnation, rx, fresh, streams, calls, answers }),
+      new Uint8Array(0),
+    );
+    session.attach(route, open.inc, !fresh, open.rx, open.streams ?? [], brokenOff(open));
     if (fresh) for (const listener of this.#peerListeners) listener(session);
   }
 
@@ -352,6 +357,10 @@ export class WireEndpoint implements Endpoint {
     for (const peer of [...this.#sessions.values()]) peer.close(closedError());
     await this.#links.close();
   }
+}
+
+function brokenOff({ calls = [], answers = [] }: Pick<Open, "calls" | "answers">): BrokenOff {
+  return { calls, answers };
 }
 
 function closedError(): WhiprayError {
