@@ -1,9 +1,10 @@
 import { asWhiprayError } from "@whipray/core";
 import { type Command, CommanderError } from "commander";
 import { EXIT, exitCodeOf } from "./exit-code.ts";
+import { fileError } from "./file-error.ts";
 import { environmentName } from "./flag-values.ts";
 import { type Output, terminalOutput } from "./output.io.ts";
-import { placesOf } from "./places.io.ts";
+import { checkHome, placesOf } from "./places.io.ts";
 import { makeProgram } from "./program.ts";
 
 /**
@@ -26,9 +27,11 @@ export async function runMain(args: readonly string[], env: NodeJS.ProcessEnv = 
   };
   const program = makeProgram({ output, env, places: placesOf(env) });
   try {
+    checkHome(env);
     await program.parseAsync(args, { from: "user" });
     return EXIT.ok;
-  } catch (error) {
+  } catch (thrown) {
+    const error = fileError(thrown) ?? thrown;
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.ok;
       output.say(usageOf(program, args)); // commander has said what was wrong

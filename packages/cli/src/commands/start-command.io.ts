@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { randomIds, WhiprayError } from "@whipray/core";
 import { pinIn, withoutPin } from "@whipray/rpc";
 import { daemons } from "whipray";
+import { checkHeadSocket, checkRayletSockets } from "../socket-room.ts";
 import type { CommandContext } from "./command-context.ts";
 import { checkStartFlags, nodeResources, type StartFlags } from "./start-flags.ts";
 import { dialled, outsideUrl, startedLines } from "./start-lines.ts";
@@ -12,6 +13,7 @@ import { stayUntilEnd } from "./stay.io.ts";
 /** `whipray start`: a head and the raylet of this machine, or a raylet that joins, as background processes. */
 export async function startCommand(flags: StartFlags, context: CommandContext): Promise<void> {
   checkStartFlags(flags);
+  checkRayletSockets(context.places.runtimeRoot);
   hideArguments(flags);
   const started = flags.head ? await startHead(flags, context) : await joinHead(flags, context);
   if (!flags.block) return;
@@ -40,6 +42,7 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     });
   }
   const directory = resolve(flags.directory ?? join(places.state, "head"));
+  checkHeadSocket(directory);
   const head = await daemons.launchDaemon(
     {
       kind: "head",
@@ -133,9 +136,11 @@ async function startRaylet(
   const { places } = context;
   const { host, rayletPort, insecurePlaintext = false, nodeName } = flags;
   const nodeId = randomIds().next("node");
-  // A joining node that listens on loopback could be dialled by nobody: it has no port, and is reached through the head.
-  const listens = flags.head || !daemons.isLoopback(host);
-  const ip = flags.nodeIp ?? (daemons.isLoopback(host) ? (flags.head ? "127.0.0.1" : undefined) : outsideHost(host));
+  // A joining node that listens on loopback could be dialled by nobody: it has no port, and is reached through the head. A second raylet is on the
+  // machine of the others.
+  const beside = flags.head || flags.secondRaylet;
+  const listens = beside || !daemons.isLoopback(host);
+  const ip = flags.nodeIp ?? (daemons.isLoopback(host) ? (beside ? "127.0.0.1" : undefined) : outsideHost(host));
   const raylet = await daemons.launchDaemon(
     {
       kind: "raylet",
