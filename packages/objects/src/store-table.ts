@@ -232,7 +232,10 @@ export class StoreTable {
   /** When `tick` has something to do. */
   nextTick(): number | undefined {
     const warmUntil = (this.#pool.idleSince ?? Infinity) + this.#limits.warmMs;
-    const patientUntil = this.#queue[0]?.patientUntil ?? Infinity;
+    const first = this.#queue[0];
+    // Whose patience is over waits for spills still, and their end is no matter of time.
+    const waits = first && (first.patientUntil > this.#now || this.#spills.comingBytes === 0);
+    const patientUntil = waits ? first.patientUntil : Infinity;
     const next = Math.min(warmUntil, patientUntil);
     return next === Infinity ? undefined : next;
   }
