@@ -1,5 +1,6 @@
 export { ActorExit, exitActor } from "./actor-exit.ts";
 export { ACTOR_START, type ActorClass, RAW_CALL, type StartsLater, type TakesRawCalls } from "./actor-methods.ts";
+export { CallRunner } from "./call-runner.ts";
 export {
   type ActorContext,
   actorContext,
@@ -15,6 +16,7 @@ export {
   INLINE_OBJECT_BYTES,
   isLarge,
   isStored,
+  loadObjectClient,
   NO_ROOM,
   type ObjectAccess,
   openArguments,

@@ -1,4 +1,5 @@
 import { asWhiprayError } from "@whipray/core";
+import type { SegmentMapper } from "@whipray/objects";
 import {
   decodeValues,
   encodeStored,
@@ -19,13 +20,17 @@ export function isLarge(parts: Parts): boolean {
   return bytes > INLINE_OBJECT_BYTES;
 }
 
-/** The store is loaded with the first large value: most programs start without one. */
-export async function openObjectClient(options: Omit<ObjectClientOptions, "mapper">): Promise<ObjectClient> {
-  const [{ ObjectClient }, { procMapper }] = await Promise.all([
-    import("./object-client.ts"),
-    import("@whipray/objects"),
-  ]);
-  return new ObjectClient({ ...options, mapper: procMapper });
+/** What `openObjectClient` loads. Simulations do it ahead: loading takes time that no simulated clock sees. */
+export function loadObjectClient() {
+  return Promise.all([import("./object-client.ts"), import("@whipray/objects")]);
+}
+
+/** The store is loaded with the first large value: most programs start without one. `mapper`: default this machine's own. */
+export async function openObjectClient(
+  options: Omit<ObjectClientOptions, "mapper"> & { mapper?: SegmentMapper },
+): Promise<ObjectClient> {
+  const [{ ObjectClient }, { procMapper }] = await loadObjectClient();
+  return new ObjectClient({ mapper: procMapper, ...options });
 }
 
 /** What values of a worker's calls have to do with the node's store. */

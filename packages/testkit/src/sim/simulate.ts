@@ -6,6 +6,7 @@ import { Lookout } from "./lookout.ts";
 import { SimDriver } from "./sim-driver.ts";
 import { SimHead } from "./sim-head.ts";
 import type { SimFaults, SimNetwork } from "./sim-network.ts";
+import { loadObjects } from "./sim-objects.ts";
 import { SimRaylet, type SimRayletSpec } from "./sim-raylet.ts";
 import { World } from "./world.ts";
 
@@ -42,7 +43,9 @@ export class SimCluster {
   constructor({ seed, raylets, faults = {}, head = {}, logger = () => silentLogger }: SimulateOptions) {
     this.seed = seed;
     this.clock = new SimulatedClock();
-    this.world = new World({ seed, clock: this.clock, history: this.history, logger: logger(this.clock), faults });
+    const rayletAt = (address: string) => this.raylets.find(({ nodeId }) => address === `${nodeId}/raylet`)?.raylet;
+    const { clock, history } = this;
+    this.world = new World({ seed, clock, history, logger: logger(clock), faults, rayletAt });
     this.network = this.world.network;
     this.head = new SimHead(
       this.world,
@@ -114,7 +117,8 @@ export class SimCluster {
   snapshot(): Snapshot {
     const head = this.head.alive ? this.head.head?.status() : undefined;
     const nodes = this.raylets.flatMap((raylet) => raylet.look() ?? []);
-    return { nowMs: this.clock.now(), head, nodes, history: this.history };
+    const stores = this.raylets.flatMap((raylet) => raylet.lookAtStore() ?? []);
+    return { nowMs: this.clock.now(), head, nodes, stores, history: this.history };
   }
 
   /** What `run` and `until` do after each event. @throws InvariantError */
@@ -133,6 +137,7 @@ export class SimCluster {
 
 /** Starts a cluster; its head and raylets are up when this settles. */
 export async function simulate(options: SimulateOptions): Promise<SimCluster> {
+  await loadObjects();
   const cluster = new SimCluster(options);
   await cluster.until(cluster.head.start(), START_LIMIT_MS);
   await cluster.until(Promise.all(cluster.raylets.map((raylet) => raylet.start())), START_LIMIT_MS);
