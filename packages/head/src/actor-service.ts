@@ -20,6 +20,7 @@ import { causeOf } from "./actor-record.ts";
 import { allOf, checkOwner, type HeadContext, onlyFor, type Progress } from "./context.ts";
 import { actorPending, eventOfActor } from "./event-of.ts";
 import { LIST_ROWS_LIMIT, LOST_START_MS } from "./limits.ts";
+import { NameLeases } from "./name-leases.ts";
 
 /** Ends of a call that leave open whether it ran. */
 const LOST = new Set(["OUTCOME_UNKNOWN", "UNREACHABLE", "GOODBYE", "NODE_DIED", "CANCELLED", "DEADLINE_EXCEEDED"]);
@@ -33,26 +34,26 @@ export class ActorService {
   /** Starts that a raylet has not answered yet: actor → epoch. */
   readonly #asked = new Map<string, number>();
 
-  constructor(ctx: HeadContext) {
+  readonly #names: NameLeases;
+
+  /** `restarted`: a head before this one may have given leases of names. */
+  constructor(ctx: HeadContext, restarted: boolean) {
     this.#ctx = ctx;
+    this.#names = new NameLeases(ctx.clock, restarted);
   }
 
   serve(): void {
     const { endpoint, actors } = this.#ctx;
     endpoint.serve(actorCreate, ({ spec, getIfExists }) => this.create(spec, getIfExists));
     endpoint.serve(actorResolve, (request, call) => this.#resolve(request, call));
-    endpoint.serve(actorByName, ({ name, namespace }) => {
-      const actorId = actors.byName(namespace, name);
-      if (actorId === undefined)
-        throw notFound(`no actor is named ${name} in namespace ${namespace}`, { name, namespace });
-      return { actor: this.#row(actorId) };
-    });
+    endpoint.serve(actorByName, (request, call) => this.#byName(request, call));
     endpoint.serve(actorKill, ({ actorId, noRestart, outOfScope }) =>
       outOfScope
         ? this.#kill(actorId, causeOf("OUT_OF_SCOPE", "its last handle was disposed"), true)
         : this.#kill(actorId, causeOf("RAY_KILL", "killed by kill()"), noRestart),
     );
-    endpoint.serve(actorsList, ({ jobId }) => {
+    endpoint.serve(actorsList, async ({ jobId }) => {
+      await this.#names.until();
       const ids = actors.idsOf(jobId);
       return { actors: ids.slice(0, LIST_ROWS_LIMIT).map((actorId) => this.#row(actorId)), total: ids.length };
     });
@@ -72,6 +73,8 @@ export class ActorService {
     const actorId = existing ?? spec.actorId;
     if (created) this.#creating.set(actorId, this.#append(actorId));
     await this.#creating.get(actorId);
+    // Whoever had the name before is forgotten first.
+    if (created) await this.#untilTold(spec);
     return { actorId, existing: existing !== undefined };
   }
 
@@ -91,6 +94,25 @@ export class ActorService {
     reschedule();
   }
 
+  /** Until then nothing may be said that tells of the end of an actor with this name. */
+  #untilTold({ name, namespace }: Pick<ActorSpec, "name" | "namespace">): Promise<unknown> | undefined {
+    return name === undefined ? undefined : this.#names.until({ name, namespace });
+  }
+
+  async #byName(
+    request: Infer<(typeof actorByName)["request"]>,
+    call: IncomingCall,
+  ): Promise<Infer<(typeof actorByName)["reply"]>> {
+    const { name, namespace, lease = false } = request;
+    const { actors } = this.#ctx;
+    for (let untold = this.#untilTold(request); untold; untold = this.#untilTold(request)) await untold;
+    const actorId = actors.byName(namespace, name);
+    if (actorId === undefined)
+      throw notFound(`no actor is named ${name} in namespace ${namespace}`, { name, namespace });
+    const leaseMs = lease && !this.#creating.has(actorId) ? this.#names.grant(request, call.peer) : undefined;
+    return { actor: this.#row(actorId), ...(leaseMs !== undefined && { leaseMs }) };
+  }
+
   #row(actorId: string): ActorRow {
     const { actors, nodes, groups, journal } = this.#ctx;
     const row = actors.row(actorId, nodes, groups);
@@ -107,15 +129,18 @@ export class ActorService {
       const row = this.#row(actorId);
       return row.state === "DEAD" || (row.state === "ALIVE" && row.epoch > after) ? row : undefined;
     };
-    if (!wait) return { actor: this.#row(actorId) };
-    const row = await this.#ctx.waiters.until(`actor ${actorId}`, timeoutMs, call.signal, settled);
-    return { actor: row ?? this.#row(actorId) };
+    const row = wait ? await this.#ctx.waiters.until(`actor ${actorId}`, timeoutMs, call.signal, settled) : undefined;
+    const actor = row ?? this.#row(actorId);
+    if (actor.state === "DEAD") await this.#untilTold(actor);
+    return { actor };
   }
 
   async #kill(actorId: string, cause: DeathCause, noRestart: boolean): Promise<{ found: boolean }> {
     const { actors, nodes, clock, journal } = this.#ctx;
     const effects = actors.kill(actorId, cause, noRestart, nodes, clock.now());
     await journal.orFail(this.run(effects).saved);
+    const record = actors.record(actorId);
+    if (record?.state === "DEAD") await this.#untilTold(record.spec);
     return { found: effects.length > 0 };
   }
 
@@ -136,7 +161,7 @@ export class ActorService {
   }
 
   #do(effect: ActorEffect): Progress {
-    const { journal, waiters } = this.#ctx;
+    const { journal } = this.#ctx;
     switch (effect.kind) {
       case "save":
         return { ...DONE, saved: this.#save(effect.actorId) };
@@ -147,19 +172,29 @@ export class ActorService {
         return DONE;
       case "stop":
         return { ...DONE, gone: this.#stop(effect) };
-      case "changed":
-        this.#tell(effect.actorId, effect.ended);
-        waiters.wake(`actor ${effect.actorId}`);
-        return DONE;
+      case "changed": {
+        const told = this.#freed(effect.actorId)?.then(() => this.#tell(effect.actorId, effect.ended));
+        if (!told) this.#tell(effect.actorId, effect.ended);
+        return told ? { ...DONE, saved: told } : DONE;
+      }
       case "gone":
         return this.#endOwned(effect.actorId, effect.reason);
     }
   }
 
-  #tell(actorId: string, ended: DeathCause | undefined): void {
+  /** A dead actor's name: resolves when nobody answers a lookup with it any more. */
+  #freed(actorId: string): Promise<void> | undefined {
     const record = this.#ctx.actors.record(actorId);
+    if (record?.state !== "DEAD" || record.spec.name === undefined) return undefined;
+    return this.#names.free({ name: record.spec.name, namespace: record.spec.namespace });
+  }
+
+  #tell(actorId: string, ended: DeathCause | undefined): void {
+    const { actors, events, waiters } = this.#ctx;
+    const record = actors.record(actorId);
     const event = record && eventOfActor(record, ended);
-    if (event) this.#ctx.events.add(event);
+    if (event) events.add(event);
+    waiters.wake(`actor ${actorId}`);
   }
 
   #save(actorId: string): Promise<void> {

@@ -114,7 +114,7 @@ export class Head {
       },
     };
     const groupService = new GroupService(ctx);
-    const actorService = new ActorService(ctx);
+    const actorService = new ActorService(ctx, term > 1);
     const jobService = new JobService(ctx);
     const kvService = new KvService(ctx);
     const packages = new PackageService(ctx);

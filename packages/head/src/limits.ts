@@ -27,6 +27,10 @@ export const TASKS_KEPT = 20_000;
 export const JOBS_LIMIT = 10_000;
 export const KV_KEYS_LIMIT = 50_000;
 export const KV_BYTES_LIMIT = 268_435_456;
+/** How long who looked a name up may answer the next lookups itself: a kill waits so long at most for one that says nothing. */
+export const NAME_LEASE_MS = 250;
+/** Such leases at the same time; who looks up beyond them asks each time. */
+export const NAME_LEASES_LIMIT = 10_000;
 /** Rows of one answer of `actors.list`: the living first, then the latest dead. */
 export const LIST_ROWS_LIMIT = 10_000;
 /** Calls that may wait for a state at the same time. */

@@ -16,7 +16,7 @@ import {
   jobOpen,
 } from "@whipray/rpc";
 import { Head } from "../src/head.ts";
-import { CREATE_WITH_PLACE_MS } from "../src/limits.ts";
+import { CREATE_WITH_PLACE_MS, NAME_LEASE_MS } from "../src/limits.ts";
 import { type MemoryDisk, MemoryStore, type MemoryStoreHooks } from "../src/memory-store.ts";
 import type { HeadOptions } from "../src/options.ts";
 import { type FakeEndpoint, FakeNet, type FakePeer } from "./fake-net.ts";
@@ -65,7 +65,8 @@ export class TestCluster {
     await this.start(options);
     for (const driver of back.drivers ?? []) await driver.open();
     for (const raylet of back.raylets ?? this.raylets) await raylet.register();
-    await this.run(1);
+    // Until then lookups of names wait.
+    await this.run(NAME_LEASE_MS);
   }
 
   async node(name: string, total: Record<string, number>, options: { gpus?: number } = {}): Promise<FakeRaylet> {

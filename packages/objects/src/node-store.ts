@@ -36,6 +36,9 @@ export interface Attached {
   readonly bytes: number;
 }
 
+/** Asks a reader to unmap what he does not reach any more: of these objects, or (none named) of all. */
+export type LetGo = (holder: string, objects: readonly string[]) => void;
+
 interface Asking {
   resolve(segment: number, bytes: number): void;
   reject(error: unknown): void;
@@ -52,10 +55,16 @@ export class NodeStore {
   #tickets = 0;
   #timer: { at: number; timer: Timer } | undefined;
   #closed = false;
+  #letGo: LetGo = () => {};
 
   constructor(options: NodeStoreOptions) {
     this.#options = options;
     this.#table = new StoreTable(options.limits);
+  }
+
+  /** Who asks readers, which are known by name alone here. */
+  onLetGo(ask: LetGo): void {
+    this.#letGo = ask;
   }
 
   get capacityBytes(): number {
@@ -199,6 +208,14 @@ export class NodeStore {
       case "discard":
         this.#segments.get(action.segment)?.discard(action.mapped);
         this.#segments.delete(action.segment);
+        break;
+      case "letGo":
+        this.#letGo(action.holder, action.objects);
+        break;
+      case "name": {
+        const { object, bytes, holders } = action;
+        this.#options.logger.warn("an object that its owner freed is still held", { object, bytes, holders });
+      }
     }
   }
 

@@ -1,3 +1,4 @@
+import { sizeClass } from "./size-class.ts";
 import type { PinHolder } from "./store-errors.ts";
 import type { StoredObject } from "./stored-object.ts";
 
@@ -55,6 +56,21 @@ export class ObjectIndex {
     const writes = creator === holder && (state === "writing" || state === "waiting");
     if (writes || pins.has(holder) || waiters.some((waiter) => waiter.holder === holder)) return;
     drop(this.#byHolder, holder, object);
+  }
+
+  /** All of them, and bytes of segments that somebody reads. */
+  counts(): { objects: number; pinnedBytes: number } {
+    let pinnedBytes = 0;
+    for (const { pins, bytes } of this.#objects.values()) if (pins.size > 0) pinnedBytes += sizeClass(bytes);
+    return { objects: this.#objects.size, pinnedBytes };
+  }
+
+  /** Everybody who reads something. */
+  readers(): Set<string> {
+    const readers = new Set<string>();
+    for (const [holder, objects] of this.#byHolder)
+      if ([...objects].some(({ pins }) => pins.has(holder))) readers.add(holder);
+    return readers;
   }
 
   /** Who keeps how much from being spilled. */

@@ -29,6 +29,10 @@ export class ObjectViews {
     return this.#views.size;
   }
 
+  has(object: string): boolean {
+    return this.#views.has(object);
+  }
+
   /** The parts of an object that is mapped already. */
   find(object: string): Uint8Array[] | undefined {
     const memory = this.#views.get(object)?.memory.deref();

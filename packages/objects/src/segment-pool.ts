@@ -69,6 +69,11 @@ export class SegmentPool {
     return full ? Math.max(short, 1) : short;
   }
 
+  /** Half of the store is kept from who only may need it. */
+  hasPlenty(bytes: number): boolean {
+    return this.short(bytes) === 0 && this.usedBytes + bytes <= this.#capacityBytes / 2;
+  }
+
   /** Nobody uses it any more, and nobody has it mapped but its writer. */
   giveBack(segment: number, bytes: number, writer: string, now: number): void {
     this.#idle.set(segment, { segment, bytes, writer, idleSince: now });

@@ -1,3 +1,4 @@
+import { FreedViews, letGo } from "./freed-views.ts";
 import { IdleObjects } from "./idle-objects.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { SegmentPool } from "./segment-pool.ts";
@@ -14,14 +15,15 @@ import {
   tooLarge,
 } from "./store-errors.ts";
 import type { StoreLimits } from "./store-limits.ts";
-import type {
-  CreateRequest,
-  RoomRequest,
-  SealedAs,
-  StoreAction,
-  StoredObject,
-  StoreStats,
-  Waiter,
+import {
+  type CreateRequest,
+  newObject,
+  type RoomRequest,
+  type SealedAs,
+  type StoreAction,
+  type StoredObject,
+  type StoreStats,
+  type Waiter,
 } from "./stored-object.ts";
 
 /**
@@ -34,6 +36,7 @@ export class StoreTable {
   readonly #objects = new ObjectIndex();
   readonly #pool: SegmentPool;
   readonly #idle = new IdleObjects();
+  readonly #freed = new FreedViews();
   readonly #queue: RoomRequest[] = [];
   readonly #spills: Spills;
   #now = 0;
@@ -46,16 +49,10 @@ export class StoreTable {
   }
 
   get stats(): StoreStats {
-    let pinnedBytes = 0;
-    for (const { pins, bytes } of this.#objects.values()) if (pins.size > 0) pinnedBytes += sizeClass(bytes);
-    return {
-      objects: this.#objects.size,
-      usedBytes: this.#pool.usedBytes,
-      pooledBytes: this.#pool.idleBytes,
-      spilledBytes: this.#spills.usedBytes,
-      pinnedBytes,
-      waiting: this.#queue.length,
-    };
+    const { usedBytes, idleBytes: pooledBytes } = this.#pool;
+    const spilledBytes = this.#spills.usedBytes;
+    const waiting = this.#queue.length;
+    return { ...this.#objects.counts(), usedBytes, pooledBytes, spilledBytes, waiting };
   }
 
   rows(): IterableIterator<Readonly<StoredObject>> {
@@ -68,17 +65,14 @@ export class StoreTable {
 
   /** Asks for a segment to write in. */
   create(request: CreateRequest, now: number): StoreAction[] {
-    const { ticket, object: id, owner, creator, bytes, copy = false, spare = false, patient = true } = request;
+    const { ticket, object: id, bytes, spare = false, patient = true } = request;
     return this.#change(now, () => {
       if (this.#objects.get(id)) this.#refuse(ticket, objectExists(id));
       else if (sizeClass(bytes) > this.#limits.capacityBytes) this.#refuse(ticket, tooLarge(bytes, this.#limits));
       else if (this.#objects.size >= this.#limits.objects || (spare && !this.#plenty(bytes))) {
         this.#refuse(ticket, this.#full(bytes));
       } else {
-        const object: StoredObject = {
-          ...{ id, owner, creator, bytes, copy, state: "waiting", segment: undefined },
-          ...{ pins: new Map(), waiters: [], freed: false, tainted: false },
-        };
+        const object = newObject(request);
         this.#objects.add(object);
         this.#queue.push({ object, ticket, patientUntil: now + (patient ? this.#limits.patienceMs : 0) });
       }
@@ -224,9 +218,12 @@ export class StoreTable {
     });
   }
 
-  /** Time passed: patience may be over, warm segments may be cold. */
+  /** Time passed: patience may be over, warm segments may be cold, freed objects may still be held. */
   tick(now: number): StoreAction[] {
-    return this.#change(now, () => this.#pool.expire(now - this.#limits.warmMs));
+    return this.#change(now, () => {
+      this.#pool.expire(now - this.#limits.warmMs);
+      this.#actions.push(...this.#freed.due(now));
+    });
   }
 
   /** When `tick` has something to do. */
@@ -236,7 +233,7 @@ export class StoreTable {
     // Whose patience is over waits for spills still, and their end is no matter of time.
     const waits = first && (first.patientUntil > this.#now || this.#spills.comingBytes === 0);
     const patientUntil = waits ? first.patientUntil : Infinity;
-    const next = Math.min(warmUntil, patientUntil);
+    const next = Math.min(warmUntil, patientUntil, this.#freed.next);
     return next === Infinity ? undefined : next;
   }
 
@@ -267,7 +264,10 @@ export class StoreTable {
       return true;
     }
     if (this.#makeRoom(this.#pool.short(segmentBytes))) return true;
-    if (this.#now < patientUntil || this.#spills.comingBytes > 0) return false;
+    if (this.#now < patientUntil || this.#spills.comingBytes > 0) {
+      if (this.#spills.comingBytes === 0) this.#press(this.#queue[0]!);
+      return false;
+    }
     const error = this.#full(bytes);
     if (ticket === undefined) {
       this.#queue.shift();
@@ -276,13 +276,15 @@ export class StoreTable {
     return true;
   }
 
-  /** Half of the store is kept from who only may need it. */
+  /** Room is needed that views take: perhaps nobody reaches them any more. */
+  #press(request: RoomRequest): void {
+    if (request.pressed) return;
+    request.pressed = true;
+    this.#actions.push(...letGo(this.#objects.readers()));
+  }
+
   #plenty(bytes: number): boolean {
-    const segmentBytes = sizeClass(bytes);
-    const half = this.#limits.capacityBytes / 2;
-    return (
-      this.#queue.length === 0 && this.#pool.short(segmentBytes) === 0 && this.#pool.usedBytes + segmentBytes <= half
-    );
+    return this.#queue.length === 0 && this.#pool.hasPlenty(sizeClass(bytes));
   }
 
   /** Drops a copy, or else starts to spill. True: something is free now. */
@@ -333,6 +335,7 @@ export class StoreTable {
     this.#refuseWaiters(object, objectFreed(object.id));
     // With a segment somebody reads or writes it, or a file is being made of it: his end is its end.
     if (object.segment === undefined) this.#remove(object, objectFreed(object.id));
+    else if (object.pins.size > 0) this.#freed.add(object, this.#now);
     else this.#unpinned(object);
   }
 
@@ -372,6 +375,7 @@ export class StoreTable {
   #remove(object: StoredObject, error: Error): void {
     const { state } = object;
     this.#idle.delete(object);
+    this.#freed.delete(object);
     const at = this.#queue.findIndex((request) => request.object === object);
     const ticket = at < 0 ? undefined : this.#queue.splice(at, 1)[0]?.ticket;
     if (ticket !== undefined) this.#refuse(ticket, error);

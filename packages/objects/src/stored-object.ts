@@ -44,6 +44,13 @@ export interface CreateRequest {
   readonly patient?: boolean;
 }
 
+export function newObject({ object: id, owner, creator, bytes, copy = false }: CreateRequest): StoredObject {
+  return {
+    ...{ id, owner, creator, bytes, copy, state: "waiting", segment: undefined },
+    ...{ pins: new Map(), waiters: [], freed: false, tainted: false },
+  };
+}
+
 /** What a writer knows at the end only. */
 export interface SealedAs {
   /** As asked for, or less within the same segment size. */
@@ -58,6 +65,8 @@ export interface RoomRequest {
   readonly ticket: number | undefined;
   /** When it is refused if everything is pinned then. */
   readonly patientUntil: number;
+  /** Readers were asked to let go of what they do not need. */
+  pressed?: boolean;
 }
 
 /** What the table wants done. The shell does it in order, and tells how it went where a line below says so. */
@@ -72,7 +81,11 @@ export type StoreAction =
   | { do: "restore"; object: string; segment: number; fresh: boolean; segmentBytes: number; bytes: number }
   /** Remove the file. */
   | { do: "erase"; object: string }
-  | { do: "discard"; segment: number; mapped: boolean };
+  | { do: "discard"; segment: number; mapped: boolean }
+  /** Ask a holder to unmap what he does not reach any more: of these objects, or (none named) of all. */
+  | { do: "letGo"; holder: string; objects: readonly string[] }
+  /** Say who still has an object mapped that was freed long ago. */
+  | { do: "name"; object: string; bytes: number; holders: readonly string[] };
 
 export interface StoreStats {
   readonly objects: number;

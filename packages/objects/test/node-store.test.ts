@@ -1,5 +1,6 @@
-import { ObjectStoreFullError, WhiprayError } from "@whipray/core";
+import { ObjectStoreFullError, SimulatedClock, silentLogger, WhiprayError } from "@whipray/core";
 import { expect, test } from "vitest";
+import { HELD_NAMED_AFTER_MS, LET_GO_AFTER_MS } from "../src/freed-views.ts";
 import { codeOf, MIB, memoryStore, put } from "./store-world.ts";
 
 test("ten times the store's size goes through it; memory stays bounded and every byte comes back", async () => {
@@ -174,4 +175,44 @@ test("a spare is granted while half of the store stays free, takes a smaller obj
   store.ownerGone("somebody");
   store.seal("obj_b", "c");
   expect(store.stats).toMatchObject({ objects: 0, usedBytes: 0, pooledBytes: 4 * MIB });
+});
+
+test("who holds a freed object is asked to let go, and named when he does not", async () => {
+  const clock = new SimulatedClock();
+  const warnings: unknown[] = [];
+  const { store } = memoryStore({}, clock, { ...silentLogger, warn: (_, fields) => void warnings.push(fields) });
+  const asked: unknown[] = [];
+  store.onLetGo((holder, objects) => asked.push([holder, objects]));
+  for (const id of ["obj_a", "obj_b", "obj_c"]) {
+    await put(store, id, MIB);
+    await store.attach(id, `reader of ${id}`);
+  }
+  store.free("obj_a");
+  store.ownerGone("owner");
+  store.detach("obj_c", "reader of obj_c");
+  await clock.run(LET_GO_AFTER_MS);
+  expect(asked).toEqual([
+    ["reader of obj_a", ["obj_a"]],
+    ["reader of obj_b", ["obj_b"]],
+  ]);
+  store.detach("obj_b", "reader of obj_b");
+  await clock.run(HELD_NAMED_AFTER_MS - LET_GO_AFTER_MS - 1);
+  expect(warnings).toEqual([]);
+  await clock.run(10 * HELD_NAMED_AFTER_MS);
+  expect(warnings).toEqual([{ object: "obj_a", bytes: MIB, holders: ["reader of obj_a"] }]);
+  expect(asked.length).toBe(2);
+});
+
+test("room that views take: readers are asked once by each who waits, and not while something is being spilled", async () => {
+  const { store } = memoryStore({ patienceMs: 60_000 });
+  const asked: unknown[] = [];
+  store.onLetGo((holder, objects) => asked.push([holder, objects]));
+  for (let n = 0; n < 9; n++) await put(store, `obj_${n}`, MIB);
+  expect(asked).toEqual([]);
+  for (let n = 1; n < 9; n++) await store.attach(`obj_${n}`, "reader");
+  const waiting = put(store, "obj_x", MIB);
+  expect(asked).toEqual([["reader", []]]);
+  store.detach("obj_3", "reader");
+  await waiting;
+  expect(asked.length).toBe(1);
 });

@@ -1,15 +1,19 @@
-import { silentLogger, systemClock, WhiprayError } from "@whipray/core";
+import { type Clock, type Logger, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { onTestFinished } from "vitest";
 import { DEFAULT_LIMITS, MemorySegments, MemorySpill, NodeStore, type StoreLimits } from "../src/index.ts";
 
 export const MIB = 1_048_576;
 
 /** A store with everything in memory; patience is short. */
-export function memoryStore(limits: Partial<StoreLimits> = {}) {
+export function memoryStore(
+  limits: Partial<StoreLimits> = {},
+  clock: Clock = systemClock,
+  logger: Logger = silentLogger,
+) {
   const segments = new MemorySegments();
   const spill = new MemorySpill();
   const all = { ...DEFAULT_LIMITS, capacityBytes: 8 * MIB, diskBytes: 1_000 * MIB, patienceMs: 20, ...limits };
-  const store = new NodeStore({ limits: all, segments, spill, clock: systemClock, logger: silentLogger });
+  const store = new NodeStore({ limits: all, segments, spill, clock, logger });
   onTestFinished(() => store.close());
   return { store, segments, spill };
 }

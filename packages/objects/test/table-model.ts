@@ -83,7 +83,13 @@ export class TableModel {
           // Memory that somebody may look at is not taken away under him.
           if (!action.mapped) expect(segment?.mapped).toEqual([]);
           this.segments.delete(action.segment);
+          break;
         }
+        case "letGo":
+        case "name":
+          // Whom nobody answers for is not asked.
+          for (const holder of action.do === "name" ? action.holders : [action.holder])
+            expect([...this.segments.values()].some(({ mapped }) => mapped.includes(holder))).toBe(true);
       }
     }
   }

@@ -6,10 +6,12 @@ import {
   type Method,
   type NodeRow,
   nodesList,
+  OBJECTS_A_MESSAGE_LIMIT,
   type ObjectList,
   type objectCreate,
   type objectFree,
   type objectHold,
+  objectLetGo,
   type objectList,
   type objectRead,
   type objectRelease,
@@ -41,6 +43,8 @@ export class ObjectService {
   readonly #pulls: ObjectPulls;
   /** Raylets that have copies of what lies here. */
   readonly #copies = new Map<string, Set<string>>();
+  /** Who is asked to let go of what, at the end of this turn. */
+  readonly #letGo = new Map<string, Set<string>>();
 
   constructor(options: ObjectServiceOptions) {
     this.#options = options;
@@ -54,6 +58,7 @@ export class ObjectService {
       urlOf: (address) => this.#rayletUrl(address),
       isDead: async (address) => (await this.#nodeOf(address))?.state === "DEAD",
     });
+    options.store.onLetGo((holder, objects) => this.#askLater(holder, objects));
   }
 
   async create({ id, bytes, owner, spare = false, patient = true }: Request<typeof objectCreate>, call: IncomingCall) {
@@ -116,8 +121,8 @@ export class ObjectService {
 
   list({ limit }: Request<typeof objectList>): ObjectList {
     const { store } = this.#options;
-    const objects = [...store.rows()].slice(0, limit).map(({ id, owner, bytes, state, copy, pins }) => ({
-      ...{ id, owner, bytes, state, copy, holders: [...pins.keys()] },
+    const objects = [...store.rows()].slice(0, limit).map(({ id, owner, bytes, state, copy, pins, freed }) => ({
+      ...{ id, owner, bytes, state, copy, holders: [...pins.keys()], freed },
     }));
     const { usedBytes, pooledBytes, spilledBytes, pinnedBytes } = store.stats;
     return { objects, capacityBytes: store.capacityBytes, usedBytes, pooledBytes, spilledBytes, pinnedBytes };
@@ -130,6 +135,23 @@ export class ObjectService {
 
   close(): Promise<void> {
     return this.#options.store.close();
+  }
+
+  #askLater(holder: string, objects: readonly string[]): void {
+    if (this.#letGo.size === 0) queueMicrotask(() => this.#ask());
+    const asked = this.#letGo.get(holder) ?? new Set();
+    this.#letGo.set(holder, asked);
+    for (const object of objects) if (asked.size < OBJECTS_A_MESSAGE_LIMIT) asked.add(object);
+  }
+
+  /** A raylet that copies an object releases it anyway. */
+  #ask(): void {
+    for (const [holder, ids] of this.#letGo) {
+      const peer = this.#peers.find(holder);
+      // One that is gone, or knows no such message, lets go in its own time.
+      if (peer && peer.role !== "raylet") peer.invoke(objectLetGo, { ids: [...ids] }).catch(() => {});
+    }
+    this.#letGo.clear();
   }
 
   #copied(id: string, raylet: string): void {

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import type { ActorHandle, Cluster, ObjectRef } from "whipray";
@@ -29,6 +29,12 @@ afterEach(async (context) => {
 async function makerOn(driver: Cluster, raylet: number): Promise<ActorHandle<ObjectMaker>> {
   const { nodeId } = real.raylets[raylet]!;
   return driver.actor<ObjectMaker>(MAKER, "ObjectMaker").options({ nodeAffinity: { nodeId } }).create();
+}
+
+/** Segments that a process of this machine reads. */
+function segmentsMapped(pid: number): number {
+  const lines = readFileSync(`/proc/${pid}/maps`, "utf8").split("\n");
+  return lines.filter((line) => line.includes("memfd:whipray-") && line.includes(" rw-p ")).length;
 }
 
 /** Objects by node: copies are marked. */
@@ -130,6 +136,39 @@ test(
     expect(await where(driver)).toEqual([["primary"]]);
     child.kill("SIGKILL");
     await expect.poll(() => where(driver), { timeout: 8_000 }).toEqual([[]]);
+  },
+  TEST_MS,
+);
+
+test(
+  "an idle reader lets go of what its owner freed, here and on the other node, without any call that makes it collect",
+  async () => {
+    const driver = await started({}, { foreign: true });
+    const [here, there] = await Promise.all([makerOn(driver, 0), makerOn(driver, 1)]);
+    const ref = await driver.put(new Float64Array(LENGTH).fill(1));
+    expect(await Promise.all([here.sum(ref), there.sum(ref)])).toEqual([LENGTH, LENGTH]);
+    expect(segmentsMapped(await here.pid())).toBe(1);
+    ref.dispose();
+    await expect.poll(() => where(driver), { timeout: 20_000 }).toEqual([[], []]);
+    expect(segmentsMapped(await here.pid())).toBe(0);
+  },
+  TEST_MS,
+);
+
+test(
+  "a reader that keeps a freed object reads on, is named by its raylet, and lets go when it drops it",
+  async () => {
+    const driver = await started({});
+    const actor = await makerOn(driver, 0);
+    const ref = await driver.put(new Float64Array(LENGTH).fill(1));
+    await actor.keep(ref);
+    ref.dispose();
+    await expect.poll(() => real.logs(), { timeout: 40_000 }).toMatch(/an object that its owner freed is still held/);
+    const [list] = await driver.listObjects({ filters: { freed: true } });
+    expect(list?.objects).toMatchObject([{ holders: [expect.stringMatching(/worker_\w+ inc_/)] }]);
+    expect(await actor.kept()).toBe(LENGTH);
+    await actor.keep(undefined);
+    await expect.poll(() => where(driver), { timeout: 60_000 }).toEqual([[]]);
   },
   TEST_MS,
 );

@@ -20,8 +20,10 @@ import {
 } from "@whipray/rpc";
 import type { TaskWaits } from "@whipray/worker";
 import { ActorScopes } from "./actor-scopes.ts";
+import { NamedActors } from "./named-actors.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { RuntimeEnvs } from "./runtime-envs.ts";
+import { TaskReports } from "./task-reports.ts";
 
 /** How this process reaches its cluster. */
 export interface Connection {
@@ -54,12 +56,15 @@ export class Driver {
   readonly objects: ObjectStore;
   /** What this process ships to nodes. */
   readonly runtimeEnvs = new RuntimeEnvs(this);
+  /** What `listTasks` is told of. */
+  readonly reports = new TaskReports(this);
   /** The raylet beside which this process was started, if there is one. */
   raylet: Peer | undefined;
   /** Inside of a task: who is told when it waits. */
   waits: TaskWaits | undefined;
   /** Which anonymous actors are still needed. */
   readonly scopes: ActorScopes;
+  readonly namedActors: NamedActors;
   jobId: string;
   namespace = "";
   cluster = "";
@@ -72,10 +77,13 @@ export class Driver {
     this.objects = objects;
     this.jobId = jobId ?? connection.ids.next("job");
     this.#head = this.#toHead("control");
+    this.namedActors = new NamedActors(this);
     this.scopes = new ActorScopes({
       endpoint: connection.endpoint,
       viaUrl: connection.headUrl,
       end: (actorId) => void this.#outOfScope(actorId),
+      clock: connection.clock,
+      headIsAway: () => !this.#head.hasRoute,
     });
   }
 
@@ -204,6 +212,7 @@ export class Driver {
 
   /** Says goodbye: what the job owns ends. */
   async close(timeoutMs: number): Promise<void> {
+    this.reports.close();
     try {
       if (this.#opened && !this.head.closed) await this.head.invoke(jobClose, { jobId: this.jobId }, { timeoutMs });
     } catch (error) {

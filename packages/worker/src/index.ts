@@ -6,6 +6,7 @@ export {
   actorContext,
   type CallContext,
   callContext,
+  cancelledWithCall,
   requireActorContext,
   taskContext,
   workerContext,
@@ -26,4 +27,5 @@ export {
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
 export type { RunningTask } from "./running-task.ts";
 export type { TaskWaits } from "./task-waits.ts";
+export type { Garbage } from "./view-collector.ts";
 export { originalPath } from "./working-copy.ts";

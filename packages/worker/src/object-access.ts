@@ -1,5 +1,4 @@
 import { asWhiprayError } from "@whipray/core";
-import type { SegmentMapper } from "@whipray/objects";
 import {
   decodeValues,
   encodeStored,
@@ -22,15 +21,15 @@ export function isLarge(parts: Parts): boolean {
 
 /** What `openObjectClient` loads. Simulations do it ahead: loading takes time that no simulated clock sees. */
 export function loadObjectClient() {
-  return Promise.all([import("./object-client.ts"), import("@whipray/objects")]);
+  return Promise.all([import("./object-client.ts"), import("@whipray/objects"), import("./garbage.io.ts")]);
 }
 
-/** The store is loaded with the first large value: most programs start without one. `mapper`: default this machine's own. */
+/** The store is loaded with the first large value: most programs start without one. `mapper` and `garbage`: default this machine's own. */
 export async function openObjectClient(
-  options: Omit<ObjectClientOptions, "mapper"> & { mapper?: SegmentMapper },
+  options: Omit<ObjectClientOptions, "mapper" | "garbage"> & Partial<ObjectClientOptions>,
 ): Promise<ObjectClient> {
-  const [{ ObjectClient }, { procMapper }] = await loadObjectClient();
-  return new ObjectClient({ mapper: procMapper, ...options });
+  const [{ ObjectClient }, { procMapper }, { systemGarbage }] = await loadObjectClient();
+  return new ObjectClient({ mapper: procMapper, garbage: systemGarbage(), ...options });
 }
 
 /** What values of a worker's calls have to do with the node's store. */

@@ -17,6 +17,7 @@ import {
   objectCreate,
   objectFree,
   objectHold,
+  objectLetGo,
   objectRead,
   objectRelease,
   objectSeal,
@@ -27,6 +28,7 @@ import {
   StoredWire,
 } from "@whipray/rpc";
 import { ObjectSpares } from "./object-spares.ts";
+import { type Garbage, ViewCollector } from "./view-collector.ts";
 
 /** Ranges that are read or written at once by a process that cannot map. */
 const RANGES_AT_ONCE = 4;
@@ -48,6 +50,8 @@ export interface ObjectClientOptions {
   readonly home: ObjectHome;
   /** URL that leads to another raylet. */
   readonly urlOf: (raylet: string) => Promise<string>;
+  /** Collected when a raylet asks for what nobody reaches; without it views go in their own time. */
+  readonly garbage?: Garbage | undefined;
 }
 
 export interface PutOptions {
@@ -81,6 +85,12 @@ export class ObjectClient {
     this.#spares = new ObjectSpares({ ...options, raylet: () => this.#home() });
     this.#views = new ObjectViews(options.mapper, (object) => {
       if (this.#released.push(object) === 1) queueMicrotask(() => this.#sendReleased());
+    });
+    const { endpoint, clock, garbage } = options;
+    const collector = garbage && new ViewCollector({ clock, garbage, views: this.#views });
+    endpoint.serve(objectLetGo, ({ ids }) => {
+      collector?.ask(ids);
+      return null;
     });
   }
 

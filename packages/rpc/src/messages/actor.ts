@@ -178,9 +178,13 @@ export const actorResolve = method(
 );
 export const actorByName = method(
   "actor.byName",
-  shape({ name: str(128), namespace: str(128) }),
-  shape({ actor: actorRowField }),
+  /** `lease`: the caller serves `actor.nameFreed`. */
+  shape({ name: str(128), namespace: str(128), lease: optional(bool) }),
+  /** `leaseMs`: so long from its request the caller may answer other lookups of the name itself. */
+  shape({ actor: actorRowField, leaseMs: optional(count()) }),
 );
+/** head → who has a lease of the name: its actor is dead, and only your reply lets the others know. */
+export const actorNameFreed = method("actor.nameFreed", shape({ name: str(128), namespace: str(128) }), anything);
 /** Ray's `ray.kill`: at once, no exit handlers. With `outOfScope` its last handle was disposed: it may clean up, and does not restart. */
 export const actorKill = method(
   "actor.kill",
@@ -188,6 +192,12 @@ export const actorKill = method(
   shape({ found: bool }),
 );
 
+/** reader of an object → who keeps a handle in it: this loan, which the reader named, is his until he returns it or his process ends. */
+export const handleBorrowed = method(
+  "$actor.borrowed",
+  shape({ actorId: id("actor"), loan: str(64) }),
+  shape({ found: bool }),
+);
 /** borrower → lender of a handle: it is not needed there any more (PROTOCOL.md, "Actors"). */
 export const handleReturned = method(
   "$actor.returned",

@@ -58,6 +58,11 @@ export const objectRead = method(
 export const objectRelease = method("object.release", shape({ ids: objectIds }), anything);
 /** Owner → raylet, oneway: not needed any more, also the copies on other nodes. */
 export const objectFree = method("object.free", shape({ ids: objectIds }), anything);
+/**
+ * raylet → who holds them: their owner freed these objects; unmap what nobody reaches any more. Without ids: room is needed, unmap all that
+ * nobody reaches. The answer is `object.release`.
+ */
+export const objectLetGo = method("object.letGo", shape({ ids: objectIds }), anything);
 
 /** Anybody → raylet: what lies there. */
 export const objectList = method(
@@ -72,6 +77,8 @@ export const objectList = method(
         state: oneOf("waiting", "writing", "sealed", "spilling", "spilled", "restoring"),
         copy: bool,
         holders: list(processField),
+        /** Its owner needs it no more; those who hold it still read it. */
+        freed: optional(bool),
       }),
       100_000,
     ),

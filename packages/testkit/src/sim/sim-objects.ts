@@ -1,7 +1,7 @@
 import type { Clock, IdSource } from "@whipray/core";
 import { loadObjectService } from "@whipray/raylet";
 import { decodeValues, type Endpoint, type Parts, type Revive, TO_WIRE } from "@whipray/rpc";
-import { loadObjectClient, type ObjectAccess } from "@whipray/worker";
+import { type Garbage, loadObjectClient, type ObjectAccess } from "@whipray/worker";
 import { daemons, type ObjectRef } from "whipray";
 import type { History } from "./history.ts";
 
@@ -45,6 +45,7 @@ export class SimObjects {
   readonly #clock: Clock;
   readonly #history: History;
   readonly #isAlive: () => boolean;
+  readonly #garbage = new Set<ArrayBufferLike>();
   /** Garbage collection must not decide what happens: nothing that a process got is collected before it lets go. */
   readonly #kept = new Set<unknown>();
 
@@ -55,8 +56,16 @@ export class SimObjects {
     this.#history = history;
     this.#isAlive = isAlive;
     const store: daemons.ObjectStore = new daemons.ObjectStore({
-      ...{ endpoint, ids, viaUrl, access, keeping: (encode) => encode() },
-      decode: (parts) => this.decode(parts),
+      ...{
+        endpoint,
+        ids,
+        viaUrl,
+        access,
+        keeping: (_object, encode) => encode(),
+        keepHandles: () => {},
+        forget: () => {},
+      },
+      ...{ decode: (parts) => this.decode(parts), decodeArgument: (parts) => this.decode(parts) },
     });
     this.#store = store;
     history.owners.set(`${endpoint.address} ${endpoint.incarnation}`, this);
@@ -109,12 +118,29 @@ export class SimObjects {
     return daemons.waitRefs(this.#clock, refs, { numReturns, timeoutMs });
   }
 
-  /** Detaches the memory of a value that came in a call. */
-  async release({ buffer }: Uint32Array): Promise<void> {
-    const client = await this.access.client();
-    const object = client.objectOf(buffer);
-    if (object !== undefined) client.release(object);
+  /** A value that came in a call is used: no garbage. */
+  use(value: Uint32Array): void {
+    this.keep(value);
+    this.#garbage.delete(value.buffer);
   }
+
+  /** Nobody uses it any more; `now`: its memory is detached at once, else when garbage is collected. */
+  async leave({ buffer }: Uint32Array, now: boolean): Promise<void> {
+    this.#garbage.add(buffer);
+    if (now) await this.#collect([buffer]);
+  }
+
+  async #collect(buffers: Iterable<ArrayBufferLike>): Promise<void> {
+    const client = await this.access.client();
+    for (const buffer of buffers) {
+      const object = client.objectOf(buffer);
+      if (object !== undefined && this.#garbage.has(buffer)) client.release(object);
+      this.#garbage.delete(buffer);
+    }
+  }
+
+  /** The twin of V8's collector: idle, and it finds what nobody uses. */
+  readonly garbage: Garbage = { collect: () => void this.#collect([...this.#garbage]), load: () => 0 };
 }
 
 export function valueWith({ mark, words }: Marked): Uint32Array {

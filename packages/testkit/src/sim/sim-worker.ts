@@ -162,10 +162,11 @@ export class SimWorker {
       return this.#answer(token);
     },
     take: async (token, ms, value) => {
-      this.objects.keep(value);
+      const array = value as Uint32Array;
+      this.objects.use(array);
       if (ms > 0) await delay(this.#clock, ms);
-      const what = marked(value);
-      if (this.#world.random.next() < RELEASES) await this.objects.release(value as Uint32Array);
+      const what = marked(array);
+      await this.objects.leave(array, this.#world.random.next() < RELEASES);
       return { ...this.#answer(token), ...what };
     },
     make: async (_token, ms, mark, words) => {
@@ -185,8 +186,8 @@ export class SimWorker {
     const { ids, clock, logger } = this.#world.services(this.#host, this.#clock);
     const home = { address: `${node.nodeId}/raylet`, url: rayletUrl, local: true };
     let client: ReturnType<typeof openObjectClient> | undefined;
-    const open = () =>
-      openObjectClient({ endpoint, ids, clock, logger, mapper: node.mapper, home, urlOf: async () => HEAD_URL });
+    const parts = { endpoint, ids, clock, logger, mapper: node.mapper, home };
+    const open = () => openObjectClient({ ...parts, garbage: this.objects.garbage, urlOf: async () => HEAD_URL });
     return new SimObjects({
       ...{ process: this.#host, endpoint, clock, ids, viaUrl: rayletUrl, history: this.#world.history },
       access: { client: () => (client ??= open()) },
