@@ -42,9 +42,9 @@ export {
   type PeerAnswer,
   SUSPECT_MS,
 } from "./node-lease.ts";
+export { loadObjectService } from "./object-door.ts";
 export { PluginEyes, type PluginEyesOptions } from "./plugin-eyes.ts";
 export { pluginVisibility } from "./plugin-visibility.ts";
-export { loadObjectService } from "./object-door.ts";
 export { bindTest, PortFile } from "./port-file.io.ts";
 export { type PortLease, type PortRange, PortTable, portRange } from "./port-table.ts";
 export { MemoryPortStore, type PortProbe, type PortStore, Ports } from "./ports.ts";

@@ -41,7 +41,7 @@ export interface SimObjectsParts {
 export class SimObjects {
   readonly process: string;
   readonly access: ObjectAccess;
-  readonly #store: daemons.ObjectStore;
+  readonly store: daemons.ObjectStore;
   readonly #clock: Clock;
   readonly #history: History;
   readonly #isAlive: () => boolean;
@@ -67,7 +67,7 @@ export class SimObjects {
       },
       ...{ decode: (parts) => this.decode(parts), decodeArgument: (parts) => this.decode(parts) },
     });
-    this.#store = store;
+    this.store = store;
     history.owners.set(`${endpoint.address} ${endpoint.incarnation}`, this);
     endpoint.serveRaw(daemons.objectGet, (request, call) => store.serve(request, call));
   }
@@ -82,7 +82,7 @@ export class SimObjects {
 
   /** What came in a message is alive here. */
   get revive(): Revive {
-    return { objectRef: (wire) => this.keep(this.#store.adopt(wire)) };
+    return { objectRef: (wire) => this.keep(this.store.adopt(wire)) };
   }
 
   keep<T>(value: T): T {
@@ -91,21 +91,21 @@ export class SimObjects {
   }
 
   async put(value: Marked): Promise<ObjectRef> {
-    return this.keep(await this.#store.put(valueWith(value)));
+    return this.keep(await this.store.put(valueWith(value)));
   }
 
   /** A ref of ours to what `parts` will be. */
   own(parts: Promise<Parts>): ObjectRef {
-    return this.keep(this.#store.own(parts));
+    return this.keep(this.store.own(parts));
   }
 
   /** The ref of another process, as it comes in a message. */
   refTo({ ref, owner }: Pick<ObjectLife, "ref" | "owner">): ObjectRef {
-    return owner === this ? ref : this.keep(this.#store.adopt(ref[TO_WIRE]()));
+    return owner === this ? ref : this.keep(this.store.adopt(ref[TO_WIRE]()));
   }
 
   argument(ref: ObjectRef): Promise<unknown> {
-    return this.#store.argument(ref);
+    return this.store.argument(ref);
   }
 
   /** The value; what is not what was put is noted. @throws what became of it. */

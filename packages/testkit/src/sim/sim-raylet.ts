@@ -116,6 +116,10 @@ export class SimRaylet {
     return this.#running!.segments;
   }
 
+  get store(): NodeStore | undefined {
+    return this.#running?.store;
+  }
+
   get disk(): SimDisk | undefined {
     return this.#running?.disk;
   }

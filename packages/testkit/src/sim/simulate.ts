@@ -21,6 +21,8 @@ export interface SimulateOptions {
   readonly logger?: (clock: Clock) => Logger;
 }
 
+/** So many events at one moment are a process that wakes itself without end. */
+const EVENTS_AT_ONCE_LIMIT = 10_000;
 const START_LIMIT_MS = 30_000;
 
 /** A violated promise. The message names the seed. */
@@ -39,6 +41,7 @@ export class SimCluster {
   readonly drivers: SimDriver[] = [];
   readonly world: World;
   readonly #lookout = new Lookout(this);
+  #eventsAtOnce = 0;
 
   constructor({ seed, raylets, faults = {}, head = {}, logger = () => silentLogger }: SimulateOptions) {
     this.seed = seed;
@@ -76,9 +79,7 @@ export class SimCluster {
     const endMs = clock.now() + ms;
     await settle();
     for (let nextMs = clock.nextAtMs(); nextMs !== undefined && nextMs <= endMs; nextMs = clock.nextAtMs()) {
-      clock.step();
-      await settle();
-      this.check();
+      await this.#event();
     }
     clock.advance(Math.max(0, endMs - clock.now()));
     await settle();
@@ -98,11 +99,19 @@ export class SimCluster {
       const nextMs = this.clock.nextAtMs();
       if (nextMs === undefined || nextMs > endMs)
         throw new Error(`seed ${this.seed}: nothing came within ${limitMs} ms`);
-      this.clock.step();
-      await settle();
-      this.check();
+      await this.#event();
     }
     return promise;
+  }
+
+  async #event(): Promise<void> {
+    const nowMs = this.clock.now();
+    this.clock.step();
+    await settle();
+    this.check();
+    this.#eventsAtOnce = this.clock.now() === nowMs ? this.#eventsAtOnce + 1 : 0;
+    if (this.#eventsAtOnce > EVENTS_AT_ONCE_LIMIT)
+      this.fail(["time stands still: somebody wakes himself again and again"]);
   }
 
   /** Runs until it is true. @throws after `limitMs` of simulated time. */
