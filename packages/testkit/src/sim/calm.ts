@@ -74,9 +74,10 @@ export function leftovers({ head, nodes, stores, history }: Snapshot): string[] 
       free[name] === total ? [] : [`${node.nodeId}: ${free[name] ?? 0} of ${total} ${name} free`],
     );
   });
-  for (const { nodeId, objects, files } of stores) {
-    if (objects.length > 0) found.push(`${nodeId} keeps ${objects.join("; ")}`);
-    if (files.length > 0) found.push(`${nodeId} keeps files of ${files.join(", ")}`);
+  for (const store of stores) {
+    const [objects, files] = [store.objects(), store.files()];
+    if (objects.length > 0) found.push(`${store.nodeId} keeps ${objects.join("; ")}`);
+    if (files.length > 0) found.push(`${store.nodeId} keeps files of ${files.join(", ")}`);
   }
   const running = history.lives.filter((life) => life.to === undefined);
   if (running.length > 0)

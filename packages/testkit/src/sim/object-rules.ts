@@ -31,9 +31,9 @@ export interface StoreSeen {
   /** Bytes of the segments that are there. */
   readonly segmentBytes: number;
   /** Objects, in words. */
-  readonly objects: readonly string[];
+  objects(): string[];
   /** Objects that have a file. */
-  readonly files: readonly string[];
+  files(): string[];
 }
 
 /** Memory is neither lost nor used twice: what the table counts is what is there, and no more than there may be. */

@@ -106,9 +106,9 @@ export class SimRaylet {
     if (!store || !segments || !disk || (segments.count === 0 && store.stats.objects === 0)) return undefined;
     const { usedBytes, pooledBytes } = store.stats;
     const { nodeId } = this;
-    const objects = [...store.rows()].map(({ id, owner, state }) => `${id} of ${owner}, ${state}`);
+    const objects = () => Array.from(store.rows(), ({ id, owner, state }) => `${id} of ${owner}, ${state}`);
     const sizes = { capacityBytes: store.capacityBytes, usedBytes, pooledBytes, segmentBytes: segments.bytes };
-    return { nodeId, ...sizes, objects, files: disk.objects };
+    return { nodeId, ...sizes, objects, files: () => disk.objects };
   }
 
   /** Where processes of this machine map its objects. */
