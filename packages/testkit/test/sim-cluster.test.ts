@@ -48,7 +48,7 @@ describe("a simulated cluster", () => {
     expect(cluster.raylets[0]!.raylet!.constructor).toBe(Raylet);
     expect(cluster.raylets[0]!.store!.constructor).toBe(NodeStore);
     const [{ ObjectClient }] = await loadObjectClient();
-    expect((await driver.objects.access.client()).constructor).toBe(ObjectClient);
+    expect((await cluster.until(driver.objects.access.client())).constructor).toBe(ObjectClient);
     const daemons = await realNodes();
     try {
       expect(daemons.store.constructor).toBe(cluster.raylets[0]!.store!.constructor);

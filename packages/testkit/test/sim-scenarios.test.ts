@@ -20,7 +20,8 @@ async function actorOn(
   raylet: SimRaylet,
   maxRestarts: number,
 ): Promise<string> {
-  const more = { nodeId: raylet.nodeId, nodeSoft: true, maxRestarts };
+  // One that never restarts waits for its node, which may be suspect for a moment.
+  const more = { nodeId: raylet.nodeId, nodeSoft: maxRestarts !== 0, maxRestarts };
   const actorId = await cluster.until(driver.createActor({ CPU: 1, GPU: 1 }, more));
   const row = await cluster.until(driver.settled(actorId));
   expect(row).toMatchObject({ state: "ALIVE", nodeId: raylet.nodeId, epoch: 1 });
