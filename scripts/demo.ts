@@ -66,13 +66,18 @@ const leftovers = await cluster.stop();
 if (leftovers.length > 0) say(`left behind:\n${describeLeaks(leftovers)}`);
 else say("nothing is left: no process, no socket, no file");
 if (failure) say(`demo failed: ${failure instanceof Error ? failure.message : String(failure)}`);
+const seconds = (performance.now() - startedAt) / 1_000;
+if (!result && flags.json)
+  console.log(JSON.stringify({ error: String(failure), seconds, leftovers: leftovers.length }));
 if (result) {
   say(
     `accuracy ${result.accuracyBefore.toFixed(3)} → ${result.accuracyAfter.toFixed(3)} in ${result.steps} steps; learning curve: ${CURVE}`,
   );
   const { ranksOn: _, ...figures } = result;
-  const seconds = (performance.now() - startedAt) / 1_000;
-  if (flags.json) console.log(JSON.stringify({ ...figures, seconds, leftovers: leftovers.length }));
+  if (flags.json) {
+    const failed = failure ? { error: String(failure) } : {};
+    console.log(JSON.stringify({ ...figures, seconds, leftovers: leftovers.length, ...failed }));
+  }
 }
 process.exit(failure || leftovers.length > 0 ? 1 : 0);
 

@@ -16,7 +16,10 @@ const { values: flags } = parseArgs({
 const startedAt = performance.now();
 const { train, heldOut } = await loadDigits(new URL("./data/digits.csv", import.meta.url));
 await using cluster = await init(flags.address === undefined ? { numCpus: 6 } : { address: flags.address });
-await using scheduler = new RayScheduler({ cluster, experimentName: "digits" });
+await using scheduler = new RayScheduler({
+  ...{ cluster, experimentName: "digits" },
+  onWaiting: (wait) => console.error(`${wait.role} waits for its place: ${wait.text}`),
+});
 
 // Two training ranks in one placement group, two rollout instances in groups of their own, and beside them judge and reference.
 const role = (name: string, own: SchedulingSpec, schedulingStrategy: SchedulingStrategy = { type: "separation" }) => {

@@ -12,7 +12,7 @@ export function portOf(flag: string, least: 0 | 1) {
   return (text: string): number => wholeBetween(flag, text, least, 65_535);
 }
 
-/** A count of devices or CPUs, fractions allowed; and bytes. */
+/** A count of devices or CPUs, fractions allowed. */
 export function amountOf(flag: string) {
   return (text: string): number => {
     if (!/^\d{1,15}(\.\d{1,4})?$/.test(text))
@@ -21,8 +21,36 @@ export function amountOf(flag: string) {
   };
 }
 
+/** Bytes of a unit: of 1 000 with a `B` alone, of 1 024 with `iB`, and without either, as Docker and systemd have it. */
+const BYTE_POWERS = ["", "k", "m", "g", "t", "p"];
+
+/** A size in bytes: `8589934592`, `8GiB`, `500MB`, `1.5G`. What is less than a byte is cut. */
+export function bytesOf(flag: string) {
+  return (text: string): number => {
+    const [, amount, unit = "", suffix] = /^(\d{1,16}(?:\.\d{1,6})?) ?([kmgtp]?)(i?b|)$/i.exec(text) ?? [];
+    const base = suffix?.toLowerCase() === "b" ? 1_000 : 1_024;
+    const bytes = Math.floor(Number(amount ?? Number.NaN) * base ** BYTE_POWERS.indexOf(unit.toLowerCase()));
+    if (!Number.isSafeInteger(bytes) || (suffix?.toLowerCase() === "ib" && unit === ""))
+      throw usage(
+        flag,
+        text,
+        "bytes such as 8589934592, 8GiB, 500MB or 1.5G (KiB, MiB, GiB, TiB, PiB and K, M, G, T, P are powers of 1024; kB, MB, GB, TB, PB of 1000), below 2^53",
+      );
+    return bytes;
+  };
+}
+
+const TIME_UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+const DAY_MS = 86_400_000;
+
+/** A time in seconds: `90`, `1.5m`, `500ms`; to the millisecond, at most a day. */
 export function secondsOf(flag: string) {
-  return (text: string): number => wholeBetween(flag, text, 0, 86_400);
+  return (text: string): number => {
+    const [, amount, unit = "s"] = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)?$/.exec(text) ?? [];
+    const ms = Math.round(Number(amount ?? Number.NaN) * TIME_UNITS_MS[unit]!);
+    if (!(ms <= DAY_MS)) throw usage(flag, text, "seconds such as 90, or 500ms, 90s, 1.5m, 2h; at most a day");
+    return ms / 1_000;
+  };
 }
 
 export function linesOf(flag: string) {

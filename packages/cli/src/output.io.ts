@@ -8,6 +8,8 @@ export interface Output {
   log(line: string): void;
   /** One JSON object on one line. */
   json(value: unknown): void;
+  /** Somebody looks at stdout; what goes elsewhere may be kept. */
+  readonly isTerminal: boolean;
   /** For people; never parsed. */
   say(line: string): void;
   /** Bold where stdout is a terminal and NO_COLOR is not set. */
@@ -15,10 +17,12 @@ export interface Output {
 }
 
 export function terminalOutput(env: NodeJS.ProcessEnv = process.env): Output {
-  const colour = process.stdout.isTTY === true && !env["NO_COLOR"];
+  const isTerminal = process.stdout.isTTY === true;
+  const colour = isTerminal && !env["NO_COLOR"];
   return {
+    isTerminal,
     data: (line) => void process.stdout.write(`${line}\n`),
-    log: (line) => void process.stdout.write(`${process.stdout.isTTY ? screenText(line) : line}\n`),
+    log: (line) => void process.stdout.write(`${isTerminal ? screenText(line) : line}\n`),
     json: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
     say: (line) => void process.stderr.write(`${line}\n`),
     bold: (text) => (colour ? `\u001b[1m${text}\u001b[22m` : text),

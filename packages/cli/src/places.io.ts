@@ -19,6 +19,13 @@ export interface Places {
   joinToken: string;
 }
 
+/** A home that depends on where somebody stands would lose the cluster with the next `cd`. @throws WhiprayError `USAGE` */
+export function checkHome(env: NodeJS.ProcessEnv): void {
+  const home = env["HOME"];
+  if (home === undefined || home.startsWith("/")) return;
+  throw new WhiprayError({ code: "USAGE", message: `HOME must be an absolute path; it is ${JSON.stringify(home)}` });
+}
+
 export function placesOf(env: NodeJS.ProcessEnv = process.env): Places {
   const home = env["HOME"] ?? homedir();
   const root = runtimeRoot(env, home);

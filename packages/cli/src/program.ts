@@ -2,6 +2,7 @@ import { fakeMachineNames } from "@whipray/devices";
 import { EVENT_SEVERITIES, EVENT_TYPES } from "@whipray/rpc";
 import { Argument, Command, Option } from "commander";
 import { daemons } from "whipray";
+import { unknownCommand } from "./command-name.ts";
 import { type AttachFlags, attachCommand } from "./commands/attach-command.ts";
 import type { AskFlags, CommandContext } from "./commands/command-context.ts";
 import { type DoctorFlags, doctorCommand } from "./commands/doctor-command.io.ts";
@@ -14,6 +15,7 @@ import { statusCommand } from "./commands/status-command.ts";
 import { type StopFlags, stopCommand } from "./commands/stop-command.io.ts";
 import {
   amountOf,
+  bytesOf,
   environmentName,
   eventsOf,
   hostOf,
@@ -46,6 +48,15 @@ function reaching(command: Command): Command {
     .addOption(flag("--timeout-seconds <n>", "how long the head may take", secondsOf).default(10));
 }
 
+/** `--head` that was typed beats what joins and only the environment says: who exported WHIPRAY_ADDRESS means it for the other commands. */
+function typedFlags(flags: StartFlags, command: Command): StartFlags {
+  if (command.getOptionValueSource("head") !== "cli") return flags;
+  const others = (["address", "join", "joinTokenFile"] as const).filter(
+    (name) => command.getOptionValueSource(name) === "env",
+  );
+  return { ...flags, ...Object.fromEntries(others.map((name) => [name, undefined])) };
+}
+
 /** All commands of `whipray`. */
 export function makeProgram(context: CommandContext): Command {
   const program = new Command("whipray")
@@ -58,8 +69,8 @@ export function makeProgram(context: CommandContext): Command {
     .description("start a cluster here, or join one with this machine")
     .addOption(flag("--head", "start a new cluster: a head, and a raylet for this machine"))
     .addOption(flag("--address <host:port>", "join the cluster of this head"))
-    .addOption(flag("--join <token>", "join token; --join-token-file does not show it in ps"))
-    .addOption(flag("--join-token-file <path>", "file with the join token"))
+    .addOption(flag("--join <token>", "join token; as WHIPRAY_JOIN or --join-token-file nobody sees it in ps"))
+    .addOption(flag("--join-token-file <path>", "file with the join token; - reads standard input"))
     .addOption(flag("--host <host>", "address to listen on", hostOf).default("127.0.0.1"))
     .addOption(
       flag("--port <n>", "port of the head; 0 takes that of the last start, or a free one", (name) =>
@@ -74,7 +85,7 @@ export function makeProgram(context: CommandContext): Command {
     .addOption(flag("--num-cpus <n>", "default: what the machine has", amountOf))
     .addOption(flag("--num-gpus <n>", "default: what the machine has", amountOf))
     .addOption(flag("--num-npus <n>", "default: what the machine has", amountOf))
-    .addOption(flag("--memory <bytes>", "default: what the machine has", amountOf))
+    .addOption(flag("--memory <bytes>", "8GiB, 500MB, 1.5G; default: what the machine has", bytesOf))
     .addOption(flag("--resources <json>", 'custom resources, {"license":1}', resourcesOf))
     .addOption(flag("--fake-devices <name>", "accelerators for trying out").choices(fakeMachineNames))
     .addOption(flag("--labels <k=v,…>", "labels of the node", labelsOf))
@@ -85,7 +96,7 @@ export function makeProgram(context: CommandContext): Command {
     .addOption(flag("--block", "stay in the foreground; for service managers"))
     .addOption(flag("--wait-seconds <n>", "how long starting may take", secondsOf).default(30))
     .addOption(json())
-    .action((flags: StartFlags) => startCommand(flags, context));
+    .action((flags: StartFlags, command: Command) => startCommand(typedFlags(flags, command), context));
   program
     .command("stop")
     .description("end what was started here, and all that runs in it")
@@ -104,10 +115,13 @@ export function makeProgram(context: CommandContext): Command {
     .description("last lines of a rank, an actor, a worker or an engine, ended ones too")
     .argument("<rank|actor|process>", "actor/0 of a scheduler, id or name of an actor, id of a worker or an engine")
     .addOption(flag("--lines <n>", "how many", linesOf).default(100))
+    .addOption(
+      flag("-f, --follow", "and what is added from now on, until its end or Ctrl-C; with --json one object a line"),
+    )
     .action((subject: string, flags: LogsFlags) => logsCommand(subject, flags, context));
   asking(program.command("events"))
     .description("what happened in the cluster: nodes, placement groups, actors, jobs, devices")
-    .addOption(flag("--follow", "and what happens from now on, until Ctrl-C; with --json one object a line"))
+    .addOption(flag("-f, --follow", "and what happens from now on, until Ctrl-C; with --json one object a line"))
     .addOption(flag("--limit <n>", "how many of the latest", eventsOf).default(LISTED_EVENTS))
     .addOption(flag("--type <type...>", "only these types").choices(EVENT_TYPES))
     .addOption(flag("--severity <severity>", "only this and above").choices(EVENT_SEVERITIES))
@@ -125,5 +139,9 @@ export function makeProgram(context: CommandContext): Command {
     .addArgument(new Argument("<what>", "what to list").choices(LISTED))
     .action((what: Listed, flags: AskFlags) => listCommand(what, flags, context));
   for (const command of program.commands) command.exitOverride();
+  program.on("command:*", ([word = ""]: string[]) => {
+    const names = program.commands.map((command) => command.name());
+    throw unknownCommand(word, names);
+  });
   return program;
 }

@@ -1,47 +1,15 @@
-import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:tls";
-import { fileURLToPath } from "node:url";
 import { certificates } from "@whipray/rpc";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { DRIVER, MAIN, makeMachine } from "./machine.ts";
 
-const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-const DRIVER = fileURLToPath(new URL("./fixtures/driver.ts", import.meta.url));
 const TEST_MS = 90_000;
-const folder = mkdtempSync(join(tmpdir(), "wt-"));
 /** Two machines, as far as files go. */
-const [near, far] = [machine("a"), machine("b")];
-
-interface End {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-interface Machine {
-  home: string;
-  run: string;
-  env: Record<string, string>;
-  node(args: string[]): Promise<End>;
-  whipray(...args: string[]): Promise<End>;
-}
-
-function machine(name: string, more: Record<string, string> = {}): Machine {
-  const home = join(folder, name);
-  const run = join(home, "run");
-  const { PATH = "", WHIPRAY_TEST_RUN: mark } = process.env;
-  const env = { PATH, HOME: home, WHIPRAY_RUNTIME_DIR: run, ...(mark && { WHIPRAY_TEST_RUN: mark }), ...more };
-  const node = (args: string[]): Promise<End> =>
-    new Promise((resolve) => {
-      const child = execFile(process.execPath, args, { env }, (_, stdout, stderr) => {
-        resolve({ code: child.exitCode ?? -1, stdout, stderr });
-      });
-    });
-  return { home, run, env, node, whipray: (...args) => node([MAIN, ...args]) };
-}
+const [near, far] = [makeMachine(), makeMachine()];
 
 interface Started {
   address: string;
@@ -61,9 +29,8 @@ beforeAll(async () => {
 }, TEST_MS);
 
 afterAll(async () => {
-  await far.whipray("stop", "--force");
-  await near.whipray("stop", "--force");
-  rmSync(folder, { recursive: true, force: true });
+  await far.leave();
+  await near.leave();
 }, TEST_MS);
 
 test("start --head --tls makes a key that its user alone reads, and puts its pin where programs and machines find it", () => {
@@ -134,8 +101,7 @@ test(
   "a program on another machine brings token and address with the pin; without the pin it is told so",
   async () => {
     const token = readFileSync(started.tokenFile, "utf8").trim();
-    const status = (address: string): Promise<End> =>
-      machine("b", { WHIPRAY_TOKEN: token }).whipray("status", "--address", address);
+    const status = (address: string) => far.node([MAIN, "status", "--address", address], { WHIPRAY_TOKEN: token });
     expect(await status(started.address)).toMatchObject({ code: 0 });
     expect(await status(`127.0.0.1:${port()}`)).toMatchObject({
       code: 5,
@@ -203,12 +169,16 @@ test(
 test(
   "start --head --tls --host 0.0.0.0 prints the one line that joins another machine: pasted there, it does",
   async () => {
-    const [one, two] = [machine("c"), machine("d")];
+    const [one, two] = [makeMachine(), makeMachine()];
     try {
       const up = await one.whipray("start", "--head", "--tls", "--host", "0.0.0.0", "--port", "0", "--num-cpus", "1");
       expect(up).toMatchObject({ code: 0, stderr: "" });
       const line = /join, on another machine:\n\s+whipray (start .*)\n/.exec(up.stdout)?.[1];
-      expect(line).toMatch(/^start --address \S+:\d+ --host 0\.0\.0\.0 --join cluster_\S+:[0-9a-f]{64}:[0-9a-f]{64}$/);
+      const file = join(one.home, ".config/whipray/join-token");
+      expect(line).toMatch(/^start --address \S+:\d+ --host 0\.0\.0\.0 --join-token-file \S+$/);
+      expect(line?.split(" ").at(-1)).toBe(file);
+      // What is not written to a terminal may be kept: it has no secret.
+      expect(up.stdout).not.toContain(readFileSync(file, "utf8").trim().split(":")[1]);
       expect(await two.whipray(...line!.split(" "))).toMatchObject({
         code: 0,
         stdout: expect.stringContaining("has joined cluster_"),
@@ -223,6 +193,7 @@ test(
       expect(await one.whipray("stop")).toMatchObject({ code: 0 });
     }
     for (const { run } of [one, two]) expect(readdirSync(join(run, "daemons"))).toEqual([]);
+    await Promise.all([one.leave(), two.leave()]);
   },
   TEST_MS,
 );

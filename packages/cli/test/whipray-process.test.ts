@@ -1,39 +1,11 @@
-import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { DRIVER, MAIN, makeMachine, until } from "./machine.ts";
 
-const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-const DRIVER = fileURLToPath(new URL("./fixtures/driver.ts", import.meta.url));
-const home = mkdtempSync(join(tmpdir(), "wc-"));
-const run = join(home, "run");
 const TEST_MS = 90_000;
-
-interface End {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-function node(args: string[], env: Record<string, string> = {}): Promise<End> {
-  const { WHIPRAY_TEST_RUN: mark } = process.env;
-  const own = {
-    PATH: process.env["PATH"]!,
-    HOME: home,
-    WHIPRAY_RUNTIME_DIR: run,
-    ...(mark && { WHIPRAY_TEST_RUN: mark }),
-  };
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, args, { env: { ...own, ...env } }, (_, stdout, stderr) => {
-      resolve({ code: child.exitCode ?? -1, stdout, stderr });
-    });
-  });
-}
-
-const whipray = (...args: string[]): Promise<End> => node([MAIN, ...args]);
+const machine = makeMachine();
+const { home, run, node, whipray } = machine;
 
 let started: { address: string; clusterId: string; nodeId: string; joinTokenFile: string };
 
@@ -43,10 +15,7 @@ beforeAll(async () => {
   started = JSON.parse(end.stdout);
 }, TEST_MS);
 
-afterAll(async () => {
-  await whipray("stop", "--force");
-  rmSync(home, { recursive: true, force: true });
-}, TEST_MS);
+afterAll(() => machine.leave(), TEST_MS);
 
 test("a started cluster has a driver's token, an address, and a join token that only its user reads", () => {
   for (const path of [
@@ -57,6 +26,11 @@ test("a started cluster has a driver's token, an address, and a join token that 
     expect(statSync(join(home, path)).mode & 0o777).toBe(0o600);
   }
   expect(started.clusterId).toMatch(/^cluster_/);
+  const journal = readdirSync(join(home, ".local/state/whipray/head")).filter((name) => name.startsWith("journal.db"));
+  expect(journal).toContain("journal.db-wal");
+  for (const name of journal) {
+    expect([name, statSync(join(home, ".local/state/whipray/head", name)).mode & 0o777]).toEqual([name, 0o600]);
+  }
 });
 
 test(
@@ -89,42 +63,6 @@ test(
       return JSON.parse((await whipray("list", "actors", "--json")).stdout).actors[0].state === "DEAD";
     });
     expect((await whipray("logs", "talker")).stdout).toContain("hello from the actor");
-  },
-  TEST_MS,
-);
-
-test(
-  "events: what happened here, by type and limit, also under Ray's name; --follow shows what happens next; bad input exits 2",
-  async () => {
-    const past = JSON.parse((await whipray("events", "--json", "--type", "NODE_ALIVE", "HEAD_STARTED")).stdout);
-    expect(past).toMatchObject({ total: 2, lost: 0, events: [{ type: "HEAD_STARTED" }, { type: "NODE_ALIVE" }] });
-    const newest: number = past.events[1].seq;
-    const one = await whipray("events", "--type", "NODE_ALIVE", "--id", started.nodeId);
-    expect(one.stdout).toMatch(/^\d{4}-\S+Z INFO {4}NODE_ALIVE node \S+ \(node_\w+\) is alive\n$/);
-    expect((await whipray("list", "cluster-events")).stdout).toContain("HEAD_STARTED");
-    expect(await whipray("events", "--since", String(newest + 1_000_000))).toMatchObject({ code: 2, stdout: "" });
-
-    const follower = spawn(
-      process.execPath,
-      [MAIN, "events", "--follow", "--json", "--type", "JOB_STARTED", "--limit", "0"],
-      {
-        env: { PATH: process.env["PATH"]!, HOME: home, WHIPRAY_RUNTIME_DIR: run },
-        stdio: ["ignore", "pipe", "inherit"],
-      },
-    );
-    try {
-      const lines = createInterface({ input: follower.stdout })[Symbol.asyncIterator]();
-      const line = lines.next();
-      // It follows when it has asked: each driver that comes is a job, until it has heard of one.
-      let heard = false;
-      void line.then(() => {
-        heard = true;
-      });
-      while (!heard) expect(await node([DRIVER, started.address])).toMatchObject({ code: expect.any(Number) });
-      expect(JSON.parse((await line).value as string)).toMatchObject({ type: "JOB_STARTED", severity: "INFO" });
-    } finally {
-      follower.kill("SIGKILL");
-    }
   },
   TEST_MS,
 );
@@ -200,9 +138,4 @@ test(
 async function livingNodes(): Promise<{ id: string; pid: number; state: string }[]> {
   const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
   return nodes.filter(({ state }: { state: string }) => state === "ALIVE");
-}
-
-async function until(what: string, holds: () => Promise<boolean>, limitMs = 20_000): Promise<void> {
-  const end = performance.now() + limitMs;
-  while (!(await holds())) if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
 }

@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, existsSync, openSync, statSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { openDatabase } from "./sqlite.io.ts";
@@ -26,6 +27,7 @@ export class SqliteFile {
 
   constructor(file: string, bytesLimit: number) {
     this.#file = file;
+    keepPrivate(file);
     this.#db = openDatabase(file);
     try {
       this.#open(bytesLimit);
@@ -109,11 +111,12 @@ export class SqliteFile {
   /** What went wrong, in our words. */
   static failureOf(error: unknown, file: string): StorageFailure {
     if (error instanceof Refusal) return error.failure;
-    const { errcode, message } = error as { errcode?: number; message?: string };
+    const { errcode, code, message } = error as { errcode?: number; code?: string; message?: string };
     const text = message ?? String(error);
+    if (code === "ENOSPC" || code === "EDQUOT") return full(file, text);
     switch ((errcode ?? 0) & 0xff) {
       case 13:
-        return { code: "STORAGE_FULL", message: `no room for the journal ${file}: ${text}; free some space` };
+        return full(file, text);
       case 5:
         return { code: "STORAGE_IN_USE", message: `the journal ${file} is in use by another head: ${text}` };
       case 11:
@@ -128,12 +131,25 @@ export class SqliteFile {
   }
 }
 
+/** The journal names users' programs and arguments. SQLite gives its -wal and -shm the mode of the file, which it would make by the umask. */
+function keepPrivate(file: string): void {
+  closeSync(openSync(file, "a", 0o600));
+  for (const path of [file, `${file}-wal`, `${file}-shm`]) {
+    // Of an older version, or a copy that was put back.
+    if (existsSync(path) && (statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+  }
+}
+
 class Refusal extends Error {
   readonly failure: StorageFailure;
   constructor(failure: StorageFailure) {
     super(failure.message);
     this.failure = failure;
   }
+}
+
+function full(file: string, text: string): StorageFailure {
+  return { code: "STORAGE_FULL", message: `no room for the journal ${file}: ${text}; free some space` };
 }
 
 function refusal(code: StorageFailure["code"], message: string): Error {

@@ -1,4 +1,4 @@
-import { mkdtemp, open, readdir, rm, stat } from "node:fs/promises";
+import { chmod, mkdtemp, open, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -105,6 +105,29 @@ describe("the sqlite store", () => {
     const FULL = 2;
     expect(["journal_mode", "synchronous", "locking_mode"].map(pragma)).toEqual(["wal", FULL, "exclusive"]);
     journal.close();
+  });
+
+  test("its files are its user's alone, whatever the mask says and whoever made them", async () => {
+    const path = await folder();
+    const file = join(path, "journal.db");
+    const modes = async () => {
+      const names = (await readdir(path)).sort();
+      return Promise.all(names.map(async (name) => [name, (await stat(join(path, name))).mode & 0o777]));
+    };
+    const mine = [
+      ["journal.db", 0o600],
+      ["journal.db-wal", 0o600],
+    ];
+    const made = keep(new SqliteStore(file));
+    await made.load();
+    await made.append([{ table: "kv", key: "x", value: "y" }]);
+    expect(await modes()).toEqual(mine);
+    await made.close();
+    await chmod(file, 0o644);
+    const again = keep(new SqliteStore(file));
+    await again.load();
+    await again.append([{ table: "kv", key: "x", value: "z" }]);
+    expect(await modes()).toEqual(mine);
   });
 
   test("F8: a full disk refuses the batch whole, and goes on when there is room", async () => {

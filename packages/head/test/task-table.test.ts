@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { TaskTable } from "../src/task-table.ts";
 
 function row(taskId: string, state: TaskRow["state"], more: Partial<TaskRow> = {}): TaskRow {
-  return { taskId, jobId: "job_a", name: "square", state, attempt: 0, createdMs: 1, ...more };
+  return { taskId, jobId: "job_a", name: "square", type: "NORMAL_TASK", state, attempt: 0, createdMs: 1, ...more };
 }
 
 const ids = (table: TaskTable, filter = {}, limit = 100) => table.list(filter, limit).tasks.map(({ taskId }) => taskId);

@@ -58,7 +58,8 @@ export function nodeScalars(
   const objectStoreBytes = options.objectStoreBytes ?? Math.floor(memoryBytes * OBJECT_STORE_SHARE);
   const scalars: Record<string, number> = {
     CPU: (options.cpus ?? facts.cpus) * UNITS_PER_ONE,
-    memory: Math.max(0, memoryBytes - objectStoreBytes),
+    // As given (Ray); of what the machine has, the object store's part is not to be had twice.
+    memory: options.memoryBytes ?? Math.max(0, memoryBytes - objectStoreBytes),
     object_store_memory: objectStoreBytes,
     [`node:${facts.ip}`]: NODE_RESOURCE_UNITS,
   };

@@ -57,7 +57,7 @@ describe("a node's resources", () => {
 
   test("declared counts win and may exceed the machine; zeros are dropped", () => {
     expect(nodeScalars(facts, [], { cpus: 0, memoryBytes: 100, custom: { licence: 2 } })).toEqual({
-      ...{ memory: 70, object_store_memory: 30, "node:10.0.0.1": 10_000, licence: 20_000 },
+      ...{ memory: 100, object_store_memory: 30, "node:10.0.0.1": 10_000, licence: 20_000 },
     });
   });
 

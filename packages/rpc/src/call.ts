@@ -16,8 +16,8 @@ export type Parts = readonly Uint8Array[];
 export interface CallOptions {
   /** Aborting cancels on the wire; the call then ends with what the callee says, usually `CANCELLED`. */
   signal?: AbortSignal | undefined;
-  /** The call in whose service this one is made: its cancel, its deadline and the end of its caller cancel this one too. */
-  parent?: IncomingCall | undefined;
+  /** The call in whose service this one is made: its cancel, its deadline and the end of its caller cancel this one too. Or who else may cancel it. */
+  parent?: CallCanceller | undefined;
   /** Deadline; none by default: a training step may take hours. Ends with `DEADLINE_EXCEEDED`. */
   timeoutMs?: number | undefined;
   /** Epoch of the actor or lease that is meant; another one is refused with `STALE_EPOCH`. */
@@ -26,8 +26,21 @@ export interface CallOptions {
   traceparent?: string | undefined;
 }
 
+/** Who may cancel a call that is under way. */
+export interface CallCanceller {
+  /** It did already. */
+  readonly abortedWith: WhiprayError | undefined;
+  /** Calls `listener` when it does. Returns the undo. */
+  onAbort(listener: (reason: WhiprayError) => void): () => void;
+}
+
+/** Whether a cancel for this reason leaves the calls alone that the cancelled one made (Ray: `recursive=False`). */
+export function sparesChildren(reason: WhiprayError): boolean {
+  return reason.details["recursive"] === false;
+}
+
 /** A call as its callee sees it. Exactly one of reply, fail or end finishes it; later ones do nothing. */
-export interface IncomingCall {
+export interface IncomingCall extends CallCanceller {
   readonly method: string;
   readonly parts: Parts;
   readonly epoch: number | undefined;

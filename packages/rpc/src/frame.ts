@@ -27,7 +27,7 @@ export const KIND = {
 export type Kind = (typeof KIND)[keyof typeof KIND];
 
 /** Bits of a frame's flags; the others are ignored. */
-export const FLAG = { CHUNKED: 1, FROM_CALLEE: 2, STREAM: 4 } as const;
+export const FLAG = { CHUNKED: 1, FROM_CALLEE: 2, STREAM: 4, SPARES_CHILDREN: 8 } as const;
 
 /** A frame taken apart. `header` and `body` are views of the raw frame. */
 export interface Frame {

@@ -52,8 +52,9 @@ export {
 } from "./package/archive.ts";
 export { MEMBER_PATH_LIMIT, memberProblem } from "./package/member-names.ts";
 export { ownPidNamespace } from "./pid-namespace.io.ts";
+export { ProcessWatch, type ProcessWatchOptions, processName } from "./process-watch.ts";
 export { type ScanOptions, scan } from "./scanner.ts";
-export { encodeStored, storedOf } from "./stored.ts";
+export { encodeStored, mayHaveHandles, storedOf } from "./stored.ts";
 export { DTYPE_BYTES, type Dtype, MAX_TENSOR_DIMENSIONS, Tensor, type TypedArray } from "./tensor.ts";
 export type { KeyedCertificate, ServerCertificate } from "./tls/certificate.ts";
 export { certificates } from "./tls/certificates.ts";

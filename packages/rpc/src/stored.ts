@@ -46,3 +46,16 @@ function storedFrom([id, owner, incarnation, bytes, location]: unknown[]): Store
     addressField(location, "stored.location"),
   );
 }
+
+/** The shortest extension that is a handle has as many bytes: its actor's id alone takes more than half. */
+const HANDLE_LEAST_BYTES = 32;
+
+/** Whether a value can have actor handles in it: a quick look, true also by chance. */
+export function mayHaveHandles(body: Uint8Array | undefined): boolean {
+  if (body === undefined || body.length < HANDLE_LEAST_BYTES) return false;
+  for (let at = body.indexOf(EXT_8); at >= 0; at = body.indexOf(EXT_8, at + 1))
+    if (body[at + 2] === EXTENSION.ACTOR_HANDLE) return true;
+  for (let at = body.indexOf(EXT_16); at >= 0; at = body.indexOf(EXT_16, at + 1))
+    if (body[at + 3] === EXTENSION.ACTOR_HANDLE) return true;
+  return false;
+}

@@ -11,6 +11,7 @@ export type {
   SchedulingStrategy,
 } from "./job.ts";
 export { LocalScheduler, type LocalSchedulerOptions } from "./local-scheduler.ts";
+export type { RoleWait } from "./placing.ts";
 export { type ClearedTensors, type FetchOptions, RTensor, type TensorOwner } from "./r-tensor.ts";
 export { RayScheduler, type RaySchedulerOptions } from "./ray-scheduler.ts";
 export type { Meeting } from "./rendezvous.ts";

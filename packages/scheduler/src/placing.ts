@@ -6,6 +6,18 @@ import { WorkerCreationError } from "./errors.ts";
 /** When a role that waits for its place is looked at: at once, then after these times, the last again and again. */
 const LOOKS_AFTER_MS = [1_000, 10_000] as const;
 
+/** Why a role is not there yet. */
+export interface RoleWait {
+  readonly role: string;
+  readonly waitedMs: number;
+  /** After this the wait is given up. */
+  readonly timeoutMs: number;
+  /** As the head says it (`explain()` of a group), for people: `bundle 0: 1 GPU short: node a has …`. */
+  readonly text: string;
+  /** The same for programs. */
+  readonly reasons: readonly WaitReason[];
+}
+
 export interface PlacingOptions {
   readonly role: string;
   readonly timeoutMs: number;
@@ -14,10 +26,11 @@ export interface PlacingOptions {
   readonly nodesMayJoin: boolean;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly onWaiting?: ((wait: RoleWait) => void) | undefined;
 }
 
 /**
- * Waits until the groups of a role are placed, and tells the logger what it waits for.
+ * Waits until the groups of a role are placed, and tells the listener and the logger what it waits for.
  * @throws WorkerCreationError at once for what no node can ever hold, where no node can join; GetTimeoutError with what is missing.
  */
 export async function placed(groups: readonly SchedulerGroup[], options: PlacingOptions): Promise<void> {
@@ -33,7 +46,8 @@ export async function placed(groups: readonly SchedulerGroup[], options: Placing
 }
 
 async function watch(groups: readonly SchedulerGroup[], options: PlacingOptions, ended: AbortSignal): Promise<never> {
-  const { role, nodesMayJoin, clock, logger } = options;
+  const { role, timeoutMs, nodesMayJoin, clock, logger, onWaiting } = options;
+  const startedAtMs = clock.now();
   for (let look = 0; ; look++) {
     // What became of a group that cannot be looked at, its `ready` tells.
     const rows = await Promise.all(groups.map((group) => group.table().catch(() => undefined)));
@@ -45,7 +59,9 @@ async function watch(groups: readonly SchedulerGroup[], options: PlacingOptions,
       });
     }
     if (look > 0 && reasons.length > 0 && !ended.aborted) {
-      logger.warn("a role waits for its place", { role, reasons: texts(reasons) });
+      const text = texts(reasons);
+      logger.warn("a role waits for its place", { role, reasons: text });
+      onWaiting?.({ role, waitedMs: clock.now() - startedAtMs, timeoutMs, text, reasons });
     }
     await pause(clock, LOOKS_AFTER_MS[Math.min(look, LOOKS_AFTER_MS.length - 1)]!, ended);
   }

@@ -6,7 +6,7 @@ import { checkForkRoom, FORK_DEVICE_SHARE } from "./device-share.ts";
 import { SchedulerError, WorkerCreationError } from "./errors.ts";
 import type { FullSpec } from "./job.ts";
 import { planRole, type WorkerPlan } from "./placement-plan.ts";
-import { placed } from "./placing.ts";
+import { placed, type RoleWait } from "./placing.ts";
 import { assignRanks, type PlacedSlot, placedSlot } from "./rank-order.ts";
 import type { Launcher, Member, Role, Roles } from "./role.ts";
 import { serverInfo } from "./server-calls.ts";
@@ -28,6 +28,7 @@ export interface BuilderOptions {
   readonly nodesMayJoin: boolean;
   readonly startupTimeoutMs: number;
   readonly engineStartTimeoutMs: number;
+  readonly onWaiting: ((wait: RoleWait) => void) | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -50,7 +51,7 @@ export class RoleBuilder {
 
   /** Workers in groups of their own. @throws WorkerCreationError with what was missing. */
   async own(role: string, specs: readonly FullSpec[]): Promise<Role> {
-    const { cluster, clock, startupTimeoutMs, namePrefix, signal, nodesMayJoin, logger } = this.#options;
+    const { cluster, clock, startupTimeoutMs, namePrefix, signal, nodesMayJoin, logger, onWaiting } = this.#options;
     const startedAtMs = clock.now();
     return this.#allOrNothing(role, async () => {
       const plan = planRole(role, specs, await this.#cluster());
@@ -61,7 +62,7 @@ export class RoleBuilder {
         signal.throwIfAborted();
       }
       const timeoutMs = Math.max(1, Math.ceil(startupTimeoutMs - (clock.now() - startedAtMs)));
-      await placed(this.#groups, { role, timeoutMs, signal, nodesMayJoin, clock, logger });
+      await placed(this.#groups, { role, timeoutMs, signal, nodesMayJoin, clock, logger, onWaiting });
       const slots = await this.#ranked(plan.workers);
       const members: Member[] = [];
       for (const [index, worker] of plan.workers.entries()) {

@@ -1,5 +1,6 @@
 import { type Clock, type Logger, silentLogger, systemClock } from "@whipray/core";
 import { invalid } from "./errors.ts";
+import type { RoleWait } from "./placing.ts";
 
 /** What AReaL's experiment configuration says of a scheduler; it wins over the options beside it (areal 6.26). */
 export interface ExperimentConfig {
@@ -26,6 +27,11 @@ export interface SchedulerOptions {
   engineStartTimeoutMs?: number;
   /** Time of the engines' own `destroy` at the end. Default 30 000. */
   destroyTimeoutMs?: number;
+  /**
+   * Told why a role waits for its place, when it has waited for 1 s, then for 11 s, then every 10 s: for a progress line. What it throws
+   * fails the role. Without it the reasons are in the logger's lines, in `whipray status` and `events`, and in the error at the end.
+   */
+  onWaiting?: (wait: RoleWait) => void;
   clock?: Clock;
   logger?: Logger;
 }
@@ -37,6 +43,7 @@ export interface Settings {
   readonly startupTimeoutMs: number;
   readonly engineStartTimeoutMs: number;
   readonly destroyTimeoutMs: number;
+  readonly onWaiting: ((wait: RoleWait) => void) | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -66,6 +73,7 @@ export function settingsOf(options: SchedulerOptions): Settings {
     startupTimeoutMs: positive("startupTimeoutMs", options.startupTimeoutMs ?? 300_000),
     engineStartTimeoutMs: positive("engineStartTimeoutMs", options.engineStartTimeoutMs ?? 60_000),
     destroyTimeoutMs: positive("destroyTimeoutMs", options.destroyTimeoutMs ?? 30_000),
+    onWaiting: options.onWaiting,
     clock,
     logger,
   };

@@ -3,6 +3,7 @@ import { WhiprayError } from "@whipray/core";
 import { type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
 import type { ActorLink } from "./actor-link.ts";
 import type { ActorHandle, ActorMethodOptions } from "./actor-types.ts";
+import { cancellable } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { HandleLife } from "./handle-life.ts";
 import { callParts } from "./method-call.ts";
@@ -33,6 +34,7 @@ const unreachable = new FinalizationRegistry<HandleLife>((life) => life.dispose(
 
 /** A proxy whose properties are remote methods; `then`, `toJSON`, symbols and inspection are answered here. */
 export function makeHandle<T>(driver: Driver, link: ActorLink, { className, counted }: HandleOrigin): ActorHandle<T> {
+  link.className = className;
   const target: HandleTarget = { link, driver };
   const methods = new Map<string, unknown>();
   const text = `ActorHandle(${className}, ${link.actorId})`;
@@ -81,9 +83,10 @@ export function streamRaw(handle: unknown, method: string, parts: Parts, options
 
 function remoteMethod(target: HandleTarget, name: string, options: ActorMethodOptions): unknown {
   const { link, driver } = target;
-  const call = (...args: unknown[]): unknown => remoteCall(target.driver, link, name, args, options);
+  const call = (...args: unknown[]): unknown =>
+    remoteCall(target.driver, link, name, args, cancellable("call", options, false));
   return Object.assign(call, {
-    remote: (...args: unknown[]) => remoteRef(driver, link, name, args, options),
+    remote: (...args: unknown[]) => remoteRef(driver, link, name, args, cancellable("call", options, true)),
     options: (more: ActorMethodOptions) => {
       checkMethodOptions(more);
       return remoteMethod(target, name, { ...options, ...more });

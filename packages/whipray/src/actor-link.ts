@@ -17,12 +17,15 @@ import {
 } from "@whipray/rpc";
 import { diedError, disposedError, movedError } from "./actor-death.ts";
 import { CallOrder } from "./call-order.ts";
+import { isCancelled } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { applyRules, isRetried, takeRetry } from "./method-rules.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { PendingCalls } from "./pending-calls.ts";
-import { cancelledUnsent, type Submission, type SubmitOptions } from "./submission.ts";
+import { cancelledUnsent, type Submission, type SubmitOptions, unsent } from "./submission.ts";
+import type { TaskReport } from "./task-reports.ts";
 import { WaitingCalls } from "./waiting-calls.ts";
+import { WatchedCall } from "./watched-call.ts";
 
 /** How long a broken connection may wait for the head's word on what became of the actor. */
 const VERDICT_TIMEOUT_MS = 30_000;
@@ -37,6 +40,8 @@ const WATCH_AFTER_MS = 1_000;
  */
 export class ActorLink {
   readonly actorId: string;
+  /** For people. */
+  className = "";
   readonly #driver: Driver;
   readonly #waiting: WaitingCalls;
   readonly #order: CallOrder;
@@ -97,38 +102,61 @@ export class ActorLink {
   }
 
   #enter(submission: Submission): Submission | undefined {
-    const { signal, timeoutMs } = submission.options;
+    const { timeoutMs } = submission.options;
     if (this.#closed) {
       submission.reject(disposedError(this.actorId));
       return undefined;
     }
-    if (signal?.aborted) {
+    if (isCancelled(submission.options)) {
       submission.reject(cancelledUnsent(submission));
       return undefined;
     }
     if (timeoutMs !== undefined) submission.deadlineAtMs = this.#driver.connection.clock.now() + timeoutMs;
     try {
-      return this.#pending.enter(submission);
+      const { method, options } = submission;
+      const answered = this.#pending.take(method);
+      const report = this.#report(method);
+      return answered || report || options.parent?.isChild ? new WatchedCall(submission, report, answered) : submission;
     } catch (error) {
       submission.reject(error);
       return undefined;
     }
   }
 
-  /** Items of a generator method. Streams are not retried. */
+  /** What calls users make is told; what they mean by `$` is ours. */
+  #report(method: string): TaskReport | undefined {
+    return method.startsWith("$") ? undefined : this.#driver.reports.call(`${this.className}.${method}`, this.actorId);
+  }
+
+  /** Items of a generator method. Streams are not retried. `timeoutMs` counts from here, also while the actor has no place. */
   async *stream(method: string, parts: Parts, options: SubmitOptions): AsyncGenerator<Parts, Parts | undefined> {
     if (this.#closed) throw disposedError(this.actorId);
     const answered = this.#pending.take(method);
+    const report = this.#report(method);
+    let failure: unknown;
     try {
-      return yield* this.#items(calledAs(method, options), parts, options);
+      return yield* this.#items(method, parts, options, report);
+    } catch (error) {
+      failure = error;
+      throw error;
     } finally {
-      answered();
+      answered?.();
+      report?.ended(failure);
+      options.parent?.done?.();
     }
   }
 
-  async *#items(method: string, parts: Parts, options: CallOptions): AsyncGenerator<Parts, Parts | undefined> {
-    const peer = await this.#find();
-    const stream: ItemStream = peer.stream(method, parts, { ...options, epoch: this.#row?.epoch });
+  async *#items(
+    method: string,
+    parts: Parts,
+    options: SubmitOptions,
+    report: TaskReport | undefined,
+  ): AsyncGenerator<Parts, Parts | undefined> {
+    const { clock } = this.#driver.connection;
+    const deadlineAtMs = options.timeoutMs === undefined ? undefined : clock.now() + options.timeoutMs;
+    const peer = await unsent(clock, { method, options, deadlineAtMs }, this.#find());
+    this.#told(report);
+    const stream: ItemStream = peer.stream(calledAs(method, options), parts, this.#stamped(options, deadlineAtMs));
     this.#begun(peer);
     try {
       for (;;) {
@@ -179,7 +207,12 @@ export class ActorLink {
     const stamped = plain ? this.#plainOptions : this.#stamped(options, deadlineAtMs);
     if (Number.isNaN(submission.retries)) applyRules(submission, this.#row);
     this.#begun(peer);
+    this.#told(submission.report);
     peer.submit(calledAs(method, options), parts, stamped, new ActorLink.#Sent(this, peer, submission));
+  }
+
+  #told(report: TaskReport | undefined): void {
+    if (report && this.#row?.address !== undefined) report.running(this.#row.nodeId, this.#row.address);
   }
 
   #stamped({ signal, parent, traceparent }: CallOptions, deadlineAtMs: number | undefined): CallOptions {
@@ -216,8 +249,13 @@ export class ActorLink {
   };
 
   #failed(submission: Submission, error: WhiprayError): void {
-    if (isRetried(submission, error) && takeRetry(submission)) this.#submit(submission);
+    if (isRetried(submission, error) && takeRetry(submission)) this.#again(submission, true);
     else submission.reject(error);
+  }
+
+  #again(submission: Submission, mayHaveRun: boolean): void {
+    submission.report?.waiting(mayHaveRun);
+    this.#submit(submission);
   }
 
   #begun(peer: Peer): void {
@@ -258,8 +296,8 @@ export class ActorLink {
   // The session ended under the call. What never left goes out again after a restart; the rest only with retries.
   async #afterLoss(submission: Submission, error: WhiprayError): Promise<void> {
     try {
-      if (error.retryable && error.code === "UNREACHABLE") this.#submit(submission);
-      else if (takeRetry(submission)) this.#submit(submission);
+      if (error.retryable && error.code === "UNREACHABLE") this.#again(submission, false);
+      else if (takeRetry(submission)) this.#again(submission, true);
       else submission.reject(await this.#verdict(error, submission.method));
     } catch (failure) {
       submission.reject(failure);

@@ -27,11 +27,12 @@ import { handleTarget, makeHandle } from "./actor-handle.ts";
 import { ActorLink } from "./actor-link.ts";
 import { type ActorOptions, capturedOptions, specOptions } from "./actor-options.ts";
 import type { ActorHandle } from "./actor-types.ts";
-import { type CancelOptions, cancelTask } from "./cancelling.ts";
+import { type CancelOptions, cancelRef } from "./cancelling.ts";
 import { clusterEvents, type EventOptions } from "./cluster-events.ts";
 import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { type GetOptions, getRefs, type WaitOptions, waitRefs } from "./get-wait.ts";
+import { forgetAtDeath } from "./kept-arguments.ts";
 import { type ListOptions, matching } from "./list-options.ts";
 import { listObjects, type NodeObjects, type ObjectRow } from "./object-list.ts";
 import { ObjectRef } from "./object-ref.ts";
@@ -109,9 +110,12 @@ export class Cluster implements AsyncDisposable {
     return this.#tasks.make<F>(moduleUrl(module, "A task"), exportName, defaults);
   }
 
-  /** Cancels the task whose result `ref` is (Ray: `ray.cancel`). @throws WhiprayError `INVALID_ARGUMENT` for another ref. */
+  /**
+   * Cancels the task or the actor's call whose result `ref` is (Ray: `ray.cancel`): one that waits never runs, one that runs sees its signal
+   * abort. @throws WhiprayError `INVALID_ARGUMENT` for another ref, and for a call of an actor by force.
+   */
   cancel(ref: ObjectRef, options?: CancelOptions): void {
-    cancelTask(ref, options);
+    cancelRef(ref, options);
   }
 
   /** Where the running code is, and what it has (Ray: `get_runtime_context()`). */
@@ -120,13 +124,23 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #create<T>(source: ActorSource, given: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
+    const { connection, scopes } = this.#driver;
+    const actorId = connection.ids.next("actor");
+    try {
+      return await this.#made<T>(actorId, source, given, args);
+    } catch (error) {
+      scopes.forget(actorId);
+      throw error;
+    }
+  }
+
+  async #made<T>(actorId: string, source: ActorSource, given: ActorOptions, args: unknown[]): Promise<ActorHandle<T>> {
     const { url, exportName, className, wrap } = source;
     source.check?.(given);
     const driver = this.#driver;
     const options = driver.runtimeEnvs.within(given);
-    const actorId = driver.connection.ids.next("actor");
     const { signal } = options;
-    const encoded = await abortable(signal, () => this.#arguments(args, wrap));
+    const encoded = await abortable(signal, () => this.#arguments(actorId, args, wrap));
     const checked = specOptions(capturedOptions(options, taskContext()?.function ?? this.#inside), driver.namespace);
     const runtimeEnv = checkRuntimeEnv(options.runtimeEnv);
     const spec = {
@@ -151,11 +165,13 @@ export class Cluster implements AsyncDisposable {
     // Only what nobody else can find ends with its handles.
     const counted = spec.name === undefined && !spec.detached ? "made" : undefined;
     if (counted) driver.scopes.made(actorId);
+    if (created.existing) driver.scopes.forget(actorId);
+    else if (driver.scopes.keeps(actorId)) void forgetAtDeath(driver, actorId);
     return makeHandle<T>(driver, new ActorLink(driver, created.actorId, limit), { className, counted });
   }
 
   /** Refs among a constructor's arguments are values when it runs, as in calls. It may run again later: their objects stay for that. */
-  async #arguments(args: readonly unknown[], wrap: ActorSource["wrap"]): Promise<Uint8Array[]> {
+  async #arguments(actorId: string, args: readonly unknown[], wrap: ActorSource["wrap"]): Promise<Uint8Array[]> {
     const { objects, scopes } = this.#driver;
     const value = (arg: unknown): unknown => {
       if (!(arg instanceof ObjectRef)) return arg;
@@ -163,7 +179,7 @@ export class Cluster implements AsyncDisposable {
       return objects.argument(arg);
     };
     const given = wrap(await Promise.all(args.map(value)));
-    return scopes.keeping(() => encodeValues(given, "args"));
+    return scopes.keeping(actorId, () => encodeValues(given, "args"));
   }
 
   /**

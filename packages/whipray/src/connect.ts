@@ -19,7 +19,7 @@ import { ObjectStore, objectGet } from "./object-store.ts";
 import { PlacementGroup } from "./placement-group.ts";
 import { type RuntimeContext, runtimeContext } from "./runtime-context.ts";
 import type { RuntimeEnv } from "./runtime-env.ts";
-import { decodeObject, reviveCall } from "./values.ts";
+import { decodeArgument, decodeObject, keepHandles, reviveCall } from "./values.ts";
 
 export interface ConnectOptions {
   headUrl: string;
@@ -98,7 +98,10 @@ function makeDriver(
     viaUrl: headUrl,
     access,
     decode: (parts: Parts) => decodeObject(driver, parts),
-    keeping: (encode) => driver.scopes.keeping(encode),
+    decodeArgument: (parts) => decodeArgument(driver, parts),
+    keeping: (object, encode) => driver.scopes.keeping(object, encode),
+    keepHandles: (object, parts) => keepHandles(driver, object, parts),
+    forget: (object) => driver.scopes.forget(object),
   });
   // Raw: the value goes out in the parts that its owner has.
   endpoint.serveRaw(objectGet, (request, call) => objects.serve(request, call));

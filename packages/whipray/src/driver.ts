@@ -23,6 +23,7 @@ import { ActorScopes } from "./actor-scopes.ts";
 import { NamedActors } from "./named-actors.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { RuntimeEnvs } from "./runtime-envs.ts";
+import { TaskReports } from "./task-reports.ts";
 
 /** How this process reaches its cluster. */
 export interface Connection {
@@ -55,6 +56,8 @@ export class Driver {
   readonly objects: ObjectStore;
   /** What this process ships to nodes. */
   readonly runtimeEnvs = new RuntimeEnvs(this);
+  /** What `listTasks` is told of. */
+  readonly reports = new TaskReports(this);
   /** The raylet beside which this process was started, if there is one. */
   raylet: Peer | undefined;
   /** Inside of a task: who is told when it waits. */
@@ -79,6 +82,8 @@ export class Driver {
       endpoint: connection.endpoint,
       viaUrl: connection.headUrl,
       end: (actorId) => void this.#outOfScope(actorId),
+      clock: connection.clock,
+      headIsAway: () => !this.#head.hasRoute,
     });
   }
 
@@ -207,6 +212,7 @@ export class Driver {
 
   /** Says goodbye: what the job owns ends. */
   async close(timeoutMs: number): Promise<void> {
+    this.reports.close();
     try {
       if (this.#opened && !this.head.closed) await this.head.invoke(jobClose, { jobId: this.jobId }, { timeoutMs });
     } catch (error) {

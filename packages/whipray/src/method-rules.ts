@@ -2,6 +2,7 @@ import { RayTaskError, type WhiprayError } from "@whipray/core";
 import type { ActorRow, MethodRules } from "@whipray/rpc";
 import { checkKeys, whole } from "./actor-options.ts";
 import type { ActorMethodOptions, MethodDefaults } from "./actor-types.ts";
+import { isCancelled } from "./cancelling.ts";
 import type { Submission } from "./submission.ts";
 
 const DEFAULTS: readonly (keyof MethodDefaults)[] = ["concurrencyGroup", "maxTaskRetries", "retryExceptions"];
@@ -42,7 +43,7 @@ export function applyRules(submission: Submission, row: ActorRow | undefined): v
 
 /** Whether another execution may be risked; counts it. Cancelled calls never (Ray). */
 export function takeRetry(submission: Submission): boolean {
-  if (submission.retries === 0 || submission.options.signal?.aborted) return false;
+  if (submission.retries === 0 || isCancelled(submission.options)) return false;
   if (submission.retries > 0) submission.retries--;
   return true;
 }

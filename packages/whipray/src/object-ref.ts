@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { ObjectRefWire, type Parts, type StoredWire, TO_WIRE } from "@whipray/rpc";
+import type { Cancelling } from "./cancelling.ts";
 
 /** Where a ref's value comes from. */
 export interface RefSource {
@@ -14,6 +15,8 @@ export interface RefSource {
   isReady(fetchLocal: boolean): boolean;
   /** Where it lies, when that is known and it is not in its owner. */
   readonly stored: StoredWire | undefined;
+  /** The way to cancel what makes it, where that is a call of this process. */
+  readonly cancelling?: Cancelling | undefined;
   /** The ref goes to another process: from now on somebody else may ask for the value. */
   passedOn(): void;
   /** Detaches what this process got of it. */

@@ -15,6 +15,7 @@ import {
   storedOf,
 } from "@whipray/rpc";
 import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
+import type { Cancelling } from "./cancelling.ts";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
 import { type RemoteObjects, RemoteSource } from "./remote-source.ts";
 
@@ -31,9 +32,16 @@ export interface ObjectStoreOptions {
   viaUrl: string;
   /** The store of this process' node, for large values. */
   access: ObjectAccess;
+  /** A value that somebody gets: perhaps a promise of it. */
   decode(parts: Parts): unknown;
-  /** Encodes what anybody may read: handles in it hold their actors. */
-  keeping<T>(encode: () => T): T;
+  /** A value that goes into a call. */
+  decodeArgument(parts: Parts): unknown;
+  /** Encodes what goes into an object: handles in it hold their actors until `forget`. */
+  keeping<T>(object: string, encode: () => T): T;
+  /** Handles in a result that became an object. */
+  keepHandles(object: string, parts: Parts): void;
+  /** The object is gone. */
+  forget(object: string): void;
 }
 
 interface Owned {
@@ -44,6 +52,7 @@ interface Owned {
   fetched: boolean;
   /** Another process may ask for it. */
   passedOn: boolean;
+  cancelling: Cancelling | undefined;
 }
 
 /** The objects that this process owns, and the way to those of others. Small ones live in their owner, large ones in a node's store. */
@@ -74,8 +83,8 @@ export class ObjectStore {
     return this.#owned.size;
   }
 
-  /** A ref to what `parts` will be. @throws WhiprayError `OBJECT_STORE_FULL`. */
-  own<T>(parts: Promise<Parts>): ObjectRef<T> {
+  /** A ref to what `parts` will be; `cancelling` cancels it. @throws WhiprayError `OBJECT_STORE_FULL`. */
+  own<T>(parts: Promise<Parts>, cancelling?: Cancelling, refId = this.#options.ids.next("obj")): ObjectRef<T> {
     if (this.#owned.size >= OWNED_OBJECTS_LIMIT) {
       throw new WhiprayError({
         code: "OBJECT_STORE_FULL",
@@ -83,16 +92,16 @@ export class ObjectStore {
         retryable: true,
       });
     }
-    const { ids, endpoint } = this.#options;
-    const refId = ids.next("obj");
-    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false };
+    const { endpoint } = this.#options;
+    const owned: Owned = { parts, settled: false, stored: undefined, fetched: false, passedOn: false, cancelling };
     this.#owned.set(refId, owned);
     parts.then(
       (ready) => {
         owned.stored = storedOf(ready);
         owned.settled = true;
+        if (!owned.stored) this.#options.keepHandles(refId, ready);
         // Disposed before its call was done.
-        if (!this.#owned.has(refId)) this.#free(owned.stored);
+        if (!this.#owned.has(refId)) this.#end(refId, owned.stored);
       },
       () => {
         owned.settled = true;
@@ -110,10 +119,16 @@ export class ObjectStore {
   async put<T>(value: T): Promise<ObjectRef<T>> {
     if (value instanceof ObjectRef)
       throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "put takes a value, not an ObjectRef" });
-    const parts = this.#options.keeping(() => encodeValues(value));
-    if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)));
-    const client = await this.#access();
-    return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))));
+    const refId = this.#options.ids.next("obj");
+    const parts = this.#options.keeping(refId, () => encodeValues(value));
+    try {
+      if (!isLarge(parts)) return this.own<T>(Promise.resolve(copied(parts)), undefined, refId);
+      const client = await this.#access();
+      return this.own<T>(Promise.resolve(encodeStored(await client.put(parts))), undefined, refId);
+    } catch (error) {
+      this.#options.forget(refId);
+      throw error;
+    }
   }
 
   /** A ref that came over the wire. */
@@ -159,7 +174,7 @@ export class ObjectStore {
   /** An argument that is a ref, as its callee takes it: what lies in a store stays there, small values go along. */
   async argument(ref: ObjectRef): Promise<unknown> {
     const parts = await ref.source.parts();
-    return storedOf(parts) ?? this.#options.decode(parts);
+    return storedOf(parts) ?? this.#options.decodeArgument(parts);
   }
 
   /**
@@ -214,6 +229,7 @@ export class ObjectStore {
     };
     const store = this;
     return {
+      cancelling: this.#owned.get(refId)?.cancelling,
       parts: async () => find().parts,
       value: async () => {
         const parts = await find().parts;
@@ -262,7 +278,12 @@ export class ObjectStore {
   #release(refId: string): void {
     const owned = this.#owned.get(refId);
     this.#owned.delete(refId);
-    this.#free(owned?.stored);
+    this.#end(refId, owned?.stored);
+  }
+
+  #end(refId: string, stored: StoredWire | undefined): void {
+    this.#options.forget(refId);
+    this.#free(stored);
   }
 
   async #fetch(wire: ObjectRefWire): Promise<Parts> {

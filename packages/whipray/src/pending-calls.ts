@@ -1,6 +1,4 @@
 import { PendingCallsLimitExceeded } from "@whipray/core";
-import type { Parts } from "@whipray/rpc";
-import type { Submission, SubmitOptions } from "./submission.ts";
 
 /** Calls of one handle that have no answer yet, and how many there may be (Ray: max_pending_calls, per handle). */
 export class PendingCalls {
@@ -21,13 +19,9 @@ export class PendingCalls {
     this.#limit ??= limit;
   }
 
-  /** The call, counted until it has its answer. @throws PendingCallsLimitExceeded. */
-  enter(submission: Submission): Submission {
-    return this.#limit === -1 ? submission : new CountedCall(submission, this.take(submission.method));
-  }
-
-  /** One more; the answer takes it back. @throws PendingCallsLimitExceeded. */
-  take(method: string): () => void {
+  /** One more, counted until what this returns is called; undefined: nobody counts. @throws PendingCallsLimitExceeded. */
+  take(method: string): (() => void) | undefined {
+    if (this.#limit === -1) return undefined;
     if (this.#count >= this.limit) throw this.exceeded(method);
     this.#count++;
     return () => {
@@ -40,39 +34,5 @@ export class PendingCalls {
       message: `${method} was not sent: ${this.limit} calls of this handle have no answer yet, its maxPendingCalls`,
       details: { method, limit: this.limit },
     });
-  }
-}
-
-class CountedCall implements Submission {
-  readonly method: string;
-  readonly options: SubmitOptions;
-  retries: number;
-  retryOn: readonly string[] | undefined;
-  deadlineAtMs: number | undefined;
-  readonly #inner: Submission;
-  readonly #done: () => void;
-
-  constructor(inner: Submission, done: () => void) {
-    this.#inner = inner;
-    this.#done = done;
-    this.method = inner.method;
-    this.options = inner.options;
-    this.retries = inner.retries;
-    this.deadlineAtMs = inner.deadlineAtMs;
-  }
-
-  // They may not be there yet.
-  get parts(): Parts {
-    return this.#inner.parts;
-  }
-
-  resolve(parts: Parts): void {
-    this.#done();
-    this.#inner.resolve(parts);
-  }
-
-  reject(error: unknown): void {
-    this.#done();
-    this.#inner.reject(error);
   }
 }

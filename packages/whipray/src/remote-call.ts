@@ -1,5 +1,6 @@
 import type { CallOptions, Parts } from "@whipray/rpc";
 import type { MethodOptions } from "./actor-types.ts";
+import type { Cancellable } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { type CallTarget, encodeArguments, MethodCall, resolveRefs } from "./method-call.ts";
 import type { ObjectRef } from "./object-ref.ts";
@@ -57,9 +58,9 @@ export function remoteRef(
   target: RemoteTarget,
   name: string,
   args: unknown[],
-  options: MethodOptions,
+  options: MethodOptions & Cancellable,
 ): ObjectRef {
-  return driver.objects.own(new MethodCall(target, name, args, options).result as Promise<Parts>);
+  return driver.objects.own(new MethodCall(target, name, args, options).result as Promise<Parts>, options.parent);
 }
 
 /** The call becomes a stream; its promise, which nobody may wait for now, stays open. */

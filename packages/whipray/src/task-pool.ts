@@ -1,5 +1,6 @@
 import { asWhiprayError, type Clock, TaskCancelledError, type Timer, WhiprayError } from "@whipray/core";
 import { type Peer, taskWaiting } from "@whipray/rpc";
+import { isCancelled, whenCancelled } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import type { PooledTask } from "./task.ts";
 import type { TaskNodeWatch } from "./task-node-watch.ts";
@@ -63,17 +64,16 @@ export class TaskPool {
   }
 
   #enter(queued: Queued): void {
-    const { signal } = queued.task.options;
-    const abort = (): void => this.#drop(queued, signal?.reason);
-    if (signal?.aborted) {
-      queued.task.reject(cancelled(queued.task.name, signal.reason));
+    const { options, name } = queued.task;
+    if (isCancelled(options)) {
+      queued.task.reject(cancelled(name, options.signal?.reason));
       return;
     }
-    signal?.addEventListener("abort", abort, { once: true });
+    const leave = whenCancelled(options, (reason) => this.#drop(queued, reason));
     const leftMs = queued.endMs === undefined ? undefined : Math.max(0, queued.endMs - this.#clock.now());
     const timer = leftMs === undefined ? undefined : this.#clock.after(leftMs, () => void this.#late(queued));
     queued.unwatch = () => {
-      signal?.removeEventListener("abort", abort);
+      leave?.();
       timer?.cancel();
     };
     this.#queue.add(queued);

@@ -1,10 +1,10 @@
-import { encodeStored, encodeValues, type Parts, StoredWire } from "@whipray/rpc";
+import { decodeValues, encodeStored, encodeValues, type Parts, StoredWire } from "@whipray/rpc";
+import type { Cancelling } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { encodeArguments, MethodCall, resolveRefs } from "./method-call.ts";
 import type { ObjectRef } from "./object-ref.ts";
 import type { TaskCallOptions } from "./task.ts";
 import type { TaskTarget } from "./tasks.ts";
-import { decode } from "./values.ts";
 
 /** How many refs a call of a task gives (Ray: `num_returns`). */
 export type NumReturns = number | "streaming" | "dynamic";
@@ -21,19 +21,21 @@ export class TaskRefs {
 
   call(args: unknown[], options: TaskCallOptions, numReturns: NumReturns): unknown {
     if (numReturns === "streaming") return this.#stream(args, options);
-    if (numReturns === "dynamic") return this.#driver.objects.own(this.#listed(args, options));
+    if (numReturns === "dynamic") return this.#driver.objects.own(this.#listed(args, options), options.parent);
     const { objects } = this.#driver;
     const parts = new MethodCall(this.#target, this.#target.fnId, args, options).result as Promise<Parts>;
-    const refs = numReturns === 1 ? [objects.own(parts)] : this.#several(parts, numReturns);
-    options.cancelling?.gives(refs);
-    return numReturns === 1 ? refs[0] : refs;
+    return numReturns === 1 ? objects.own(parts, options.parent) : this.#several(parts, numReturns, options.parent);
   }
 
   /** The reply is a list; each of its values is an object. */
-  #several(parts: Promise<Parts>, count: number): ObjectRef[] {
-    const values = parts.then((reply) => decode(this.#driver, reply) as unknown[]);
+  #several(parts: Promise<Parts>, count: number, cancelling: Cancelling | undefined): ObjectRef[] {
+    // Refs and handles in them go on as they are: nobody has them yet.
+    const values = parts.then((reply) => decodeValues(reply) as unknown[]);
     return Array.from({ length: count }, (_, index) =>
-      this.#driver.objects.own(values.then((all) => asObject(all[index]))),
+      this.#driver.objects.own(
+        values.then((all) => asObject(all[index])),
+        cancelling,
+      ),
     );
   }
 
@@ -42,9 +44,7 @@ export class TaskRefs {
     const { objects } = this.#driver;
     try {
       for await (const item of this.#items(args, options)) {
-        const ref = objects.own(Promise.resolve(item.map((part) => part.slice())));
-        options.cancelling?.gives([ref]);
-        yield ref;
+        yield objects.own(Promise.resolve(item.map((part) => part.slice())), options.parent);
       }
     } catch (error) {
       const failed = Promise.reject(error);

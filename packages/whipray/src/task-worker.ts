@@ -5,10 +5,8 @@ import {
   type TaskFunction,
   type TaskLease,
   taskDefine,
-  taskIdOf,
   taskKill,
   taskRelease,
-  taskSpareChildren,
 } from "@whipray/rpc";
 import { PIPELINE_MS } from "./task-times.ts";
 
@@ -89,11 +87,6 @@ export class TaskWorker {
   /** Ends the process, whatever runs there. */
   kill(): void {
     this.raylet.invoke(taskKill, { leaseId: this.leaseId }).catch(() => {}); // with its raylet gone it is too
-  }
-
-  /** The task with this number leaves its children alone when it is cancelled. */
-  spareChildren(number: string): void {
-    this.peer.tell(taskSpareChildren, { taskId: taskIdOf(this.incarnation, number) });
   }
 
   knows(fnId: string): boolean {

@@ -1,7 +1,7 @@
 import { asWhiprayError, RayTaskError, type WhiprayError } from "@whipray/core";
 import { type CallOptions, type ItemStream, type Parts, TASK_RETURNED, type TaskFunction } from "@whipray/rpc";
 import type { MethodOptions } from "./actor-types.ts";
-import type { Cancellable, Cancelling } from "./cancelling.ts";
+import { type Cancellable, isCancelled, type Killable } from "./cancelling.ts";
 import type { Submission } from "./submission.ts";
 import type { CheckedTaskOptions } from "./task-options.ts";
 import type { TaskReport } from "./task-reports.ts";
@@ -26,12 +26,10 @@ export interface PooledTask {
 }
 
 /** Options of one call of a task. */
-export interface TaskCallOptions extends MethodOptions {
-  readonly cancelling?: Cancelling;
-}
+export interface TaskCallOptions extends MethodOptions, Cancellable {}
 
 /** A call of a function for its value. */
-export class ValueTask implements PooledTask, Cancellable {
+export class ValueTask implements PooledTask, Killable {
   readonly fnId: string;
   readonly name: string;
   readonly options: TaskCallOptions;
@@ -65,19 +63,19 @@ export class ValueTask implements PooledTask, Cancellable {
     this.maxCalls = options.maxCalls;
     // Nobody could tell whether one that was sent ahead ran before its worker died; counted ones and those that are spread go one by one.
     this.alone = options.maxRetries === 0 || options.maxCalls > 0 || options.shape.spread === true;
-    if (this.options.cancelling) this.options.cancelling.target = this;
+    if (this.options.parent) this.options.parent.target = this;
   }
 
   async run(worker: TaskWorker, timeoutMs: number | undefined): Promise<TaskOutcome> {
     const { method, parts } = this.#submission;
     this.#worker = worker;
     worker.sent.add(this);
-    this.#report.running(worker);
+    this.#report.running(worker.nodeId, worker.lease.address);
     try {
       if (!worker.knows(method)) await worker.define(await this.#definition());
-      const signal = this.options.signal;
-      const reply = await worker.peer.call(callName(this, this.#number), parts, { signal, timeoutMs });
-      this.options.cancelling?.onDone?.();
+      const { signal, parent } = this.options;
+      const reply = await worker.peer.call(callName(this, this.#number), parts, { signal, parent, timeoutMs });
+      parent?.done();
       this.#report.ended();
       this.#submission.resolve(reply);
       return "settled";
@@ -95,7 +93,7 @@ export class ValueTask implements PooledTask, Cancellable {
       return "returned";
     }
     const lost = worker.peer.closed;
-    const cancelled = this.options.signal?.aborted || this.options.cancelling?.killed;
+    const cancelled = isCancelled(this.options) || this.options.parent?.killed;
     const ended = cancelled || error.code === "DEADLINE_EXCEEDED" || error.code === "CANCELLED";
     if ((lost || this.#mayThrow(error)) && !ended && this.#retries !== 0) {
       if (this.#retries > 0) this.#retries--;
@@ -113,7 +111,7 @@ export class ValueTask implements PooledTask, Cancellable {
   }
 
   reject(error: unknown): void {
-    this.options.cancelling?.onDone?.();
+    this.options.parent?.done();
     this.#report.ended(error);
     this.#submission.reject(error);
   }
@@ -125,14 +123,10 @@ export class ValueTask implements PooledTask, Cancellable {
     worker.kill();
     return true;
   }
-
-  spareChildren(): void {
-    this.#worker?.spareChildren(this.#number);
-  }
 }
 
 /** A generator function: holds its worker until its items are read. Runs once. */
-export class StreamTask implements PooledTask, Cancellable {
+export class StreamTask implements PooledTask, Killable {
   readonly fnId: string;
   readonly name: string;
   readonly options: TaskCallOptions;
@@ -158,14 +152,14 @@ export class StreamTask implements PooledTask, Cancellable {
     this.fnId = fnId;
     this.#number = number;
     this.#report = report;
-    if (options.cancelling) options.cancelling.target = this;
+    if (options.parent) options.parent.target = this;
     this.options = options;
     this.name = name;
     this.#definition = definition;
   }
 
   run(worker: TaskWorker, timeoutMs: number | undefined): Promise<TaskOutcome> {
-    this.#report.running(worker);
+    this.#report.running(worker.nodeId, worker.lease.address);
     this.#running = worker;
     this.#worker.resolve({ worker, timeoutMs });
     return this.#done.promise;
@@ -181,8 +175,8 @@ export class StreamTask implements PooledTask, Cancellable {
   async open(parts: Parts): Promise<AsyncGenerator<Parts>> {
     const { worker, timeoutMs } = await this.#worker.promise;
     if (!worker.knows(this.fnId)) await worker.define(await this.#definition());
-    const { signal } = this.options;
-    return this.#items(worker, worker.peer.stream(callName(this, this.#number), parts, { signal, timeoutMs }));
+    const { signal, parent } = this.options;
+    return this.#items(worker, worker.peer.stream(callName(this, this.#number), parts, { signal, parent, timeoutMs }));
   }
 
   async *#items(worker: TaskWorker, stream: ItemStream): AsyncGenerator<Parts> {
@@ -199,13 +193,9 @@ export class StreamTask implements PooledTask, Cancellable {
     return this.#running !== undefined;
   }
 
-  spareChildren(): void {
-    this.#running?.spareChildren(this.#number);
-  }
-
   /** The reader is done; the worker is free. */
   close(): void {
-    this.options.cancelling?.onDone?.();
+    this.options.parent?.done();
     if (!this.#closed) this.#report.ended(this.#failure);
     this.#closed = true;
     this.#done.resolve("settled");

@@ -1,7 +1,7 @@
 import { type Parts, type TaskFilter, type TaskFunction, type TaskRow, tasksList } from "@whipray/rpc";
 import { type ModuleCode, taskContext } from "@whipray/worker";
 import { capturedOptions, type Maker } from "./actor-options.ts";
-import { Cancelling } from "./cancelling.ts";
+import { cancellable } from "./cancelling.ts";
 import { codeOf, originalUrl } from "./code-of.ts";
 import type { Driver } from "./driver.ts";
 import { LIST_LIMIT, type ListOptions } from "./list-options.ts";
@@ -13,7 +13,7 @@ import { TaskNodeWatch } from "./task-node-watch.ts";
 import { type CheckedTaskOptions, checkTaskOptions, type TaskDefaults, type TaskOptions } from "./task-options.ts";
 import { TaskPool } from "./task-pool.ts";
 import { TaskRefs } from "./task-refs.ts";
-import { type TaskReport, TaskReports } from "./task-reports.ts";
+import type { TaskReport } from "./task-reports.ts";
 import type { AnyFunction, RemoteFunction } from "./task-types.ts";
 
 /** A function of a module, as it was named. */
@@ -32,21 +32,18 @@ export class Tasks {
   readonly #maker: Maker | undefined;
   readonly #watch: TaskNodeWatch;
   readonly #pools = new Map<string, TaskPool>();
-  readonly #reports: TaskReports;
   #functions = 0;
-  #made = 0;
 
   /** `maker`: the actor that this process hosts. */
   constructor(driver: Driver, maker: Maker | undefined) {
     this.#driver = driver;
     this.#maker = maker;
     this.#watch = new TaskNodeWatch(driver);
-    this.#reports = new TaskReports(driver);
   }
 
   /** What the cluster's tasks do, those of this process up to now (Ray's state API: `list_tasks`). */
   async list({ filters = {}, limit = LIST_LIMIT }: ListOptions<TaskFilter> = {}): Promise<TaskRow[]> {
-    await this.#reports.flush();
+    await this.#driver.reports.flush();
     return (await this.#driver.ask(tasksList, { ...filters, limit })).tasks;
   }
 
@@ -99,9 +96,7 @@ export class Tasks {
       };
       return { ...about, captureChildTasks, ...(pgId !== undefined && { pgId }) };
     };
-    const number = (): string => (++this.#made).toString(36);
-    const shared = { driver: this.#driver, reports: this.#reports, pool: this.#pool(checked) };
-    return new TaskTarget({ ...shared, checked, fnId, number, definition });
+    return new TaskTarget({ driver: this.#driver, pool: this.#pool(checked), checked, fnId, definition });
   }
 
   #pool({ shape }: CheckedTaskOptions): TaskPool {
@@ -112,24 +107,16 @@ export class Tasks {
   }
 }
 
-/** Only who has a ref can cancel a call; and the task that makes it, by its own end. */
 function callOptions({ timeoutMs, signal }: TaskOptions, byRef: boolean): TaskCallOptions {
-  const plain = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
-  const maker = taskContext();
-  if (!byRef && !maker) return plain;
-  const cancelling = new Cancelling();
-  cancelling.onDone = maker?.onCancel(() => cancelling.cancel());
-  return { ...plain, cancelling, signal: signal ? AbortSignal.any([signal, cancelling.signal]) : cancelling.signal };
+  const options = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
+  return cancellable("task", options, byRef);
 }
 
 interface TaskTargetOptions {
   readonly driver: Driver;
-  readonly reports: TaskReports;
   readonly pool: TaskPool;
   readonly checked: CheckedTaskOptions;
   readonly fnId: string;
-  /** The next task's. */
-  readonly number: () => string;
   readonly definition: () => Promise<TaskFunction>;
 }
 
@@ -156,8 +143,11 @@ export class TaskTarget implements RemoteTarget {
   }
 
   #next(): { number: string; report: TaskReport } {
-    const { checked, reports } = this.#options;
-    const number = this.#options.number();
+    const {
+      checked,
+      driver: { reports },
+    } = this.#options;
+    const number = reports.number();
     return { number, report: reports.task(checked.name, number) };
   }
 

@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ActorRow } from "@whipray/rpc";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ActorHandle, ActorHandleNotFoundError, type ActorOptions, type Cluster, init } from "../src/index.ts";
+import {
+  type ActorHandle,
+  ActorHandleNotFoundError,
+  type ActorOptions,
+  type Cluster,
+  init,
+  type ObjectRef,
+} from "../src/index.ts";
 import { until } from "./outside.ts";
 import type { Held, Keeper } from "./scoped-actor.ts";
 
@@ -26,6 +33,7 @@ const keeper = (): Promise<ActorHandle<Keeper>> => cluster.actor<Keeper>(MODULE,
 const idOf = async (handle: unknown): Promise<string> => (await cluster.actorRow(handle)).actorId;
 const row = async (actorId: string): Promise<ActorRow> =>
   (await cluster.listActors()).find((actor) => actor.actorId === actorId)!;
+const living = async (): Promise<ActorRow[]> => (await cluster.listActors()).filter(({ state }) => state !== "DEAD");
 const ended = (actorId: string): Promise<void> =>
   until(`${actorId} is out of scope`, async () => (await row(actorId)).death?.kind === "OUT_OF_SCOPE");
 
@@ -84,21 +92,114 @@ describe("an anonymous actor ends with its handles (Ray: out of scope)", () => {
   });
 });
 
-describe("what does not end with its handles", () => {
-  test("an actor with a name, and one whose handle lies in an object or went into a constructor", async () => {
-    const named = await held({ name: "named" });
-    named[Symbol.dispose]();
-    using again = await cluster.getActor<Held>("named");
+describe("a handle in an object, or among a constructor's arguments, counts", () => {
+  test("an object holds its actor until it ends, and who read it holds it on", async () => {
+    const boxed = await held();
+    const boxedId = await idOf(boxed);
+    const box = await cluster.put({ handle: boxed });
+    boxed[Symbol.dispose]();
+    const [reader, later] = await Promise.all([keeper(), keeper()]);
+    expect(await reader.readFrom(box)).toBe("pong");
+    expect(await reader.readFrom(box)).toBe("pong");
+    expect((await row(boxedId)).state).toBe("ALIVE");
+    await later.keepFrom({ box });
+    box.dispose();
+    expect(await later.ask()).toBe("pong");
+    expect((await row(boxedId)).state).toBe("ALIVE");
+    await later.drop();
+    await ended(boxedId);
+    await Promise.all([cluster.kill(reader), cluster.kill(later)]);
+  });
+
+  test("a reader that is killed holds nothing any more", async () => {
     const boxed = await held();
     const boxedId = await idOf(boxed);
     const box = await cluster.put({ handle: boxed });
     boxed[Symbol.dispose]();
     const reader = await keeper();
-    expect(await reader.readFrom(box)).toBe("pong");
-    expect(await reader.readFrom(box)).toBe("pong");
-    expect((await row(boxedId)).state).toBe("ALIVE");
-    expect(await again.ping()).toBe("pong");
-    await cluster.kill(again);
+    await reader.keepFrom({ box });
+    box.dispose();
+    expect(await reader.ask()).toBe("pong");
     await cluster.kill(reader);
+    await ended(boxedId);
   });
+
+  test("a handle in a result by ref lives with the ref, also for others who read it, and when nobody did", async () => {
+    const factory = await keeper();
+    const made = factory.make.remote() as ObjectRef<ActorHandle<Held>>;
+    const [, reader] = await Promise.all([cluster.wait([made]), keeper()]);
+    await factory.drop();
+    const mine = await cluster.get(made);
+    const madeId = await idOf(mine);
+    mine[Symbol.dispose]();
+    expect(await reader.askThrough({ made })).toBe("pong");
+    expect((await row(madeId)).state).toBe("ALIVE");
+    made.dispose();
+    await ended(madeId);
+    const unread = factory.make.remote();
+    await cluster.wait([unread]);
+    const { length } = await living();
+    await factory.drop();
+    unread.dispose();
+    await until("the one that nobody read is out of scope", async () => (await living()).length === length - 1);
+    await Promise.all([cluster.kill(factory), cluster.kill(reader)]);
+  });
+
+  test("one that was passed to a constructor lives as long as that actor, through its restarts, also when it dropped it", async () => {
+    const inner = await held();
+    const innerId = await idOf(inner);
+    const outer = await cluster
+      .actor<Keeper>(MODULE, "Keeper")
+      .options({ maxRestarts: 1, maxTaskRetries: -1 })
+      .create(inner);
+    inner[Symbol.dispose]();
+    expect(await outer.ask()).toBe("pong");
+    await cluster.kill(outer, { noRestart: false });
+    expect(await outer.ask()).toBe("pong");
+    await outer.drop();
+    expect((await row(innerId)).state).toBe("ALIVE");
+    await cluster.kill(outer);
+    await ended(innerId);
+  });
+
+  test("an argument that is a ref to a handle is the callee's own when the call starts", async () => {
+    const boxed = await held();
+    const boxedId = await idOf(boxed);
+    const box = await cluster.put(boxed);
+    boxed[Symbol.dispose]();
+    const one = await keeper();
+    await one.keep(box);
+    const two = await cluster.actor<Keeper>(MODULE, "Keeper").create(box);
+    box.dispose();
+    expect([await one.ask(), await two.ask()]).toEqual(["pong", "pong"]);
+    await one.drop();
+    expect((await row(boxedId)).state).toBe("ALIVE");
+    await cluster.kill(two);
+    await ended(boxedId);
+    await cluster.kill(one);
+  });
+
+  test("a constructor's arguments of an actor that was there already, or that cannot be made, hold nothing", async () => {
+    using named = await cluster.actor<Keeper>(MODULE, "Keeper").options({ name: "there" }).create();
+    for (const options of [{ name: "there", getIfExists: true }, { name: "there" }]) {
+      const inner = await held();
+      const innerId = await idOf(inner);
+      await cluster
+        .actor<Keeper>(MODULE, "Keeper")
+        .options(options)
+        .create(inner)
+        .catch(() => {});
+      inner[Symbol.dispose]();
+      await ended(innerId);
+    }
+    await cluster.kill(named);
+  });
+});
+
+test("an actor with a name does not end with its handles", async () => {
+  const named = await held({ name: "named" });
+  named[Symbol.dispose]();
+  using again = await cluster.getActor<Held>("named");
+  expect(await again.ping()).toBe("pong");
+  await cluster.kill(again);
 });

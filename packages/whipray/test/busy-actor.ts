@@ -1,5 +1,6 @@
 import { appendFileSync, readFileSync } from "node:fs";
 import { type ActorHandle, callContext, currentCluster, exitActor } from "../src/index.ts";
+import { untilThere } from "./sample-tasks.ts";
 
 /** An actor that waits, fails, dies and leaves as it is told. */
 export class Busy {
@@ -62,6 +63,9 @@ export class Busy {
     this.#calls++;
     throw signal.reason;
   }
+  untilThere(file: string, go: string): Promise<void> {
+    return untilThere(file, go);
+  }
 }
 
 /** One call at a time: no method is async. */
@@ -85,6 +89,13 @@ export class Caller {
     const [ready] = await cluster.wait([ref], { timeoutMs: 60_000 });
     const outcome = await cluster.get(ref).then(String, (error: Error) => error.name);
     return `${ready.length} ready: ${outcome}`;
+  }
+  /** Has another actor, or a task, run until `go` is there; ends with it, or when it is cancelled itself. */
+  async passOn(file: string, go: string, other?: ActorHandle<Busy>): Promise<void> {
+    const { signal } = callContext()!;
+    const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    const task = currentCluster()!.task<typeof untilThere>(new URL("./sample-tasks.ts", import.meta.url), "untilThere");
+    await Promise.race([aborted, other ? other.untilThere(file, go) : task(file, go)]);
   }
   pid(): number {
     return process.pid;

@@ -1,5 +1,5 @@
 import { writeFileSync } from "node:fs";
-import { type ActorHandle, currentCluster } from "../src/index.ts";
+import { type ActorHandle, currentCluster, type ObjectRef } from "../src/index.ts";
 
 /** An actor that leaves a note when it cleans up. */
 export class Held implements AsyncDisposable {
@@ -31,6 +31,9 @@ export class Held implements AsyncDisposable {
 export class Keeper {
   #kept: ActorHandle<Held> | undefined;
 
+  constructor(kept?: ActorHandle<Held>) {
+    this.#kept = kept;
+  }
   keep(handle: ActorHandle<Held>): void {
     this.#kept = handle;
   }
@@ -48,6 +51,13 @@ export class Keeper {
       .actor<Held>(new URL(import.meta.url), "Held")
       .create("");
     return this.#kept;
+  }
+  async keepFrom({ box }: { box: ObjectRef<{ handle: ActorHandle<Held> }> }): Promise<void> {
+    this.#kept = (await currentCluster()!.get(box)).handle;
+  }
+  async askThrough({ made }: { made: ObjectRef<ActorHandle<Held>> }): Promise<string> {
+    using handle = await currentCluster()!.get(made);
+    return await handle.ping();
   }
   async readFrom(box: { handle: ActorHandle<Held> }): Promise<string> {
     using handle = box.handle;

@@ -6,6 +6,8 @@ export const PENDING_CALLS_LIMIT = 1_000_000;
 
 export interface QueuedCall {
   readonly call: IncomingCall;
+  /** While it waits: its cancel is answered at once. Undoes that. */
+  leave?: () => void;
   /** A promise when it takes longer than this call. */
   run(): Promise<void> | undefined;
 }
@@ -36,7 +38,10 @@ export class CallQueue {
   /** @throws WhiprayError `BUSY` when `maxPending` calls wait already. */
   enter(entry: QueuedCall): void {
     if (this.#running < this.#maxConcurrency && this.#waiting.length === 0) this.#start(entry);
-    else this.#waiting.push(entry);
+    else {
+      this.#waiting.push(entry);
+      entry.leave = entry.call.onAbort((reason) => entry.call.fail(reason));
+    }
   }
 
   /** Those that wait are not run here any more. */
@@ -74,12 +79,10 @@ export class CallQueue {
     while (this.#running < this.#maxConcurrency) {
       const entry = this.#waiting.shift();
       if (!entry) return;
-      const { signal } = entry.call;
-      if (!signal.aborted) this.#start(entry);
-      else {
-        entry.call.fail(signal.reason);
-        if (this.#running === 0 && this.#waiting.length === 0) this.#idle?.resolve();
-      }
+      if (entry.call.abortedWith === undefined) {
+        entry.leave?.();
+        this.#start(entry);
+      } else if (this.#running === 0 && this.#waiting.length === 0) this.#idle?.resolve();
     }
   }
 }

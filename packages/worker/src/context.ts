@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
-import type { ActorSpec, DeviceGrant, Endpoint, Peer, RuntimeEnvSpec, WorkingCopy } from "@whipray/rpc";
+import type { ActorSpec, CallCanceller, DeviceGrant, Endpoint, Peer, RuntimeEnvSpec, WorkingCopy } from "@whipray/rpc";
+import { Children } from "./children.ts";
 import type { ObjectAccess } from "./object-access.ts";
 import { RunningTask } from "./running-task.ts";
 import type { TaskWaits } from "./task-waits.ts";
@@ -54,7 +55,9 @@ export interface CallContext {
 
 // By Symbol.for: a second copy of this package in the same process finds the same actor.
 const SLOT = Symbol.for("whipray.worker.context");
-const calls = new AsyncLocalStorage<CallContext>();
+const calls = new AsyncLocalStorage<CallContext & Partial<CallCanceller>>();
+/** Of the calls of actors' methods that made any. */
+const childrenOf = new WeakMap<object, Children>();
 
 export function setContext(context: ActorContext | TaskContext): void {
   (globalThis as { [SLOT]?: ActorContext | TaskContext })[SLOT] = context;
@@ -87,6 +90,16 @@ export function taskContext(): RunningTask | undefined {
 /** The call that runs now, undefined outside of a task or an actor's method. */
 export function callContext(): CallContext | undefined {
   return calls.getStore();
+}
+
+/** `cancel` is called when the call that runs now is cancelled. Returns the undo; undefined outside of a call. */
+export function cancelledWithCall(cancel: () => void): (() => void) | undefined {
+  const call = calls.getStore();
+  if (call instanceof RunningTask) return call.children.add(cancel);
+  if (!call?.onAbort) return undefined;
+  const children = childrenOf.get(call) ?? new Children(call as CallCanceller);
+  childrenOf.set(call, children);
+  return children.add(cancel);
 }
 
 export function runInCall<Args extends unknown[], T>(

@@ -5,6 +5,7 @@ export {
   actorContext,
   type CallContext,
   callContext,
+  cancelledWithCall,
   requireActorContext,
   taskContext,
   workerContext,

@@ -1,12 +1,12 @@
 import { type IncomingCall, type TaskFunction, taskIdOf } from "@whipray/rpc";
+import { Children } from "./children.ts";
 import type { CallContext } from "./context.ts";
 
 /** The task that runs in this process now, as its own code sees it. */
 export class RunningTask implements CallContext {
   readonly function: TaskFunction;
   readonly #call: IncomingCall;
-  #children: Set<() => void> | undefined;
-  #spared = false;
+  #children: Children | undefined;
 
   constructor(call: IncomingCall, exported: TaskFunction) {
     this.#call = call;
@@ -32,21 +32,8 @@ export class RunningTask implements CallContext {
     return this.#call.peer;
   }
 
-  /** `cancel` is called when this task is cancelled, unless its children are spared (Ray: recursive). Returns the undo. */
-  onCancel(cancel: () => void): () => void {
-    if (!this.#children) {
-      const children = new Set<() => void>();
-      this.#children = children;
-      this.#call.onAbort(() => {
-        if (!this.#spared) for (const child of children) child();
-      });
-    }
-    this.#children.add(cancel);
-    return () => this.#children?.delete(cancel);
-  }
-
-  /** Its own cancel leaves its children alone. */
-  spareChildren(): void {
-    this.#spared = true;
+  get children(): Children {
+    this.#children ??= new Children(this.#call);
+    return this.#children;
   }
 }

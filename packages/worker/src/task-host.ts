@@ -68,12 +68,6 @@ export class TaskHost {
     else this.#enter(call, known.method, known.exported);
   }
 
-  /** The task that `caller` gave this id, when it is cancelled, leaves its children alone. It may be over. */
-  spareChildren(caller: Peer, taskId: string): void {
-    const running = this.#running;
-    if (running?.caller === caller && running.taskId === taskId) running.spareChildren();
-  }
-
   /** The running task waits: what would wait behind it goes back to its callers, or a task could wait for one behind itself. */
   handBack(): void {
     for (const { call } of this.#queue.drain()) call.fail(returned());

@@ -10,7 +10,6 @@ import {
   taskBlocked,
   taskDefine,
   taskHost,
-  taskSpareChildren,
   type WorkingCopy,
   workerExit,
 } from "@whipray/rpc";
@@ -62,10 +61,6 @@ export class Worker {
     endpoint.serve(taskDefine, async (exported, call) => {
       if (!this.#tasks) throw new WhiprayError({ code: "NO_TASKS", message: "This worker runs no tasks" });
       await this.#tasks.define(call.peer, exported);
-      return null;
-    });
-    endpoint.serve(taskSpareChildren, ({ taskId }, call) => {
-      this.#tasks?.spareChildren(call.peer, taskId);
       return null;
     });
     endpoint.serve(workerExit, ({ graceMs }) => {

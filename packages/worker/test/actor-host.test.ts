@@ -129,6 +129,23 @@ describe("order and concurrency", () => {
     expect(await call(host, "order")).toEqual([0, 1, 2, 3, 5]);
   });
 
+  test("what is cancelled while it waits is answered at once, whatever runs ahead of it", async () => {
+    const queue = new CallQueue(1);
+    const gate = Promise.withResolvers<void>();
+    const [first, second] = [new FakeCall("work"), new FakeCall("work")];
+    let ran = 0;
+    const run = (): Promise<void> => {
+      ran++;
+      return gate.promise;
+    };
+    for (const incoming of [first, second]) queue.enter({ call: incoming, run });
+    second.abort.abort(new TaskCancelledError({ message: "no" }));
+    await expect(second.done).rejects.toMatchObject({ code: "CANCELLED" });
+    gate.resolve();
+    await queue.idle();
+    expect(ran).toBe(1);
+  });
+
   test("the queue is bounded: one more is BUSY and does not run", () => {
     const queue = new CallQueue(1, 2);
     const entry = () => ({ call: new FakeCall("work"), run: () => new Promise<void>(() => {}) });

@@ -4,6 +4,7 @@ import { daemons as installed } from "whipray";
 import { nodeStatus } from "../cluster-status.ts";
 import { doctorLines } from "../doctor/doctor-lines.ts";
 import { type ClusterReport, type DoctorReport, problemsOf, verdictOf } from "../doctor/doctor-report.ts";
+import { folderReports } from "../doctor/folder-look.io.ts";
 import {
   daemonsReport,
   detectionReport,
@@ -12,6 +13,7 @@ import {
   listenersReport,
 } from "../doctor/machine-look.io.ts";
 import { topologyReport } from "../doctor/topology-report.ts";
+import { fileError } from "../file-error.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -35,7 +37,7 @@ export async function doctorCommand(flags: DoctorFlags, context: CommandContext)
   ]);
   const facts = {
     ...{ version: installed.ownVersion(), at: new Date().toISOString(), host, ...found },
-    ...{ limits: limitsReport(), daemons, listeners: listenersReport(daemons), cluster },
+    ...{ limits: [...limitsReport(), ...folderReports(places)], daemons, listeners: listenersReport(daemons), cluster },
   };
   const problems = problemsOf(facts);
   const report: DoctorReport = { ...facts, problems, verdict: verdictOf(facts, problems) };
@@ -65,6 +67,12 @@ async function clusterReport(flags: AskFlags, context: CommandContext): Promise<
     if (error.code === "NO_ADDRESS" || (error.code === "NOT_FOUND" && flags.address === undefined)) {
       return { state: "none", nodes: [] };
     }
-    return { state: "unreachable", address: address ?? flags.address, error: error.message, nodes: [] };
+    const message = fileError(thrown)?.message ?? error.message;
+    return {
+      state: "unreachable",
+      address: address ?? flags.address ?? `of ${context.places.address}`,
+      error: message,
+      nodes: [],
+    };
   }
 }

@@ -1,13 +1,6 @@
-import {
-  type ClusterEvent,
-  decodeControl,
-  type EventSeverity,
-  encodeControl,
-  eventItem,
-  eventsFollow,
-  eventsList,
-} from "@whipray/rpc";
-import type { HeadClient } from "../head-client.ts";
+import { systemClock } from "@whipray/core";
+import { type ClusterEvent, type EventSeverity, eventsList } from "@whipray/rpc";
+import { type FollowedEvent, followEvents } from "../event-follow.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -20,7 +13,10 @@ export interface EventsFlags extends AskFlags {
   since?: number;
 }
 
-/** `whipray events`: what happened in the cluster; with `--follow` also what happens from now on, until Ctrl-C. */
+/**
+ * `whipray events`: what happened in the cluster; with `--follow` also what happens from now on, until Ctrl-C, through restarts of the head.
+ * Where something is missing it says so: with `--json` in a line `{"gap","lost"?}`.
+ */
 export async function eventsCommand(flags: EventsFlags, context: CommandContext): Promise<void> {
   await using head = await askHead(flags, context);
   const { limit, follow, type: types, severity, id, since, json } = flags;
@@ -28,24 +24,18 @@ export async function eventsCommand(flags: EventsFlags, context: CommandContext)
   const filter = { types, severity, id };
   const { events, total, newest, lost } = await head.ask(eventsList, { ...filter, since, limit });
   if (json && !follow) return output.json({ events, total, lost });
-  const show = (event: ClusterEvent): void => (json ? output.json(event) : output.log(eventLine(event)));
-  const miss = (missing: number): void => {
-    if (missing > 0) output.say(`${missing} events are missing here: the head does not have them any more`);
+  const show = (item: FollowedEvent): void => {
+    if ("note" in item) output.say(item.note);
+    else if (json) output.json("event" in item ? item.event : item);
+    else if ("event" in item) output.log(eventLine(item.event));
+    else output.say(`gap: ${item.gap}`);
   };
-  miss(lost);
-  for (const event of events) show(event);
+  if (lost > 0) show({ gap: `${lost} events are missing here: the head does not have them any more`, lost });
+  for (const event of events) show({ event });
   if (!follow && total > events.length) output.say(`the latest ${events.length} of ${total}; more with --limit`);
   if (!follow) return;
-  for await (const item of following(head, { ...filter, since: newest })) {
-    miss(item.lost ?? 0);
-    for (const event of item.events) show(event);
-  }
-}
-
-/** Ends with an error when the head goes: a restarted one has other events. */
-async function* following(head: HeadClient, request: Parameters<typeof eventsFollow.request>[0]) {
-  for await (const parts of head.head.stream(eventsFollow.name, [encodeControl(request)]))
-    yield eventItem(decodeControl(parts[0] ?? new Uint8Array(0)), "item");
+  const connect = () => askHead(flags, context);
+  for await (const item of followEvents({ head, filter, since: newest, connect, clock: systemClock })) show(item);
 }
 
 /** One line each, whatever an error said: `2026-11-29T12:33:47.120Z WARNING NODE_SUSPECT node a (node_x) is suspect: …` */

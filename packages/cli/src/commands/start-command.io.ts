@@ -4,13 +4,17 @@ import { join, resolve } from "node:path";
 import { randomIds, WhiprayError } from "@whipray/core";
 import { pinIn, withoutPin } from "@whipray/rpc";
 import { daemons } from "whipray";
+import { checkHeadSocket, checkRayletSockets } from "../socket-room.ts";
 import type { CommandContext } from "./command-context.ts";
 import { checkStartFlags, nodeResources, type StartFlags } from "./start-flags.ts";
+import { dialled, outsideUrl, startedLines } from "./start-lines.ts";
 import { stayUntilEnd } from "./stay.io.ts";
 
 /** `whipray start`: a head and the raylet of this machine, or a raylet that joins, as background processes. */
 export async function startCommand(flags: StartFlags, context: CommandContext): Promise<void> {
   checkStartFlags(flags);
+  checkRayletSockets(context.places.runtimeRoot);
+  hideArguments(flags);
   const started = flags.head ? await startHead(flags, context) : await joinHead(flags, context);
   if (!flags.block) return;
   try {
@@ -18,6 +22,11 @@ export async function startCommand(flags: StartFlags, context: CommandContext): 
   } finally {
     if (flags.head) daemons.removeFile(context.places.address); // nobody should be sent to a head that is gone
   }
+}
+
+/** A token that was typed is out of `ps` and /proc once it was read: the title is written over the arguments. */
+function hideArguments({ join: token }: StartFlags): void {
+  if (token !== undefined && process.argv.some((argument) => argument.includes(token))) process.title = "whipray start";
 }
 
 async function startHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
@@ -33,6 +42,7 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     });
   }
   const directory = resolve(flags.directory ?? join(places.state, "head"));
+  checkHeadSocket(directory);
   const head = await daemons.launchDaemon(
     {
       kind: "head",
@@ -71,27 +81,16 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     const files = { tokenFile: places.token, joinTokenFile: places.joinToken, directory };
     output.json({ address: pin === undefined ? address : local, clusterId, nodeId, pin, ...files });
   } else {
-    const outside = daemons.isLoopback(host) ? undefined : dialled(url, outsideHost(host));
-    output.data(`Cluster ${clusterId} is up: head and node ${nodeId}.`);
-    output.data(`  connect:  await init({ address: ${JSON.stringify(address)} })   (token: ${places.token})`);
-    output.data("  look:     whipray status");
-    output.data("  stop:     whipray stop");
-    if (outside === undefined) {
-      output.data(`  join:     this head listens on ${host} only; over an SSH tunnel to it:`);
-      output.data(`            whipray start --address ${address} --join ${joinString}`);
-    } else {
-      const permission = pin === undefined ? "--insecure-plaintext " : "";
-      output.data(
-        `  connect, on another machine, with the same token:  await init({ address: ${JSON.stringify(outside)} })`,
-      );
-      output.data("  join, on another machine:");
-      output.data(
-        `            whipray start --address ${new URL(outside).host} ${permission}--host 0.0.0.0 --join ${joinString}`,
-      );
-      if (pin === undefined) {
-        output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
-      }
-    }
+    const lines = startedLines({
+      ...{ clusterId, nodeId, address, host, joinString, tls: pin !== undefined, isTerminal: output.isTerminal },
+      ...{ tokenFile: places.token, joinTokenFile: places.joinToken },
+      outside: outsideUrl(url, host, outsideHost(host)),
+      // As it was typed: inside of the repository nothing is installed.
+      command: context.env["npm_lifecycle_event"] === "whipray" ? "npm run whipray --" : "whipray",
+    });
+    for (const line of lines) output.data(line);
+    if (insecurePlaintext && !daemons.isLoopback(host))
+      output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
   }
   return raylet ? [raylet, head] : [head];
 }
@@ -170,7 +169,9 @@ async function startRaylet(
 function launchOptions(name: string, flags: StartFlags, context: CommandContext): daemons.LaunchOptions {
   // In the foreground the daemons' logs go where ours go: a service manager keeps them.
   const file = flags.block ? undefined : logFile(name, context);
-  return { env: context.env, cwd: process.cwd(), logFile: file, timeoutMs: flags.waitSeconds * 1_000 };
+  // Tokens reach a daemon in its configuration's file, which it removes; in its environment they would stay for its life.
+  const { WHIPRAY_JOIN: _join, WHIPRAY_TOKEN: _token, ...env } = context.env;
+  return { env, cwd: process.cwd(), logFile: file, timeoutMs: flags.waitSeconds * 1_000 };
 }
 
 function logFile(name: string, { places }: CommandContext): string {
@@ -185,13 +186,6 @@ function ready({ state }: daemons.LaunchedDaemon, flags: StartFlags): daemons.Da
   });
 }
 
-/** The head's URL for a dialler that reaches its machine at `host`: a wildcard address means nothing to it. */
-function dialled(url: string, host: string): string {
-  const { protocol, hostname: bound, port, hash } = new URL(url);
-  const wildcard = bound === "0.0.0.0" || bound === "[::]";
-  return `${protocol}//${wildcard ? host : bound}:${port}${hash}`;
-}
-
 /** The address at which other machines reach one that listens on `host`. */
 function outsideHost(host: string): string {
   if (host !== "0.0.0.0" && host !== "::") return host;
@@ -201,7 +195,7 @@ function outsideHost(host: string): string {
 
 function readJoinFile(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (cause) {
     throw new WhiprayError({
       code: "NOT_FOUND",

@@ -150,7 +150,8 @@ function ownCgroup(): Record<string, string> {
 
 /** Daemons that were started by this user. */
 export function daemonsReport(folder: string): DaemonReport[] {
-  return daemons.listDaemons(folder).map(({ state }) => {
+  // What cannot be looked at, the report on folders tells.
+  return (attempt(() => daemons.listDaemons(folder)) ?? []).map(({ state }) => {
     const { kind, pid, url, fakeDevices, error } = state;
     const runs = daemons.daemonRuns(state);
     return { kind, pid, runs, state: state.state, reason: error?.message, url: url?.replace(/#.*/, ""), fakeDevices };

@@ -192,6 +192,12 @@ export const actorKill = method(
   shape({ found: bool }),
 );
 
+/** reader of an object → who keeps a handle in it: this loan, which the reader named, is his until he returns it or his process ends. */
+export const handleBorrowed = method(
+  "$actor.borrowed",
+  shape({ actorId: id("actor"), loan: str(64) }),
+  shape({ found: bool }),
+);
 /** borrower → lender of a handle: it is not needed there any more (PROTOCOL.md, "Actors"). */
 export const handleReturned = method(
   "$actor.returned",

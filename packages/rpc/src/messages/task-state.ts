@@ -7,10 +7,17 @@ export const TASK_REPORT_LIMIT = 1_000;
 const taskStateField = oneOf("PENDING_NODE_ASSIGNMENT", "RUNNING", "FINISHED", "FAILED");
 export type TaskState = Infer<typeof taskStateField>;
 
+/** Ray's words: a remote function, or a call of an actor's method. */
+const taskTypeField = oneOf("NORMAL_TASK", "ACTOR_TASK");
+
 const taskRowField = shape({
   taskId: id("task"),
   jobId: id("job"),
+  /** Of the task; of a call `Class.method`. */
   name: str(256),
+  type: taskTypeField,
+  /** Whose method it calls. */
+  actorId: optional(id("actor")),
   state: taskStateField,
   /** From 0; grows when it runs again. */
   attempt: count(),
@@ -44,7 +51,9 @@ export const tasksList = method(
     taskId: optional(id("task")),
     parentTaskId: optional(id("task")),
     nodeId: optional(id("node")),
+    actorId: optional(id("actor")),
     name: optional(str(256)),
+    type: optional(taskTypeField),
     state: optional(taskStateField),
     limit: count(10_000),
   }),

@@ -123,7 +123,5 @@ export const taskDefine = method(
 export type TaskFunction = Infer<(typeof taskDefine)["request"]>;
 /** worker → raylet: its running task waits for a result of others (its CPUs are free meanwhile), or goes on. */
 export const taskBlocked = method("task.blocked", shape({ blocked: bool }), anything);
-/** caller → worker: when this task is cancelled, the tasks that it made go on. Sent ahead of the cancel. */
-export const taskSpareChildren = method("task.spareChildren", shape({ taskId: id("task") }), anything);
 /** caller → raylet: the worker of this lease is killed, whatever runs there (Ray: `cancel(force=True)`). */
 export const taskKill = method("task.kill", shape({ leaseId: id("lease") }), anything);

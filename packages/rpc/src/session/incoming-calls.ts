@@ -77,8 +77,9 @@ export class IncomingCalls implements CallSink {
     this.#dispatch(call);
   }
 
-  cancel(sequence: number): void {
-    this.#ledger.running(sequence)?.abort(new TaskCancelledError({ message: "Cancelled by the caller" }));
+  cancel(sequence: number, sparesChildren: boolean): void {
+    const details = sparesChildren ? { recursive: false } : {};
+    this.#ledger.running(sequence)?.abort(new TaskCancelledError({ message: "Cancelled by the caller", details }));
   }
 
   demand(sequence: number, body: Uint8Array): void {

@@ -6,7 +6,7 @@ import {
   type Timer,
   WhiprayError,
 } from "@whipray/core";
-import type { CallOptions, ItemStream, Parts, ReplySink } from "../call.ts";
+import { type CallOptions, type ItemStream, type Parts, type ReplySink, sparesChildren } from "../call.ts";
 import { FLAG, type Frame, KIND } from "../frame.ts";
 import { MAX_PENDING_BYTES, MAX_PENDING_CALLS } from "../limits.ts";
 import { decodeError } from "../link/link.ts";
@@ -146,7 +146,7 @@ export class OutgoingCalls {
     if (this.#ledger.withdraw(sequence)) {
       this.#release(call);
       call.sink.reject(error);
-    } else this.#route?.send(KIND.CANCEL, 0, sequence, EMPTY, []);
+    } else this.#route?.send(KIND.CANCEL, sparesChildren(error) ? FLAG.SPARES_CHILDREN : 0, sequence, EMPTY, []);
   }
 
   /** REPLY, complete. */

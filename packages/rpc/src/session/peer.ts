@@ -224,7 +224,7 @@ export class SessionPeer implements Peer {
         this.#assembler.chunk(frame);
         return;
       case KIND.CANCEL:
-        this.incoming.cancel(frame.sequence);
+        this.incoming.cancel(frame.sequence, (frame.flags & FLAG.SPARES_CHILDREN) !== 0);
         return;
       case KIND.CREDIT:
         route.credit(readCount(frame));

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { delay, errorFromWire, sibling, systemClock, WhiprayError } from "@whipray/core";
@@ -109,7 +109,9 @@ function endedError(
   logFile: string | undefined,
 ): WhiprayError {
   const how = exit?.signal ?? `exit code ${exit?.code}`;
-  const see = logFile === undefined ? "" : `; its log ${logFile} ended with\n${lastLines(logFile)}`;
+  const said = lastLines(logFile);
+  const full = logFile !== undefined && statfsSync(logFile).bavail === 0 ? `; the disk of ${logFile} is full` : "";
+  const see = said === "" ? full : `${full}; its log ${logFile} ended with\n${said}`;
   return new WhiprayError({
     code: "DAEMON_ENDED",
     message: `The ${kind} ended with ${how} while it started${see}`,

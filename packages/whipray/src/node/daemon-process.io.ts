@@ -59,9 +59,12 @@ export async function runDaemon<Kind extends DaemonConfig["kind"]>(
     process.exit(0);
   } catch (thrown) {
     const error = asWhiprayError(thrown);
-    logger.error("failed", { code: error.code, error: error.stack ?? error.message });
-    writeDaemonState(config.stateFile, { ...self, state: "failed", error: errorToWire(error) });
-    process.exit(1);
+    try {
+      writeDaemonState(config.stateFile, { ...self, state: "failed", error: errorToWire(error) });
+      logger.error("failed", { code: error.code, error: error.stack ?? error.message });
+    } finally {
+      process.exit(1); // on a full disk nothing can be said
+    }
   }
 }
 

@@ -92,8 +92,10 @@ export function listDaemons(folder: string): { path: string; state: DaemonState 
   let names: string[];
   try {
     names = readdirSync(folder);
-  } catch {
-    return [];
+  } catch (error) {
+    // What cannot be looked at is not "nothing": a stop must not say that nothing runs there.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
   }
   const paths = names.filter((name) => name.endsWith(".json")).map((name) => join(folder, name));
   return paths.flatMap((path) => {

@@ -7,6 +7,9 @@ import { runDaemon } from "./daemon-process.io.ts";
 import { startHeadNode } from "./head-node.io.ts";
 import { namesOf, newCertificate } from "./tls-certificate.io.ts";
 
+// Whatever it writes, beside what says its mode itself. A raylet keeps the user's mask: its engines write the user's files.
+process.umask(0o077);
+
 /** Main file of a head's process. */
 await runDaemon("head", async (config, { logger }) => {
   const { directory, host, port, insecurePlaintext } = config;

@@ -64,3 +64,6 @@ class Meeting:
             self.all.set()
         await self.all.wait()
         return self.here
+
+    async def present(self):
+        return self.here
