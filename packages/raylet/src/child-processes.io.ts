@@ -108,7 +108,12 @@ export class ChildProcesses implements Processes {
     const killed = new Set<string>();
     let emptySince: number | undefined;
     for (;;) {
-      const { found, unclear } = await look(variable, value, notBefore, notBefore === undefined ? undefined : this.#ours);
+      const { found, unclear } = await look(
+        variable,
+        value,
+        notBefore,
+        notBefore === undefined ? undefined : this.#ours,
+      );
       emptySince = found.length > 0 ? undefined : (emptySince ?? this.#clock.now());
       const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= SWEEP_PAUSE_MS);
       if (emptySince !== undefined && settled) return { killed: killed.size, left: 0 };
