@@ -35,7 +35,7 @@ describe("numReturns", () => {
     expect(await cluster.task<typeof tasks.sum>(SAMPLE, "sum")(large)).toBe(350_000);
     large.dispose();
     expect(await cluster.get(small)).toBe(7);
-    await expect(cluster.get(large)).rejects.toMatchObject({ code: "OBJECT_FREED" });
+    await expect(cluster.get(large)).rejects.toMatchObject({ name: "ObjectFreedError", code: "OBJECT_FREED" });
     expect((await pair(3))[0]).toBe(3);
   });
 

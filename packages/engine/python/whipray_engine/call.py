@@ -149,7 +149,7 @@ class Call:
             self.fail(EngineFailure("NOT_SERIALISABLE", error, {"method": self.shown}, "the result cannot be sent"))
             return
         if self.method == "call_stored" and self.stream is None and sum(map(len, parts)) > INLINE_OBJECT_BYTES:
-            parts = self.route.host.results.keep(parts)
+            parts = self.route.host.results.keep(parts, self.route.line)
         if self.stream is not None:
             self.end(parts)
         elif self._settle():

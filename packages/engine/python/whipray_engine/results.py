@@ -26,11 +26,11 @@ class Results:
         self._lock = threading.Lock()  # kept by the main thread, fetched by the I/O thread
         self._mapped = OrderedDict()  # segments by name, least recently used first; of the I/O thread
 
-    def keep(self, parts):
-        """Keeps them; the parts of the reply that says so."""
+    def keep(self, parts, line):
+        """Keeps them for who called over `line`; the parts of the reply that says so."""
         token = "result-%d" % next(self._numbers)
         with self._lock:
-            self._kept[token] = parts
+            self._kept[token] = parts, line
             while len(self._kept) > KEPT_RESULTS_LIMIT:
                 self._kept.popitem(last=False)
         body = wire.pack([token, "", "", layout_bytes(parts), "engine"])
@@ -39,7 +39,7 @@ class Results:
     def store(self, token, segment):
         """Writes a result into a segment. It stays here when that fails, to be sent. Raises HostError."""
         with self._lock:
-            parts = self._kept.get(token)
+            parts, _ = self._kept.get(token, (None, None))
         if parts is None:
             raise _gone(token)
         place = [segment.get(key) for key in ("pid", "fd", "name", "bytes")] if isinstance(segment, dict) else []
@@ -54,10 +54,16 @@ class Results:
     def send(self, token):
         """Its parts, for the reply itself. Raises HostError."""
         with self._lock:
-            parts = self._kept.pop(token, None)
+            parts, _ = self._kept.pop(token, (None, None))
         if parts is None:
             raise _gone(token)
         return Parts(parts)
+
+    def forget(self, line):
+        """Nobody comes for what was kept for callers of this line."""
+        with self._lock:
+            for token in [token for token, (_, one) in self._kept.items() if one is line]:
+                del self._kept[token]
 
     def _memory(self, pid, fd, name, size):
         memory = self._mapped.pop(name, None)
