@@ -100,7 +100,7 @@ export class BeatLoop implements Beats {
     if (this.#closed || !this.#lease) return;
     const { clock } = this.#options;
     const nowMs = clock.now();
-    const waitMs = Math.max(JUDGE_MS, this.#lease.calmUntilMs(nowMs) - nowMs);
+    const waitMs = this.#lease.calmUntilMs(nowMs) - nowMs + JUDGE_MS;
     this.#judgeTimer = clock.after(waitMs, () => this.#judge(), { keepAlive: true });
     const turn = this.#lease.turn(nowMs);
     if (turn.askPeers && !this.#asking) void this.#askPeers(this.#lease);
