@@ -28,7 +28,8 @@ export const HOST_METHODS = {
 
 /** A host method's request as parts: one map of named values. Memory of tensors is not copied. @throws `NOT_SERIALISABLE`. */
 export function encodeHostRequest(request: Readonly<Record<string, unknown>>): Parts {
-  const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
+  const given: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(request)) if (value !== undefined) given[key] = value;
   return encodeValues(given, "request");
 }
 

@@ -103,7 +103,7 @@ export class ChildProcesses implements Processes {
       pid,
       startTime: statOf(pid)?.startTime ?? 0,
       terminal: undefined,
-      exited: ended.then((exit) => (ours ? exit : (this.#memoryKills?.judged(exit) ?? exit))),
+      exited: ended.then((exit) => (ours ? exit : (this.#memoryKills?.judged(pid, exit) ?? exit))),
       kill: (signal) => {
         ours ||= signal === "SIGKILL";
         return killGroup(pid, () => child.exitCode === null && child.signalCode === null, signal);

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 
 /** One process as /proc shows it. */
@@ -24,16 +24,6 @@ export function statOf(pid: number): ProcessStat | undefined {
     return undefined;
   } finally {
     if (file !== undefined) closeSync(file);
-  }
-}
-
-/** How many processes the kernel has ended for want of memory since it started; undefined where it does not tell. */
-export function memoryKillCount(): number | undefined {
-  try {
-    const count = /^oom_kill (\d+)$/m.exec(readFileSync("/proc/vmstat", "latin1"))?.[1];
-    return count === undefined ? undefined : Number(count);
-  } catch {
-    return undefined;
   }
 }
 

@@ -18,7 +18,7 @@ from .ports import Ports
 from .results import Parts, Results
 from .rtensor import RTensors
 from .runner import Runner, run_now
-from .segments import Attached
+from .segments import STORED_HEADS, Attached
 from .stacks import stacks
 
 _SHOWN_MODULES = ("torch", "torch_npu", "numpy", "msgpack")
@@ -103,7 +103,8 @@ class Host:
             call.reply([None])
             return
         try:
-            parts = self.segments.resolve(parts)
+            if parts[0][:1] in STORED_HEADS:
+                parts = self.segments.resolve(parts)
             args = wire.decode_small(parts[0]) if len(parts) == 1 else wire.UNSURE
             if args is not wire.UNSURE:
                 call.take_in(as_map(args))

@@ -52,6 +52,10 @@ KEPT_RESULTS_LIMIT = 10_000
 """Results that wait to be written there."""
 WRITER_MAPPINGS_LIMIT = 16
 """Segments that stay mapped for writing: warm pages are three times as fast."""
+LENT_BYTES = 4_194_304
+"""Such results, of memory that the engine goes on holding, are written to the store from there, without a copy before."""
+LENT_SECONDS = 0.1
+"""So long the main thread waits for that, at most."""
 TENSORS_A_FETCH = 32
 """Kept tensors that one `fetch_tensors` may ask for (AReaL: shards of one /data/batch request)."""
 KEPT_TENSORS_LIMIT = 100_000

@@ -67,8 +67,7 @@ class Link:
 
     def call_now(self, function, *args):
         """As `call_soon`, but the calling thread does what is to be done if nobody is about it. Never blocks."""
-        self.inbox.append((function, args))
-        self._turn_now(True)
+        self._turn_now(True, function, args)
 
     def write_held(self):
         """Writes the answers that waited for those of quick calls."""
@@ -77,15 +76,21 @@ class Link:
                 self._turn_now(False)
                 return
 
-    def _turn_now(self, may_hold):
+    def _turn_now(self, may_hold, function=None, args=()):
         on_main = threading.get_ident() == self.main_thread
         if on_main:
             self.main_in_turn = True
         needs_io = True
         try:
-            if self.turn.acquire(blocking=False):
+            if not self.turn.acquire(False):
+                if function is not None:
+                    self.inbox.append((function, args))
+            else:
                 try:
-                    self._run_inbox()
+                    if self.inbox:
+                        self._run_inbox()
+                    if function is not None:
+                        function(*args)
                     if may_hold and on_main and self._may_hold():
                         needs_io = False  # the main thread comes by soon, or else the I/O thread, which looks up by itself
                     else:
@@ -99,7 +104,7 @@ class Link:
             self.wake()
 
     def _may_hold(self):
-        return sum([line.outbox.bytes for line in self.lines]) < HELD_BYTES and not self.lead.held.locked() and self.host.runner.goes_on()
+        return self.host.runner.goes_on() and not self.lead.held.locked() and sum([line.outbox.bytes for line in self.lines]) < HELD_BYTES
 
     def _needs_io(self, blocked):
         """Whether the I/O thread would sleep too long, or not see that the socket takes more."""
@@ -187,11 +192,11 @@ class Link:
             if self._needs_io(self._take_turn()):
                 self.wake()
 
-    def read_until(self, has_work):
-        """Reads until `has_work()` or the end. For the main thread, when it has the lead."""
-        self._guarded(self._read_until, has_work)
+    def read_until(self, has_work, until):
+        """Reads until `has_work()`, the end, or that time. For the main thread, when it has the lead."""
+        self._guarded(self._read_until, has_work, until)
 
-    def _read_until(self, has_work):
+    def _read_until(self, has_work, until):
         with self.turn:
             self.asked_for_echo = False
             while True:
@@ -199,10 +204,13 @@ class Link:
                     self.wake()
                 if self.worker.ended or has_work():
                     return
+                wait_ms = None if until is None else (until - time.monotonic()) * 1000
+                if wait_ms is not None and wait_ms <= 0:
+                    return
                 self.poller.prepare(True, False)
                 self.turn.release()
                 try:
-                    ready = self.poller.wait(None)
+                    ready = self.poller.wait(wait_ms)
                 finally:
                     self.turn.acquire()
                 for source in ready:

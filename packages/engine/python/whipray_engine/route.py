@@ -71,9 +71,10 @@ class Route:
         head_data = bytes(header)
         head = self.headers.get(head_data) or self._call_header(sequence, head_data)
         chunked = flags & CHUNKED
-        lengths = [len(body)] if not chunked and "p" not in head else part_lengths(head, chunked, len(body))
-        method = head.get("m")
-        call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, sum(lengths))
+        method, size = head.get("m"), len(body)
+        # Of one part in its own frame, which no limit of messages can be below.
+        lengths = None if not chunked and "p" not in head else part_lengths(head, chunked, size)
+        call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, size if lengths is None else sum(lengths))
         if not oneway:
             self.calls[sequence] = call
         error = self._refusal(call, head, lengths)
@@ -81,7 +82,7 @@ class Route:
             error = self._set_deadline(call, head["d"])
         if error is not None:
             call.fail(error)
-        whole = len(lengths) == 1 and not chunked
+        whole = lengths is None or len(lengths) == 1 and not chunked
         if whole and error is None and not self.order and call.method not in self.host.immediate:
             self.host.submit(call, [bytes(body)])
             return True
@@ -117,7 +118,7 @@ class Route:
         return head
 
     def _refusal(self, call, head, lengths):
-        large = too_large(lengths)
+        large = lengths is not None and too_large(lengths)
         if large:
             return HostError("PAYLOAD_TOO_LARGE", large)
         epoch, own = head.get("e"), self.host.settings.epoch
