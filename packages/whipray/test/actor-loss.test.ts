@@ -70,7 +70,7 @@ test("a connection that breaks under a call asks the head at once, whose word en
   await settle();
   await clock.run(1);
   expect(waiting.map(({ request }) => request)).toMatchObject([{ actorId: "actor_a", wait: true, afterEpoch: 1 }]);
-  waiting[0]!.answer({ ...alive, state: "DEAD", death: { kind: "WORKER_DIED", message: "killed", expected: false } });
+  waiting[0]!.answer({ ...alive, state: "DEAD", death: { kind: "WORKER_DIED", message: "killed" } });
   await clock.run(1);
   expect(await reached(call)).toBeInstanceOf(ActorDiedError);
 });
