@@ -46,6 +46,10 @@ export class GroupQueue {
     this.#starvationMs = starvationMs;
   }
 
+  get size(): number {
+    return this.#waiting.size;
+  }
+
   add(record: GroupRecord, order: number, nowMs: number): void {
     if (this.#waiting.has(record.pgId)) return;
     this.#waiting.set(record.pgId, { record, order, sinceMs: nowMs, notBeforeMs: nowMs, refusals: 0 });

@@ -60,6 +60,9 @@ export class GroupTable {
     return { existing: false };
   }
 
+  /** Whether a group, or a part of one, has no place. */
+  readonly anyWaits = (): boolean => this.#queue.size > 0;
+
   /** Raylets are being asked for it. */
   isAsking(pgId: string): boolean {
     return this.#groups.get(pgId)?.attempt !== undefined;

@@ -220,6 +220,14 @@ export class NodeTable {
     return node.gone < PROBES_GONE ? [] : this.#die(node, "raylet process is gone");
   }
 
+  /** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
+  calmUntilMs(nowMs: number): number {
+    const living = [...this.#nodes.values()].filter(({ state }) => state !== "DEAD");
+    const calm = living.every(({ state, claims }) => state === "ALIVE" && claims.size === 0);
+    if (!calm || this.#untold.length > 0) return nowMs;
+    return Math.min(...living.map(({ renewedAtMs }) => renewedAtMs + PROBE_AFTER_MS));
+  }
+
   tick(nowMs: number): NodeEffect[] {
     const effects = this.#untold.splice(0);
     for (const node of this.#nodes.values()) {
