@@ -197,7 +197,7 @@ class GuardTree implements GuardedTree {
   }
 
   #judged(exit: ProcessExit): ProcessExit {
-    return this.#stopped ? exit : (this.#options.memoryKills?.judged(exit) ?? exit);
+    return this.#stopped ? exit : (this.#options.memoryKills?.judged(this.pid, exit) ?? exit);
   }
 
   /** The guard is the last process of the tree, and the one that holds its locks. */

@@ -1,5 +1,12 @@
 import { homedir } from "node:os";
-import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
+import {
+  type Clock,
+  DEVICE_RESOURCES,
+  type Logger,
+  type RandomSource,
+  silentLogger,
+  WhiprayError,
+} from "@whipray/core";
 import {
   builtinPlugins,
   type DevicePlugin,
@@ -27,6 +34,7 @@ import { lockFile } from "./lock-file.io.ts";
 import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
+import { kernelMemoryKills } from "./memory-kills.io.ts";
 import { MemoryKills } from "./memory-kills.ts";
 import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
@@ -37,7 +45,7 @@ import { PluginEyes } from "./plugin-eyes.ts";
 import { pluginVisibility } from "./plugin-visibility.ts";
 import { bindTest, PortFile } from "./port-file.io.ts";
 import { Ports } from "./ports.ts";
-import { memoryKillCount, statOf } from "./process-table.io.ts";
+import { statOf } from "./process-table.io.ts";
 import { closeRuntimeDirectory, openRuntimeDirectory, type SweepReport } from "./runtime-directory.io.ts";
 import { type RuntimeDirectory, runtimeDirectory, runtimeRoot } from "./runtime-directory.ts";
 import { secretFiles } from "./secret-files.io.ts";
@@ -125,7 +133,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { logger = silentLogger, plugins = builtinPlugins, python = "python3", resources = {} } = options;
   const directory = nodeDirectory(options);
   const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
-  const memoryKills = new MemoryKills(clock, memoryKillCount);
+  const memoryKills = new MemoryKills(clock, kernelMemoryKills);
   const will = () => lastWill({ cluster, incarnation, folder: directory.node, path });
   const processes = new ChildProcesses(clock, will, memoryKills);
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
@@ -182,12 +190,14 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
   const venvs = venvFolders(`${cacheRoot}/whipray-venvs`, self, alive);
+  const spillBytes = spillQuota(env["WHIPRAY_SPILL_BYTES"]);
   const objects = async (): Promise<NodeStore> => {
     const { openObjects } = await import("./object-store.io.ts");
     return openObjects({
       ...{ cluster, nodeId, alive, clock, logger, ...self },
       capacityBytes: node.scalars["object_store_memory"] ?? 0,
-      spillRoot: `${cacheRoot}/whipray-spill`,
+      spillRoot: env["WHIPRAY_SPILL_DIRECTORY"] || `${cacheRoot}/whipray-spill`,
+      spillBytes,
     });
   };
   return {
@@ -210,6 +220,17 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };
+}
+
+/** @throws WhiprayError `CONFIG`. */
+function spillQuota(text: string | undefined): number | undefined {
+  if (text === undefined || text === "") return undefined;
+  const bytes = Number(text);
+  if (Number.isSafeInteger(bytes) && bytes >= 0) return bytes;
+  throw new WhiprayError({
+    code: "CONFIG",
+    message: `WHIPRAY_SPILL_BYTES must be a whole number of bytes, 0 for no spilling; got ${JSON.stringify(text.slice(0, 64))}`,
+  });
 }
 
 /** A dead node whose processes cannot be killed may have left some on the device. */

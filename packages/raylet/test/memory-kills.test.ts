@@ -4,22 +4,24 @@ import { deathCause } from "../src/death-cause.ts";
 import { MEMORY_KILL_MS, MemoryKills } from "../src/memory-kills.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
 
+const PID = 5;
 const KILLED = { code: null, signal: "SIGKILL" };
 
-function counted(start: number | undefined) {
+function counted(start: number | undefined, took?: number) {
   const clock = new SimulatedClock();
   const kernel = { count: start };
-  return { clock, kernel, kills: new MemoryKills(clock, () => kernel.count) };
+  const source = { count: () => kernel.count, took: (pid: number) => (took === undefined ? undefined : took === pid) };
+  return { clock, kernel, kills: new MemoryKills(clock, source) };
 }
 
 test("a SIGKILL that follows on an end that the kernel counted is out of memory, each end once; other exits are what they are", () => {
   const { kernel, kills } = counted(7);
-  expect(kills.judged(KILLED)).toEqual(KILLED);
+  expect(kills.judged(PID, KILLED)).toEqual(KILLED);
   kernel.count = 8;
-  expect(kills.judged({ code: 3, signal: null })).toEqual({ code: 3, signal: null });
-  expect(kills.judged({ code: null, signal: "SIGTERM" })).toEqual({ code: null, signal: "SIGTERM" });
-  expect(kills.judged(KILLED)).toEqual({ ...KILLED, outOfMemory: true });
-  expect(kills.judged(KILLED)).toEqual(KILLED);
+  expect(kills.judged(PID, { code: 3, signal: null })).toEqual({ code: 3, signal: null });
+  expect(kills.judged(PID, { code: null, signal: "SIGTERM" })).toEqual({ code: null, signal: "SIGTERM" });
+  expect(kills.judged(PID, KILLED)).toEqual({ ...KILLED, outOfMemory: true });
+  expect(kills.judged(PID, KILLED)).toEqual(KILLED);
   kills.close();
 });
 
@@ -27,15 +29,23 @@ test("an end that the kernel counted longer ago explains nothing, also when nobo
   const { clock, kernel, kills } = counted(0);
   kernel.count = 2;
   await clock.run(MEMORY_KILL_MS);
-  expect(kills.judged(KILLED)).toMatchObject({ outOfMemory: true });
+  expect(kills.judged(PID, KILLED)).toMatchObject({ outOfMemory: true });
   await clock.run(2 * MEMORY_KILL_MS);
-  expect(kills.judged(KILLED)).toEqual(KILLED);
+  expect(kills.judged(PID, KILLED)).toEqual(KILLED);
+  kills.close();
+});
+
+test("where the kernel says whom it took, nobody else was", () => {
+  const { kernel, kills } = counted(0, PID);
+  kernel.count = 1;
+  expect(kills.judged(PID + 1, KILLED)).toEqual(KILLED);
+  expect(kills.judged(PID, KILLED)).toMatchObject({ outOfMemory: true });
   kills.close();
 });
 
 test("where the kernel does not tell, nothing is guessed and no timer runs", async () => {
   const { clock, kills } = counted(undefined);
-  expect(kills.judged(KILLED)).toEqual(KILLED);
+  expect(kills.judged(PID, KILLED)).toEqual(KILLED);
   await clock.run(MEMORY_KILL_MS);
   kills.close();
 });
