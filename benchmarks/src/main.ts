@@ -7,7 +7,7 @@ import { vsRay } from "./vs-ray/vs-ray.ts";
 
 const USAGE = `usage: npm run bench -- quick [--json] [--strict]
        npm run bench -- scale [--json] [--strict]
-       npm run bench -- --vs-ray [--quick] [--rows a,b] [--seconds N] [--rounds N] [--against FILE] [--json]`;
+       npm run bench -- --vs-ray [--quick] [--rows a,b] [--seconds N] [--rounds N] [--against FILE] [--readme] [--json]`;
 
 try {
   process.exitCode = await main();
@@ -30,9 +30,10 @@ async function main(): Promise<number> {
       seconds: { type: "string" },
       rounds: { type: "string", default: "5" },
       against: { type: "string" },
+      readme: { type: "boolean", default: false },
     },
   });
-  const { json, against } = values;
+  const { json, against, readme } = values;
   if (values["vs-ray"] && positionals.length === 0) {
     const seconds = Number(values.seconds ?? (values.quick ? 0.5 : 2));
     const rounds = Number(values.rounds);
@@ -44,7 +45,7 @@ async function main(): Promise<number> {
     const out = fileURLToPath(new URL("../../..", import.meta.url)); // out/ of the working tree: this file runs in out/bench/app/src
     const folder = process.env["WHIPRAY_BENCH_FOLDER"];
     if (folder === undefined) throw new Error("WHIPRAY_BENCH_FOLDER is set by scripts/bench.ts");
-    return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, folder, out });
+    return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, readme, folder, out });
   }
   const [what] = positionals;
   if (values["vs-ray"] || positionals.length !== 1 || (what !== "quick" && what !== "scale")) {

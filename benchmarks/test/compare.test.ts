@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Column, compare } from "../src/vs-ray/compare.ts";
+import { LastingSide } from "../src/vs-ray/lasting-side.ts";
 import { judge, type RowResult } from "../src/vs-ray/measured.ts";
 import { openLoop } from "../src/vs-ray/open-loop.ts";
 import type { RowSpec } from "../src/vs-ray/rows.ts";
@@ -112,6 +113,36 @@ describe("sides in turns", () => {
       expect(judge(result!, "whipray")).toBeUndefined();
       expect(tableOf([result!], ["ray", "whipray"])).toContain(why);
     }
+  });
+
+  it("a side that died in one row is there again for the next one, and not after its end", async () => {
+    const side = await LastingSide.start({ file: process.execPath, args: [FAKE, "2"] });
+    const ask = (row: string) => side.ask({ row, seconds: 0, scale: 1 });
+    expect(await ask("die")).toMatchObject({ error: expect.stringContaining("ended with 4") });
+    expect(await ask("die")).toEqual({ error: "the side died in this row" });
+    expect(await side.ask({ end: "die" })).toHaveProperty("error");
+    expect(await ask("calls")).toEqual({ took: [0.002, 0.002] });
+    await side.close();
+    expect(await ask("another")).toHaveProperty("error");
+  });
+
+  it("a row that takes too long has fewer rounds, but one", async () => {
+    let nowMs = 0;
+    const slow: Column = {
+      name: "ray",
+      has: () => true,
+      ask: async () => {
+        nowMs += 4_000;
+        return { took: [1] };
+      },
+    };
+    const asked = { rounds: 5, seconds: 1, quick: true, rowSeconds: 10 };
+    const limits = { rate: async () => 1 };
+    for await (const { columns } of compare([ROW], [slow], limits, asked, () => nowMs))
+      expect(columns["ray"]!.rounds).toHaveLength(2);
+    const hurried = { ...asked, rowSeconds: 1 };
+    for await (const { columns } of compare([ROW], [slow], limits, hurried, () => nowMs))
+      expect(columns["ray"]!.rounds).toHaveLength(1);
   });
 
   it("a side that does not start is an error with its last words", async () => {

@@ -12,7 +12,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as SideRequest;
   if ("end" in request) console.log(JSON.stringify({ ended: true }));
   else if (what === "silent") continue;
-  else if (what === "die") process.exit(4);
+  else if (what === "die" || request.row === "die") process.exit(4);
   else if (what === "garbage") console.log("{ not json");
   else if (what === "refuse") console.log(JSON.stringify({ error: "no loop" }));
   else console.log(JSON.stringify({ took: [Number(what) / 1_000, Number(what) / 1_000] }));

@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { NOISE_PART, regressions, regressionText } from "../src/vs-ray/against.ts";
 import type { RowResult } from "../src/vs-ray/measured.ts";
+import { BEGIN, END, markdownOf, withTable } from "../src/vs-ray/readme.ts";
 import { type Run, reportOf } from "../src/vs-ray/report.ts";
 
 function result(name: string, ray: number, whipray: number, limit = 1_000): RowResult {
@@ -69,5 +71,40 @@ describe("--against an earlier run", () => {
     expect(regressionText(regressions(before, [result("row", 10, 100)])[0]!)).toBe(
       "row: 0.10 of the limit, before 0.50",
     );
+  });
+});
+
+describe("the table of README.md", () => {
+  const failed: RowResult = result("split", 10, 10);
+  failed.columns["ray"] = { rounds: [], stepsMs: [], error: "Traceback\nRayError: a|b" };
+  const run: Run = { ...RUN, results: [...RUN.results, failed], leftOut: ["late row"] };
+  const table = markdownOf(run, "p.svg");
+
+  it("says date, machine and versions, and shows every row, lost ones first", () => {
+    expect(table).toMatch(
+      /^2026-11-29: 2 × a <processor> & more, 24 GiB, Linux 6.*Ray 2\.58\.0 on Python 3\.11, Whipray on Node v26/,
+    );
+    expect(table).toContain("faster in 1, slower in 1");
+    expect(table).toContain("late row");
+    const rows = table.split("\n").filter((line) => line.startsWith("| "));
+    expect(rows.map((line) => line.split(" | ")[0])).toEqual(["| ", "| ---", "| lost", "| split", "| won"]);
+    expect(new Set(rows.map((line) => line.replaceAll("\\|", "").split("|").length)).size).toBe(1);
+  });
+
+  it("a column that failed says why, and a goal that is missed says so", () => {
+    expect(table).toMatch(/\| split \| failed: RayError: a\\\|b \| 10\.0 \/s/);
+    expect(table).toMatch(/\| lost .*▼ .*10×: \*\*no\*\* \|/);
+  });
+
+  it("replaces what stands between its markers and nothing else; the README of this repository has them", () => {
+    const text = `above\n${BEGIN}\nold\n${END}\nbelow`;
+    const once = withTable(text, run, "p.svg");
+    expect(once).toMatch(/^above\n/);
+    expect(once).toMatch(/\nbelow$/);
+    expect(once).not.toContain("old");
+    expect(withTable(once, run, "p.svg")).toBe(once);
+    expect(() => withTable("no markers", run, "p.svg")).toThrow(/README\.md needs/);
+    const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    expect(withTable(readme, run, "p.svg")).toContain("| won |");
   });
 });

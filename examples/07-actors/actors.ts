@@ -23,6 +23,14 @@ await using cluster = await init({ numCpus: 4 });
 
   console.log("Streams: items as they come");
   for await (const page of fetcher.pages(3)) console.log(`  ${page}`);
+
+  console.log("Cancel: by the ref of the call; the method sees its signal");
+  const watching = fetcher.watch.remote();
+  await fetcher.fetched(); // by now it runs
+  cluster.cancel(watching);
+  console.log(`  ${await cluster.get(watching).catch((thrown: unknown) => (thrown as Error).name)}`);
+  const failed = await cluster.listTasks({ filters: { type: "ACTOR_TASK", state: "FAILED" } });
+  console.log(`  calls that failed: ${[...new Set(failed.map(({ name }) => name))].sort().join(", ")}`);
 } // `using`: it was the last handle, so the actor has ended here
 
 console.log("Death: the cause is in the error; with maxRestarts it comes back, with fresh state");

@@ -1,3 +1,5 @@
+import { callContext } from "whipray";
+
 /** An actor with state, slow and quick methods, and a bad day now and then. */
 export class Fetcher {
   #fetched = 0;
@@ -17,6 +19,12 @@ export class Fetcher {
   }
   async *pages(n: number): AsyncGenerator<string> {
     for (let page = 1; page <= n; page++) yield `page ${page}`;
+  }
+  /** Until its caller cancels it. */
+  async watch(): Promise<never> {
+    const { signal } = callContext()!;
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    throw signal.reason;
   }
   async crash(): Promise<never> {
     process.exit(3);

@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 import type { Column } from "./compare.ts";
 import { startDaemons } from "./daemons.ts";
 import { MARK } from "./family.ts";
+import { LastingSide } from "./lasting-side.ts";
 import type { RowSpec } from "./rows.ts";
-import { Side, type SideCommand } from "./side.ts";
+import type { SideCommand } from "./side.ts";
 import { HEADLINE } from "./table.ts";
 
 const WHIPRAY_SIDE = fileURLToPath(new URL("./whipray-side.ts", import.meta.url));
@@ -37,23 +38,23 @@ export async function openColumns(
   const close = async (): Promise<void> => {
     for (const end of ends.reverse()) await end().catch((error: unknown) => console.error(String(error)));
   };
-  const open = async (command: SideCommand): Promise<Side> => {
-    const side = await Side.start(command);
+  const open = async (command: SideCommand): Promise<LastingSide> => {
+    const side = await LastingSide.start(command);
     ends.push(() => side.close());
     return side;
   };
-  const ray = (mode: string): Promise<Side> => {
+  const ray = (mode: string): Promise<LastingSide> => {
     const temporary = join(folder, mode.slice(0, 1));
     mkdirSync(temporary, { recursive: true });
     return open({ file: python, args: [RAY_SIDE, mode], env: { RAY_TMPDIR: temporary } });
   };
-  const node = (mode: string, env: SideCommand["env"]): Promise<Side> =>
+  const node = (mode: string, env: SideCommand["env"]): Promise<LastingSide> =>
     open({ file: process.execPath, args: [WHIPRAY_SIDE, mode], env: { [MARK]: mark, ...env } });
 
   try {
     const columns: Column[] = [];
     const facts: Record<string, unknown> = {};
-    const add = (name: string, side: Side, far?: Side): void => {
+    const add = (name: string, side: LastingSide, far?: LastingSide): void => {
       Object.assign(facts, side.facts);
       columns.push(columnOf(name, side, far));
     };
@@ -78,8 +79,8 @@ export async function openColumns(
   }
 }
 
-function columnOf(name: string, near: Side, far: Side | undefined): Column {
-  const sideOf = (row: RowSpec): Side | undefined => (row.remote ? far : near);
+function columnOf(name: string, near: LastingSide, far: LastingSide | undefined): Column {
+  const sideOf = (row: RowSpec): LastingSide | undefined => (row.remote ? far : near);
   return {
     name,
     has: (row) => sideOf(row) !== undefined && !(row.far && name === "whipray embedded"),

@@ -7,6 +7,8 @@ export interface Asked {
   rounds: number;
   seconds: number;
   quick: boolean;
+  /** No further round begins when a row has taken this long; what it has counts. Default: no limit. */
+  rowSeconds?: number;
 }
 
 /** What runs a column's loops. */
@@ -19,7 +21,7 @@ export interface Column {
 /** The round that is not counted takes this part of the others. */
 const WARM_UP_PART = 0.5;
 /** Longest measurement of a limit within a round. */
-const LIMIT_SECONDS = 0.5;
+const LIMIT_SECONDS = 0.25;
 
 export interface Meter {
   rate(id: LimitId, seconds: number): Promise<number>;
@@ -33,7 +35,8 @@ export async function* compare(
   rows: readonly RowSpec[],
   columns: readonly Column[],
   limits: Meter,
-  { rounds, seconds, quick }: Asked,
+  { rounds, seconds, quick, rowSeconds = Number.POSITIVE_INFINITY }: Asked,
+  nowMs: () => number = () => performance.now(),
 ): AsyncGenerator<RowResult, void, unknown> {
   for (const row of rows) {
     const scale = quick && row.scaled ? QUICK_SCALE : 1;
@@ -41,7 +44,10 @@ export async function* compare(
     const results = new Map<string, ColumnResult>(taking.map(({ name }) => [name, { rounds: [], stepsMs: [] }]));
     const limit: number[] = [];
     const last = row.once ? 1 : rounds;
+    const startedAtMs = nowMs();
     for (let round = row.once ? 1 : 0; round <= last; round++) {
+      // One round counts, however long it takes.
+      if (round > 1 && nowMs() - startedAtMs > rowSeconds * 1_000) break;
       for (let turn = 0; turn < taking.length; turn++) {
         const column = taking[(turn + round) % taking.length]!;
         const result = results.get(column.name)!;

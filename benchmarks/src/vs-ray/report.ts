@@ -13,6 +13,8 @@ export interface Run {
   seconds: number;
   quick: boolean;
   results: RowResult[];
+  /** Names of rows for which no time was left. */
+  leftOut?: string[];
 }
 
 const STYLE =

@@ -6,8 +6,8 @@ import { MAX_LINE_CHARS, type SideReply, type SideRequest } from "./side-protoco
 const START_MS = 120_000;
 /** Time to go by itself after its stdin closed. */
 const END_MS = 15_000;
-/** What one request may take beyond the seconds that it asks for: the first step makes actors. */
-const PATIENCE_MS = 180_000;
+/** What one request may take beyond the seconds that it asks for: the first step makes actors, or starts a second raylet. */
+const PATIENCE_MS = 90_000;
 const STDERR_CHARS = 4_000;
 
 export interface SideCommand {
@@ -52,6 +52,11 @@ export class Side {
     }
     side.facts = reply.facts;
     return side;
+  }
+
+  /** It answers nothing any more. */
+  get ended(): boolean {
+    return this.#ended !== undefined || this.#child.killed;
   }
 
   get pid(): number | undefined {

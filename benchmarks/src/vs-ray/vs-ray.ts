@@ -8,6 +8,7 @@ import { factsOf } from "./facts.ts";
 import { openLimits } from "./limits.ts";
 import type { RowResult } from "./measured.ts";
 import { rayPython } from "./ray-venv.ts";
+import { withTable } from "./readme.ts";
 import { type Run, reportOf } from "./report.ts";
 import { ROWS, type RowSpec } from "./rows.ts";
 import { losersFirst, tableOf } from "./table.ts";
@@ -19,6 +20,8 @@ export interface VsRayOptions {
   rounds: number;
   quick: boolean;
   json: boolean;
+  /** Writes the table into README.md, between its markers. */
+  readme: boolean;
   /** JSON of an earlier run. */
   against?: string | undefined;
   /** For homes, sockets and Ray's session; a short path. Who gave it removes it, and ends whoever is left in it. */
@@ -26,6 +29,13 @@ export interface VsRayOptions {
   /** Where the virtual environment and the results go. */
   out: string;
 }
+
+/** `--quick` ends by then: rows that are not done are named and left out. */
+const QUICK_LIMIT_MS = 11 * 60_000;
+/** A slow row has fewer rounds in `--quick`. */
+const QUICK_ROW_SECONDS = 20;
+/** The bars, beside the table in README.md. */
+const PICTURE = "docs/vs-ray.svg";
 
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** As of a shell for SIGINT. */
@@ -64,18 +74,23 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
   for (const signal of STOP_SIGNALS) process.on(signal, stop);
   try {
     const facts = factsOf(pythonVersion(python), String(opened.facts["ray"]), "workspace");
-    for await (const result of compare(rows, opened.columns, limits, options)) {
+    const asked = { ...options, ...(options.quick && { rowSeconds: QUICK_ROW_SECONDS }) };
+    for await (const result of compare(rows, opened.columns, limits, asked)) {
       if (stopped) break;
       results.push(result);
       const perRow = (performance.now() - startedAt) / results.length;
       tell(
-        `[${results.length}/${rows.length}, ${minutes(perRow * (rows.length - results.length))} left] ${result.row.name}`,
+        `[${results.length}/${rows.length}, ${minutes(perRow * (rows.length - results.length))} left] ${result.row.name}${failuresOf(result)}`,
       );
+      if (options.quick && performance.now() - startedAt > QUICK_LIMIT_MS) break;
     }
     const { rounds, seconds, quick } = options;
-    const run: Run = { format: 1, facts, columns: [...names], rounds, seconds, quick, results };
+    const leftOut = rows.slice(results.length).map(({ name }) => name);
+    const run: Run = { format: 1, facts, columns: [...names], rounds, seconds, quick, results, leftOut };
     const written = write(join(options.out, "vs-ray"), run);
     console.log(options.json ? JSON.stringify({ ...run, written }) : tableOf(results, names));
+    if (leftOut.length > 0) tell(`not measured, the time was over: ${leftOut.join(", ")}`);
+    if (options.readme && !stopped) written.push(...writeReadme(join(options.out, ".."), run));
     tell(written.join("\n"));
     if (stopped) return STOPPED_EXIT_CODE;
     return before ? gate(before, results, tell) : 0;
@@ -106,6 +121,21 @@ function write(out: string, run: Run): string[] {
     writeFileSync(path, text);
     return path;
   });
+}
+
+/** The terminal shows a failure when it happens, not at the end alone. */
+function failuresOf({ columns }: RowResult): string {
+  const failed = Object.entries(columns).flatMap(([name, { error }]) =>
+    error === undefined ? [] : [`${name} failed`],
+  );
+  return failed.length === 0 ? "" : ` (${failed.join(", ")})`;
+}
+
+function writeReadme(root: string, run: Run): string[] {
+  const [readme, picture] = [join(root, "README.md"), join(root, PICTURE)];
+  writeFileSync(readme, withTable(readFileSync(readme, "utf8"), run, PICTURE));
+  writeFileSync(picture, ratioBars(losersFirst(run.results)));
+  return [readme, picture];
 }
 
 function gate(before: Run, results: readonly RowResult[], tell: (line: string) => void): number {

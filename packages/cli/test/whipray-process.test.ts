@@ -91,7 +91,7 @@ test(
     expect(joined).toMatchObject({ code: 0 });
     const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
     expect(nodes).toHaveLength(2);
-    expect(nodes).toContainEqual(expect.objectContaining({ name: "second", reach: "relay", state: "ALIVE" }));
+    expect(nodes).toContainEqual(expect.objectContaining({ name: "second", reach: "direct", state: "ALIVE" }));
     const pids = readdirSync(join(run, "daemons"));
     expect(pids).toHaveLength(3);
     const stopped = await whipray("stop", "--json");

@@ -124,6 +124,14 @@ export class WorkerCrashedError extends RayError {
   }
 }
 
+/** The kernel ended a worker or engine process for want of memory. */
+export class OutOfMemoryError extends WorkerCrashedError {
+  static override readonly className: string = "OutOfMemoryError";
+  constructor(init: Init) {
+    super({ code: "OUT_OF_MEMORY", ...init });
+  }
+}
+
 /** The runtime environment could not be made on the node; `cause` says what failed. */
 export class RuntimeEnvSetupError extends RayError {
   static override readonly className: string = "RuntimeEnvSetupError";
@@ -153,6 +161,14 @@ export class ObjectLostError extends RayError {
   static override readonly className: string = "ObjectLostError";
   constructor(init: Init) {
     super({ code: "OBJECT_LOST", ...init });
+  }
+}
+
+/** Its owner gave it up: a ref that was disposed. */
+export class ObjectFreedError extends ObjectLostError {
+  static override readonly className: string = "ObjectFreedError";
+  constructor(init: Init) {
+    super({ code: "OBJECT_FREED", ...init });
   }
 }
 
@@ -191,6 +207,14 @@ export class OutcomeUnknownError extends RayError {
   }
 }
 
+/** The token is missing, or is none of this cluster's for this role. */
+export class AuthenticationError extends RayError {
+  static override readonly className: string = "AuthenticationError";
+  constructor(init: Init) {
+    super({ code: "UNAUTHENTICATED", ...init });
+  }
+}
+
 /** Classes by the name that crosses the wire. */
 export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit) => WhiprayError>> = {
   WhiprayError,
@@ -208,10 +232,13 @@ export const ERROR_CLASSES: Readonly<Record<string, new (init: WhiprayErrorInit)
   TaskPlacementGroupRemoved,
   TaskUnschedulableError,
   WorkerCrashedError,
+  OutOfMemoryError,
   DeviceLostError,
   NodeDiedError,
   GetTimeoutError,
+  AuthenticationError,
   ObjectLostError,
+  ObjectFreedError,
   ObjectStoreFullError,
   OutOfDiskError,
   OwnerDiedError,

@@ -1,4 +1,4 @@
-import { type Where, WorkerCrashedError } from "@whipray/core";
+import { OutOfMemoryError, type Where, WorkerCrashedError } from "@whipray/core";
 import type { DeathCause } from "@whipray/rpc";
 
 /** Lines of stderr that an error's message shows; `where.stderrTail` has all that the raylet kept. */
@@ -30,8 +30,9 @@ export function engineCrashed(
     ...(tail ? [`its last lines of stderr:\n${tail}`] : []),
     ...(where.logPath ? [`its log: ${where.logPath}`] : []),
   ].join("; ");
-  return new WorkerCrashedError({
-    ...(context.code !== undefined && { code: context.code }),
+  const Kind = cause?.kind === "OUT_OF_MEMORY" ? OutOfMemoryError : WorkerCrashedError;
+  return new Kind({
+    code: context.code ?? "WORKER_CRASHED",
     message,
     details: { engineId: engine.engineId, actorId: engine.actorId, ...(cause && { kind: cause.kind }) },
     where,
@@ -55,6 +56,7 @@ function whereOf(engine: DeadEngine, cause: DeathCause | undefined): Where {
 }
 
 function ending(where: Where, cause: DeathCause | undefined): string {
+  if (cause?.kind === "OUT_OF_MEMORY") return `signal ${where.signal}, by the kernel, for want of memory`;
   if (where.signal !== undefined) return `signal ${where.signal}`;
   if (where.exitCode !== undefined) return `exit code ${where.exitCode}`;
   return cause?.message ?? "its raylet has not told why yet";

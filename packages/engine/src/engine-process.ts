@@ -13,6 +13,7 @@ import {
   type StoredWire,
 } from "@whipray/rpc";
 import { type DeadEngine, engineCrashed } from "./engine-death.ts";
+import { type Door, EngineDoors } from "./engine-doors.ts";
 import { EngineObjects } from "./engine-objects.ts";
 import { startEngine } from "./engine-start.ts";
 import { type Callee, forwardCall } from "./forward.ts";
@@ -35,6 +36,7 @@ export class EngineProcess {
   readonly #graceMs: number;
   readonly #peer: Peer;
   readonly #objects: EngineObjects | undefined;
+  readonly #doors: EngineDoors;
   readonly #listeners: ((error: WorkerCrashedError) => void)[] = [];
   #lost: WhiprayError | undefined;
   #cause: DeathCause | undefined;
@@ -51,14 +53,10 @@ export class EngineProcess {
     this.#known = new Promise((resolve) => {
       this.#gotCause = resolve;
     });
-    const { objects, clock } = launcher;
-    this.#objects =
-      objects &&
-      new EngineObjects(
-        () => objects.client(),
-        (method, parts) => this.call(method, parts),
-        clock,
-      );
+    const { objects, clock, socket, ids } = launcher;
+    const ask = (method: string, parts: Parts) => this.call(method, parts);
+    this.#doors = new EngineDoors({ to: peer.address, socket, ids, clock, ask });
+    this.#objects = objects && new EngineObjects(() => objects.client(), ask, clock);
     peer.onClose((error) => void this.#end(error));
   }
 
@@ -174,6 +172,30 @@ export class EngineProcess {
     return parts ? done.then(() => objects.returned(parts)) : done;
   }
 
+  /** A way for one caller of this machine to come straight to this engine, with calls in the order of its own. */
+  openDoor(): Promise<Door> {
+    return this.#doors.open();
+  }
+
+  /** Answers a caller that came in by a door with its large result, whose token is the call's one part. */
+  async giveResult(incoming: IncomingCall): Promise<void> {
+    try {
+      incoming.reply((await this.#objects?.result(incoming.parts, incoming)) ?? incoming.parts);
+    } catch (error) {
+      incoming.fail(error);
+    }
+  }
+
+  /** Why a caller's connection by a door ended: rejects with what became of the engine, or settles when it lives on. */
+  async whyCut(): Promise<void> {
+    const { clock } = this.#launcher;
+    const lost = new Promise<void>((resolve) => this.onEnded(() => resolve()));
+    await Promise.race([lost, delay(clock, CAUSE_WAIT_MS)]);
+    if (!this.#lost) return;
+    await this.#causeOr(clock);
+    throw this.#crashed(HOST_METHODS.call);
+  }
+
   /**
    * What the host says of itself. It answers while a call runs; no answer within `timeoutMs` (default 10 000) means busy (C
    * code holds the GIL), never dead: liveness is the process (design.md, mechanism 10).
@@ -206,6 +228,7 @@ export class EngineProcess {
   async #end(lost: WhiprayError): Promise<void> {
     this.#lost = lost;
     this.#objects?.end();
+    this.#doors.end();
     this.#drain?.cancel();
     await this.#causeOr(this.#launcher.clock);
     this.#death = engineCrashed(this.#identity, this.#cause, { underlying: lost });
@@ -221,6 +244,10 @@ export class EngineProcess {
     const ours = this.#lost && (error === this.#lost || error.cause === this.#lost);
     if (!ours) return error;
     await this.#causeOr(this.#launcher.clock);
+    return this.#crashed(method);
+  }
+
+  #crashed(method: string): WorkerCrashedError {
     const call = method === HOST_METHODS.call || method === HOST_METHODS.callStored;
     return engineCrashed(this.#identity, this.#cause, {
       during: `before ${call ? "the call" : method} had ended`,

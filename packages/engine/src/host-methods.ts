@@ -20,11 +20,16 @@ export const HOST_METHODS = {
   destroy: "destroy",
   fetchTensors: "fetch_tensors",
   clearTensors: "clear_tensors",
+  /** Lets another caller of this machine in: {path, token}. */
+  openDoor: "open_door",
+  /** Answered when all calls before it on its route are in the host's queue. */
+  fence: "fence",
 } as const;
 
 /** A host method's request as parts: one map of named values. Memory of tensors is not copied. @throws `NOT_SERIALISABLE`. */
 export function encodeHostRequest(request: Readonly<Record<string, unknown>>): Parts {
-  const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
+  const given: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(request)) if (value !== undefined) given[key] = value;
   return encodeValues(given, "request");
 }
 

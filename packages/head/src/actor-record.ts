@@ -64,10 +64,11 @@ const COUNTS_AS_FAILURE: ReadonlySet<DeathCause["kind"]> = new Set([
   "NODE_DIED",
   "RAY_KILL",
   "DEVICE_LOST",
+  "OUT_OF_MEMORY",
 ]);
 
 /**
- * Whether this end is followed by a restart (ray.md 3.1): a crashed worker, a dead node, a lost device and a kill with `noRestart: false` are, while
+ * Whether this end is followed by a restart (ray.md 3.1): a crashed worker, one out of memory, a dead node, a lost device and a kill with `noRestart: false` are, while
  * restarts are left (-1: always); leaving on purpose, a failed constructor, a dead owner, a removed group and the rest never.
  */
 export function restartsAfter(record: ActorRecord, cause: DeathCause): boolean {

@@ -5,7 +5,7 @@ export { MemorySpill } from "./memory-spill.ts";
 export { type Attached, type NewObject, NodeStore, type NodeStoreOptions, STORE_CHUNK_BYTES } from "./node-store.ts";
 export { ObjectViews } from "./object-views.ts";
 export { procMapper } from "./proc-mapper.io.ts";
-export type { Mapping, Segment, SegmentMapper, SegmentPlace, Segments } from "./segment.ts";
+export type { LentMemory, Mapping, Segment, SegmentMapper, SegmentPlace, Segments } from "./segment.ts";
 export { SegmentWriter, WRITER_MAPPINGS_LIMIT } from "./segment-writer.ts";
 export { SMALLEST_SEGMENT_BYTES, sizeClass } from "./size-class.ts";
 export { SpillFolder } from "./spill-files.io.ts";

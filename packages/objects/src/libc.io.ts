@@ -18,6 +18,8 @@ export interface Libc {
   errno(): number;
 }
 
+export const PROT_READ_WRITE = 3;
+export const MAP_SHARED = 1;
 export const MAP_FAILED: Address = 0xffff_ffff_ffff_ffffn;
 
 let loaded: Libc | undefined;

@@ -27,6 +27,10 @@ export class MemorySegments implements Segments, SegmentMapper {
       place: { pid: 0, fd: this.#made, name, bytes },
       read: async (offset, length) => memory.slice(offset, offset + length),
       write: async (offset, from) => memory.set(from, offset),
+      lend: () => {
+        this.mapped++;
+        return { memory, back: () => void this.mapped-- };
+      },
       discard: (mapped) => {
         if (!mapped) memory.fill(0);
         this.#live.delete(name);

@@ -1,5 +1,5 @@
 import { asWhiprayError, type Clock, type Logger, type Timer, WhiprayError } from "@whipray/core";
-import type { Segment, SegmentPlace, Segments } from "./segment.ts";
+import type { LentMemory, Segment, SegmentPlace, Segments } from "./segment.ts";
 import type { SpillFiles } from "./spill-files.ts";
 import type { StoreLimits } from "./store-limits.ts";
 import { StoreTable } from "./store-table.ts";
@@ -134,6 +134,11 @@ export class NodeStore {
   /** Writes a range of an object that the caller creates. */
   async write(object: string, offset: number, bytes: Uint8Array): Promise<void> {
     await this.#segmentOf(object).write(offset, bytes);
+  }
+
+  /** The memory of an object that the caller has attached, or creates: in place, without a copy. See `Segment.lend`. */
+  lend(object: string): LentMemory {
+    return this.#segmentOf(object).lend();
   }
 
   /** Gives up all memory and files; readers keep what they have mapped. */

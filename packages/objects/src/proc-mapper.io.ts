@@ -1,11 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync } from "node:fs";
 import { WhiprayError } from "@whipray/core";
-import { type Libc, libc, MAP_FAILED } from "./libc.io.ts";
+import { type Libc, libc, MAP_FAILED, MAP_SHARED, PROT_READ_WRITE } from "./libc.io.ts";
 import { F_SEAL_SHRINK } from "./memfd-segments.io.ts";
 import type { Mapping, SegmentMapper, SegmentPlace } from "./segment.ts";
 
-const PROT_READ_WRITE = 3;
-const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_NORESERVE = 0x4000;
 const F_GET_SEALS = 1034;

@@ -12,11 +12,19 @@ export interface Segment {
   /** A copy of a range. */
   read(offset: number, length: number): Promise<Uint8Array>;
   write(offset: number, bytes: Uint8Array): Promise<void>;
+  /** The memory itself, until it is given back: it stays mapped so long, also when the segment is discarded meanwhile. @throws WhiprayError `SEGMENT_FAILED`. */
+  lend(): LentMemory;
   /**
    * Gives it up. Without `mapped` its memory is free at once, whoever still has it mapped (and must not look); with it, when the
    * last process has unmapped it.
    */
   discard(mapped: boolean): void;
+}
+
+export interface LentMemory {
+  readonly memory: Uint8Array;
+  /** Once; nobody looks at it any more. */
+  back(): void;
 }
 
 /** Makes segments. The in-memory twin is `MemorySegments`. */

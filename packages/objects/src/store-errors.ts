@@ -1,4 +1,4 @@
-import { ObjectLostError, ObjectStoreFullError, OutOfDiskError, WhiprayError } from "@whipray/core";
+import { ObjectFreedError, ObjectLostError, ObjectStoreFullError, OutOfDiskError, WhiprayError } from "@whipray/core";
 import type { StoreLimits } from "./store-limits.ts";
 
 /** Who keeps memory from being used again. */
@@ -39,9 +39,8 @@ export function outOfDisk(asked: number, usedBytes: number, limits: StoreLimits,
   });
 }
 
-export function objectFreed(object: string): ObjectLostError {
-  return new ObjectLostError({
-    code: "OBJECT_FREED",
+export function objectFreed(object: string): ObjectFreedError {
+  return new ObjectFreedError({
     message: `Object ${object} is not there (any more): its ref was disposed, its owner ended, or its raylet was restarted`,
     details: { object },
   });

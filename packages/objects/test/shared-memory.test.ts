@@ -185,3 +185,23 @@ test("the writer's mapping is kept: an object of the same size lands in the same
   store.free("obj_a");
   expect(await put("obj_b", [new Uint8Array(199_000)])).toEqual(first);
 });
+
+test("memory that is lent is the segment's own, and stays mapped until it is back, also when the store is closed meanwhile", async () => {
+  const { store, put, open } = realStore();
+  await put("obj_a", [new Uint8Array(MIB).fill(7)]);
+  const lent = store.lend("obj_a");
+  const [part] = await open("obj_a");
+  expect(lent.memory[lent.memory.indexOf(7) + 5]).toBe(part![5]);
+  const at = lent.memory.indexOf(7);
+  lent.memory[at] = 9;
+  expect(part![0]).toBe(9);
+  const mappings = (): number =>
+    readFileSync("/proc/self/maps", "utf8")
+      .split("\n")
+      .filter((line) => line.includes(`/memfd:whipray-`) && line.includes("rw-s")).length;
+  const before = mappings();
+  await store.close();
+  expect(lent.memory[at]).toBe(9);
+  lent.back();
+  expect(mappings()).toBe(before - 1);
+});

@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { asWhiprayError, type Clock, delay, systemClock, WhiprayError } from "@whipray/core";
 import type { LastWill } from "./last-will.io.ts";
 import type { LogWriter, OutputStream } from "./logs.ts";
+import type { MemoryKills } from "./memory-kills.ts";
 import { type MarkedProcesses, processesWith, statOf } from "./process-table.io.ts";
 import type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./processes.ts";
 import { spawnInTerminal } from "./pty.io.ts";
@@ -45,10 +46,12 @@ export function spawnArguments(
 export class ChildProcesses implements Processes {
   readonly #clock: Clock;
   readonly #writeWill: (() => LastWill) | undefined;
+  readonly #memoryKills: MemoryKills | undefined;
   #will: LastWill | undefined;
 
-  /** `will` is made with the first process, and sees to it that nothing of ours stays when we are killed. */
-  constructor(clock: Clock, will?: () => LastWill) {
+  /** `will` is made with the first process, and sees to it that nothing of ours stays when we are killed. `memoryKills` says why others did. */
+  constructor(clock: Clock, will?: () => LastWill, memoryKills?: MemoryKills) {
+    this.#memoryKills = memoryKills;
     this.#clock = clock;
     this.#writeWill = will;
   }
@@ -92,12 +95,17 @@ export class ChildProcesses implements Processes {
         });
       });
     });
+    let ours = false;
+    const ended = Promise.race([exited, reaped]);
     return {
       pid,
       startTime: statOf(pid)?.startTime ?? 0,
       terminal: undefined,
-      exited: Promise.race([exited, reaped]),
-      kill: (signal) => killGroup(pid, () => child.exitCode === null && child.signalCode === null, signal),
+      exited: ended.then((exit) => (ours ? exit : (this.#memoryKills?.judged(pid, exit) ?? exit))),
+      kill: (signal) => {
+        ours ||= signal === "SIGKILL";
+        return killGroup(pid, () => child.exitCode === null && child.signalCode === null, signal);
+      },
     };
   }
 

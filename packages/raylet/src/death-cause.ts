@@ -6,6 +6,9 @@ import type { ProcessExit } from "./processes.ts";
 /** Characters of a cause's message that cross the wire. */
 const MESSAGE_LIMIT = 8_000;
 
+const OUT_OF_MEMORY =
+  ": the kernel ended it for want of memory, of the machine or of its control group. Give it less to hold, or run fewer beside it (`memory` among the resources)";
+
 /** What is known of a process that ended. */
 export interface Corpse {
   readonly nodeId: string;
@@ -22,9 +25,10 @@ export function showExit(exit: ProcessExit): string {
 /** Why a process ended, with how, where, and its last words (design.md, promise 7). */
 export function deathCause(kind: DeathCause["kind"], message: string, corpse: Corpse): DeathCause {
   const { exit, log, pid, nodeId } = corpse;
+  const outOfMemory = kind === "WORKER_DIED" && exit.outOfMemory === true;
   return {
-    kind,
-    message: message.slice(0, MESSAGE_LIMIT),
+    kind: outOfMemory ? "OUT_OF_MEMORY" : kind,
+    message: `${message}${outOfMemory ? OUT_OF_MEMORY : ""}`.slice(0, MESSAGE_LIMIT),
     ...(exit.code !== null && { exitCode: exit.code }),
     ...(exit.signal !== null && { signal: exit.signal }),
     stderrTail: log.errorTail(),

@@ -13,6 +13,7 @@ import {
   type Guards,
   type TreeEnd,
 } from "./guards.ts";
+import type { MemoryKills } from "./memory-kills.ts";
 import type { Child, ProcessExit, Processes } from "./processes.ts";
 import { writeSecret } from "./runtime-directory.io.ts";
 import { NODE_MARK, RAYLET_MARK, type RuntimeDirectory } from "./runtime-directory.ts";
@@ -41,6 +42,8 @@ export interface EngineGuardsOptions {
   readonly python: string;
   /** whipray_guard.py */
   readonly guardFile: string;
+  /** Why somebody else killed an engine. */
+  readonly memoryKills?: MemoryKills | undefined;
   /** Environment of guards: PATH to find python, nothing secret. */
   readonly env: Readonly<Record<string, string>>;
 }
@@ -131,6 +134,8 @@ class GuardTree implements GuardedTree {
   readonly #hungUp = Promise.withResolvers<void>();
   #guard: Child | undefined;
   #toldGone = false;
+  /** We had it ended. */
+  #stopped = false;
 
   constructor(treeId: string, mark: string, options: EngineGuardsOptions) {
     this.#treeId = treeId;
@@ -176,7 +181,7 @@ class GuardTree implements GuardedTree {
         this.#fail(event.message.startsWith("cwd ") ? "INVALID_PATH" : "ENGINE_START_FAILED", event.message);
         break;
       case "exited":
-        this.#exited.resolve({ code: event.code, signal: event.signal });
+        this.#exited.resolve(this.#judged({ code: event.code, signal: event.signal }));
         break;
       case "left":
         this.#stuck.resolve({ killed: 0, left: event.count });
@@ -189,6 +194,10 @@ class GuardTree implements GuardedTree {
       case "guard_failed":
         this.#options.logger.error("a guard failed", { treeId: this.#treeId, error: event.message });
     }
+  }
+
+  #judged(exit: ProcessExit): ProcessExit {
+    return this.#stopped ? exit : (this.#options.memoryKills?.judged(this.pid, exit) ?? exit);
   }
 
   /** The guard is the last process of the tree, and the one that holds its locks. */
@@ -234,6 +243,7 @@ class GuardTree implements GuardedTree {
   }
 
   stop(graceMs: number): Promise<TreeEnd> {
+    this.#stopped = true;
     this.#options.link.send({ to: "kill", lease: this.#treeId, graceMs });
     return Promise.race([this.gone, this.#stuck.promise]);
   }

@@ -1,5 +1,6 @@
 import type { NodeStore } from "@whipray/objects";
 import {
+  type ByteStream,
   encodeControl,
   type IncomingCall,
   objectCreate,
@@ -45,6 +46,11 @@ export class ObjectDoor {
         return [encodeControl(null)];
       });
     });
+  }
+
+  /** See `ObjectService.stream`. */
+  async stream(path: string): Promise<ByteStream> {
+    return (await this.#open()).stream(path);
   }
 
   /** A process of this node ended. */

@@ -1,6 +1,7 @@
-import { asWhiprayError, type Clock, NodeDiedError } from "@whipray/core";
+import { asWhiprayError, type Clock, type Logger, NodeDiedError } from "@whipray/core";
 import { type NodeStore, objectLost, STORE_CHUNK_BYTES } from "@whipray/objects";
 import {
+  type ByteFetcher,
   type Endpoint,
   encodeControl,
   objectFree,
@@ -9,6 +10,7 @@ import {
   objectRelease,
   type Peer,
 } from "@whipray/rpc";
+import { objectPath } from "./object-path.ts";
 
 /** Chunks that all copies to this node have under way together: 64 MiB (Ray: 2 GiB). */
 export const PULL_CHUNKS_AT_ONCE = 16;
@@ -16,22 +18,31 @@ export const PULL_CHUNKS_AT_ONCE = 16;
 const WATCH_MS = 2_000;
 /** Chunks of one object under way. */
 const CHUNKS_OF_ONE = 4;
+/** Copies of this size or more come over connections of their own, where the other raylet has a port. */
+export const STREAMED_BYTES = 1_048_576;
+/** Such connections at once; others wait. Each takes all that the network gives. */
+export const STREAMS_AT_ONCE = 4;
 
 export interface ObjectPullsOptions {
   readonly endpoint: Pick<Endpoint, "connect">;
   readonly store: NodeStore;
-  readonly urlOf: (address: string) => Promise<string>;
+  readonly headUrl: string;
+  /** URL of a raylet's own port; undefined where only the head reaches it. */
+  readonly portOf: (address: string) => Promise<string | undefined>;
+  readonly bytes?: ByteFetcher | undefined;
   /** Whether the head has declared the node of this raylet dead: it knows long before a silent session gives up. */
   readonly isDead: (raylet: string) => Promise<boolean>;
   readonly clock: Clock;
+  readonly logger: Logger;
 }
 
 /** Copies objects of other nodes here, each once however many ask. */
 export class ObjectPulls {
   readonly #options: ObjectPullsOptions;
   readonly #running = new Map<string, Promise<void>>();
-  readonly #waiting: (() => void)[] = [];
-  #chunks = 0;
+  readonly #chunks = new Places(PULL_CHUNKS_AT_ONCE);
+  readonly #streams = new Places(STREAMS_AT_ONCE);
+  readonly #ends = new WeakMap<Peer, AbortController>();
   #pulls = 0;
 
   constructor(options: ObjectPullsOptions) {
@@ -49,8 +60,9 @@ export class ObjectPulls {
   }
 
   async #copy(object: string, from: string, owner: string): Promise<void> {
-    const { endpoint, store, urlOf } = this.#options;
-    const source = endpoint.connect({ to: from, url: await urlOf(from), purpose: "data" });
+    const { endpoint, store, headUrl, portOf } = this.#options;
+    const port = await portOf(from);
+    const source = endpoint.connect({ to: from, url: port ?? headUrl, purpose: "data" });
     this.#watch(object, source);
     const { bytes } = await source.invoke(objectHold, { id: object }).catch((error: unknown) => {
       throw source.closed ? objectLost(object, `${from}, which has it, is gone`, error) : asWhiprayError(error);
@@ -58,7 +70,8 @@ export class ObjectPulls {
     const creator = `pull ${++this.#pulls} of ${object}`;
     try {
       await store.create({ object, owner, creator, bytes, copy: true });
-      await this.#chunksOf(source, object, bytes);
+      const streamed = port === undefined ? 0 : await this.#streamed(source, port, object, bytes);
+      await this.#chunksOf(source, object, streamed, bytes);
       store.seal(object, creator);
     } catch (error) {
       store.holderGone(creator);
@@ -80,8 +93,46 @@ export class ObjectPulls {
     });
   }
 
-  async #chunksOf(source: Peer, object: string, bytes: number): Promise<void> {
-    let next = 0;
+  /**
+   * Copies over a connection of its own, and goes on where one broke as long as each brings something. Gives the number of bytes that have
+   * come: whatever stands in the way of the rest, chunks by the session may still pass.
+   */
+  async #streamed(source: Peer, port: string, object: string, bytes: number): Promise<number> {
+    const { bytes: fetcher, store } = this.#options;
+    if (!fetcher || bytes < STREAMED_BYTES) return 0;
+    const signal = this.#endOf(source);
+    let at = 0;
+    await this.#streams.during(async () => {
+      const { memory, back } = store.lend(object);
+      for (let before = -1; at < bytes && at > before && !source.closed; ) {
+        before = at;
+        const take = (piece: Uint8Array): void => {
+          memory.set(piece, at);
+          at += piece.byteLength;
+        };
+        await fetcher.fetch(port, objectPath(object, at), take, signal).catch((error: unknown) => {
+          this.#options.logger.debug("a byte stream broke", { object, at, bytes, error: String(error) });
+        });
+      }
+      back();
+    });
+    return at;
+  }
+
+  /** Aborted with the session. */
+  #endOf(source: Peer): AbortSignal {
+    let end = this.#ends.get(source);
+    if (!end) {
+      const made = new AbortController();
+      source.onClose((error) => made.abort(error));
+      end = made;
+      this.#ends.set(source, end);
+    }
+    return end.signal;
+  }
+
+  async #chunksOf(source: Peer, object: string, from: number, bytes: number): Promise<void> {
+    let next = from;
     let failed = false;
     const lane = async (): Promise<void> => {
       try {
@@ -101,19 +152,35 @@ export class ObjectPulls {
     for (const lane of lanes) if (lane.status === "rejected") throw lane.reason;
   }
 
-  async #chunk(source: Peer, object: string, offset: number, length: number): Promise<void> {
-    if (this.#chunks >= PULL_CHUNKS_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#chunks++;
-    try {
+  #chunk(source: Peer, object: string, offset: number, length: number): Promise<void> {
+    return this.#chunks.during(async () => {
       const request = encodeControl({ id: object, offset, length });
       const [, chunk] = await source.call(objectRead.name, [request]);
       if (chunk?.byteLength !== length)
         throw objectLost(object, `${source.address} sent ${chunk?.byteLength} of ${length} bytes`);
       await this.#options.store.write(object, offset, chunk);
+    });
+  }
+}
+
+/** So many at once; the others wait in their order. */
+class Places {
+  readonly #waiting: (() => void)[] = [];
+  #free: number;
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async during(work: () => Promise<void>): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      await work();
     } finally {
-      const waiting = this.#waiting.shift();
-      if (waiting) waiting();
-      else this.#chunks--;
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
     }
   }
 }

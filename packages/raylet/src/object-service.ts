@@ -1,6 +1,8 @@
 import { type Clock, type Logger, WhiprayError } from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
 import {
+  type ByteFetcher,
+  type ByteStream,
   type Endpoint,
   type IncomingCall,
   type Method,
@@ -19,6 +21,7 @@ import {
   type objectWrite,
 } from "@whipray/rpc";
 import type { HeadLink } from "./head-link.ts";
+import { readObjectPath } from "./object-path.ts";
 import { ObjectPeers } from "./object-peers.ts";
 import { freeAt, ObjectPulls } from "./object-pulls.ts";
 
@@ -30,6 +33,8 @@ export interface ObjectServiceOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Fetches bytes from other raylets' ports; without it all travels in messages. */
+  readonly bytes?: ByteFetcher | undefined;
   /** Socket of a worker of this node. */
   readonly socketOf: (address: string) => string | undefined;
 }
@@ -45,6 +50,7 @@ export class ObjectService {
   readonly #copies = new Map<string, Set<string>>();
   /** Who is asked to let go of what, at the end of this turn. */
   readonly #letGo = new Map<string, Set<string>>();
+  #streams = 0;
 
   constructor(options: ObjectServiceOptions) {
     this.#options = options;
@@ -55,7 +61,8 @@ export class ObjectService {
     });
     this.#pulls = new ObjectPulls({
       ...options,
-      urlOf: (address) => this.#rayletUrl(address),
+      headUrl: options.headUrl,
+      portOf: async (address) => (await this.#nodeOf(address))?.url,
       isDead: async (address) => (await this.#nodeOf(address))?.state === "DEAD",
     });
     options.store.onLetGo((holder, objects) => this.#askLater(holder, objects));
@@ -106,6 +113,29 @@ export class ObjectService {
     if (!object?.pins.has(holder)) throw invalid(`${id} is not held by ${holder}; ask object.hold first`);
     if (offset + length > object.bytes) throw invalid(`${id} has ${object.bytes} bytes, not ${offset + length}`);
     return store.read(id, offset, length);
+  }
+
+  /** The bytes of a held object from an offset on; `path` is that of `objectPath`. */
+  async stream(path: string): Promise<ByteStream> {
+    const { store } = this.#options;
+    const { id, from } = readObjectPath(path);
+    if (!store.get(id)?.pins.size) throw invalid(`${id} is not held by anybody; ask object.hold first`);
+    // Who asked may let go meanwhile: the memory must stay this object's until the last byte has left.
+    const holder = `stream ${++this.#streams} of ${id}`;
+    const { bytes } = await store.attach(id, holder);
+    const ends = [(): void => store.detach(id, holder)];
+    const done = (): void => {
+      for (const end of ends) end();
+    };
+    try {
+      if (from > bytes) throw invalid(`${id} has ${bytes} bytes, not ${from}`);
+      const { memory, back } = store.lend(id);
+      ends.unshift(back);
+      return { memory: memory.subarray(from, bytes), done };
+    } catch (error) {
+      done();
+      throw error;
+    }
   }
 
   async write({ id, offset }: Request<typeof objectWrite>, call: IncomingCall): Promise<void> {

@@ -6,6 +6,8 @@ import type { Terminal } from "./terminal.ts";
 export interface ProcessExit {
   readonly code: number | null;
   readonly signal: string | null;
+  /** The kernel ended it for want of memory, as far as can be told. */
+  readonly outOfMemory?: boolean;
 }
 
 export interface SpawnSpec {

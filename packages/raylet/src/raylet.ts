@@ -1,6 +1,21 @@
-import type { Clock, IdSource, LinkMatrix, Logger, RandomSource, WhiprayError } from "@whipray/core";
+import {
+  type Clock,
+  type IdSource,
+  type LinkMatrix,
+  type Logger,
+  type RandomSource,
+  WhiprayError,
+} from "@whipray/core";
 import type { NodeStore } from "@whipray/objects";
-import { type DeathCause, type Endpoint, type NodeRegister, type NodeRegistered, nodeRenewals } from "@whipray/rpc";
+import {
+  type ByteFetcher,
+  type ByteStream,
+  type DeathCause,
+  type Endpoint,
+  type NodeRegister,
+  type NodeRegistered,
+  nodeRenewals,
+} from "@whipray/rpc";
 import { ActorService } from "./actor-service.ts";
 import type { Beats } from "./beats.ts";
 import { BundleService } from "./bundle-service.ts";
@@ -61,6 +76,8 @@ export interface RayletParts {
   readonly venvs?: VenvFolders | undefined;
   /** The node's objects; without it the node keeps none, and values travel in messages. */
   readonly objects?: (() => Promise<NodeStore>) | undefined;
+  /** Fetches objects from other raylets' ports; without it they travel in messages. */
+  readonly bytes?: ByteFetcher | undefined;
   /** Looks at the devices now and then; without them their health is what the node's start found. */
   readonly eyes?: DeviceEyes | undefined;
   /** Asks again for devices of which the node's start could not tell. */
@@ -205,6 +222,12 @@ export class Raylet {
     const { late: probe, random } = parts;
     const onMore = (more: MoreDevices): void => this.#grow(more);
     this.#late = probe && new LateDevices({ probe, clock, random, logger, onMore });
+  }
+
+  /** What this node's port gives to other raylets (PROTOCOL.md, "Byte streams"). */
+  async stream(path: string): Promise<ByteStream> {
+    if (this.#objects) return this.#objects.stream(path);
+    throw new WhiprayError({ code: "NOT_FOUND", message: "This node keeps no objects" });
   }
 
   /** Offers devices that were found late: the head learns of them by a registration. */

@@ -27,6 +27,8 @@ import { lockFile } from "./lock-file.io.ts";
 import { lockHolders } from "./lock-holders.io.ts";
 import { LogFiles } from "./log-files.io.ts";
 import type { Logs } from "./logs.ts";
+import { kernelMemoryKills } from "./memory-kills.io.ts";
+import { MemoryKills } from "./memory-kills.ts";
 import { nodeDevices } from "./node-devices.ts";
 import type { NodeDevice, NodeIdentity } from "./node-identity.ts";
 import { NodeInventory } from "./node-inventory.ts";
@@ -124,7 +126,9 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const { logger = silentLogger, plugins = builtinPlugins, python = "python3", resources = {} } = options;
   const directory = nodeDirectory(options);
   const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
-  const processes = new ChildProcesses(clock, () => lastWill({ cluster, incarnation, folder: directory.node, path }));
+  const memoryKills = new MemoryKills(clock, kernelMemoryKills);
+  const will = () => lastWill({ cluster, incarnation, folder: directory.node, path });
+  const processes = new ChildProcesses(clock, will, memoryKills);
   const self = { pid: process.pid, startTime: statOf(process.pid)?.startTime ?? 0 };
   const owner = { cluster, nodeId, inc: incarnation, ...self };
   const swept = await openRuntimeDirectory(directory, owner, processes, logger);
@@ -167,6 +171,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const guards = new EngineGuards({
     ...{ link: guardLink, processes, directory, clock, logger, cluster, nodeId, raylet, python, guardFile },
     env: { PATH: path },
+    memoryKills,
   });
   const eyes = new PluginEyes({
     ...{ plugins, probe, devices: inventory.devices, fingerprints: inventory.found.fingerprints },
@@ -200,6 +205,7 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
     late: inventory.complete ? undefined : inventory,
     cacheDirectory: `${cacheRoot}/whipray-compile`,
     async close(keepLogs) {
+      memoryKills.close();
       await processes.close();
       await venvs.close();
       await closeRuntimeDirectory(directory, keepLogs);

@@ -63,12 +63,15 @@ const OFFLINE =
   /name resolution|Name or service not known|nodename nor servname|Network is unreachable|No route to host|Connection refused|Failed to establish a new connection|ConnectTimeout|dns error|error sending request/i;
 const NO_TOOL = /No module named (?:pip|venv|ensurepip)\b|ensurepip is not available/;
 
+const hint = ([tool]: readonly string[]): string =>
+  tool === "uv" ? ": install uv there, or name the requirements as `pip`" : "";
+
 /** What the end of a command that failed means. Pure. */
 export function installFailure(command: readonly string[], exit: string, code: number | null, tail: readonly string[]) {
   const text = tail.join("\n");
   const shown = command.slice(0, 4).join(" ");
   if (code === EXIT_NO_PROGRAM)
-    return { code: "TOOL_MISSING", message: `${command[0]} is not in the PATH of this node` };
+    return { code: "TOOL_MISSING", message: `${command[0]} is not in the PATH of this node${hint(command)}` };
   if (NO_TOOL.test(text))
     return { code: "TOOL_MISSING", message: `${command[0]} has no venv or pip on this node: ${exit}` };
   if (OFFLINE.test(text))
@@ -120,7 +123,7 @@ export class Venvs {
           log,
         })
         .catch((cause: unknown) => {
-          const message = `${command[0]} could not be started on this node`;
+          const message = `${command[0]} could not be started on this node${hint(command)}`;
           throw new WhiprayError({ code: "TOOL_MISSING", message, cause });
         });
       const kill = (): void => void child.kill("SIGKILL");

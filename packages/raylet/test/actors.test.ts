@@ -67,7 +67,7 @@ describe("actors", () => {
       failed: { kind: "CREATION_FAILED", message: expect.stringContaining("bad weights") },
     });
     await settled();
-    expect(raylet.counts).toEqual({ actors: 0, workers: 0, engines: 0, tasks: 0 });
+    expect(raylet.counts).toMatchObject({ actors: 0, running: 0, workers: 0, engines: 0, tasks: 0 });
     expect(answer.view.free).toMatchObject({ CPU: 8 * WHOLE });
     expect(head.ended).toEqual([]);
   });
@@ -215,7 +215,7 @@ describe("actors", () => {
       failed: { kind: "RAY_KILL" },
       view: { free: { CPU: 8 * WHOLE } },
     });
-    expect(raylet.counts).toEqual({ actors: 0, workers: 0, engines: 0, tasks: 0 });
+    expect(raylet.counts).toMatchObject({ actors: 0, running: 0, workers: 0, engines: 0, tasks: 0 });
   });
 
   test("ends of actors that the head missed are told after it came back", async () => {

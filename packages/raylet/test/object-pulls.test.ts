@@ -1,18 +1,26 @@
 import { NodeDiedError, SimulatedClock, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { DEFAULT_LIMITS, MemorySegments, MemorySpill, NodeStore, STORE_CHUNK_BYTES } from "@whipray/objects";
-import { decodeControl, type Peer } from "@whipray/rpc";
+import { type ByteFetcher, decodeControl, type Peer } from "@whipray/rpc";
 import { expect, test } from "vitest";
-import { ObjectPulls, PULL_CHUNKS_AT_ONCE } from "../src/object-pulls.ts";
+import { readObjectPath } from "../src/object-path.ts";
+import { ObjectPulls, PULL_CHUNKS_AT_ONCE, STREAMED_BYTES, STREAMS_AT_ONCE } from "../src/object-pulls.ts";
 
 const MIB = 1_048_576;
 
 /** A store here, and another node's objects as its raylet would send them. */
-function world(bytes: number, dead = async () => false) {
+function world(bytes: number, dead = async () => false, fetch?: ByteFetcher["fetch"]) {
   const limits = { ...DEFAULT_LIMITS, capacityBytes: 512 * MIB, diskBytes: 0 };
   const segments = new MemorySegments();
   const store = new NodeStore({ limits, segments, spill: new MemorySpill(), clock: systemClock, logger: silentLogger });
   const clock = new SimulatedClock();
-  const seen = { holds: 0, reads: 0, inFlight: 0, most: 0, released: 0 };
+  const seen = {
+    holds: 0,
+    reads: 0,
+    inFlight: 0,
+    most: 0,
+    released: 0,
+    listeners: [] as ((error: WhiprayError) => void)[],
+  };
   const source = {
     address: "node_b/raylet",
     closed: false,
@@ -30,6 +38,7 @@ function world(bytes: number, dead = async () => false) {
       return [new Uint8Array(0), new Uint8Array(length).fill(offset / STORE_CHUNK_BYTES)];
     },
     tell: () => seen.released++,
+    onClose: (listener: (error: WhiprayError) => void) => void seen.listeners.push(listener),
     close: () => {
       source.closed = true;
     },
@@ -39,8 +48,11 @@ function world(bytes: number, dead = async () => false) {
     endpoint: { connect },
     store,
     clock,
-    urlOf: async () => "unix:/head.sock",
+    headUrl: "unix:/head.sock",
+    portOf: async () => (fetch ? "ws://10.0.0.2:1" : undefined),
+    bytes: fetch && { fetch },
     isDead: dead,
+    logger: silentLogger,
   });
   return { store, segments, pulls, source, seen, clock };
 }
@@ -86,4 +98,95 @@ test("a node that the head has declared dead ends the copy, long before its sess
   const lost = pulls.pull("obj_a", "node_b/raylet", "owner inc").catch((error: WhiprayError) => error.code);
   await clock.run(2_000);
   expect(await lost).toBe("OBJECT_LOST");
+});
+
+/** Gives bytes whose value is their offset by 1 000, until `end` says otherwise. */
+function streaming(bytes: number, end: (came: number, from: number) => Error | undefined) {
+  const asked: number[] = [];
+  let open = 0;
+  let most = 0;
+  const fetch: ByteFetcher["fetch"] = async (_url, path, take) => {
+    const { from } = readObjectPath(path);
+    asked.push(from);
+    most = Math.max(most, ++open);
+    try {
+      for (let at = from; at < bytes; at += 100_000) {
+        const error = end(at, from);
+        if (error) throw error;
+        take(Uint8Array.from({ length: Math.min(100_000, bytes - at) }, (_, i) => (at + i) / 1_000));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    } finally {
+      open--;
+    }
+  };
+  return { fetch, asked, most: () => most };
+}
+
+async function contentOf(store: NodeStore, bytes: number): Promise<boolean> {
+  await store.attach("obj_a", "reader");
+  const content = await store.read("obj_a", 0, bytes);
+  return content.every((value, i) => value === Math.floor(i / 1_000) % 256);
+}
+
+test("a large object of a raylet with a port comes over a connection of its own; a small one, and all of others, by chunks", async () => {
+  const bytes = STREAMED_BYTES + 5;
+  const { fetch, asked } = streaming(bytes, () => undefined);
+  const { store, segments, pulls, seen } = world(bytes, undefined, fetch);
+  await pulls.pull("obj_a", "node_b/raylet", "owner inc");
+  expect([asked, seen.reads, seen.released]).toEqual([[0], 0, 1]);
+  expect(await contentOf(store, bytes)).toBe(true);
+  expect(segments.mapped).toBe(0);
+  const small = world(STREAMED_BYTES - 1, undefined, fetch);
+  await small.pulls.pull("obj_a", "node_b/raylet", "owner inc");
+  expect([asked.length, small.seen.reads]).toEqual([1, 1]);
+});
+
+test("a byte stream that breaks is taken up where it broke", async () => {
+  const bytes = 2 * STREAMED_BYTES;
+  // Every connection brings 300 000 bytes and breaks.
+  const { fetch, asked } = streaming(bytes, (at, from) => (at - from < 300_000 ? undefined : new Error("cut")));
+  const { store, pulls, seen } = world(bytes, undefined, fetch);
+  await pulls.pull("obj_a", "node_b/raylet", "owner inc");
+  expect(asked).toEqual(Array.from({ length: Math.ceil(bytes / 300_000) }, (_, i) => i * 300_000));
+  expect(seen.reads).toBe(0);
+  expect(await contentOf(store, bytes)).toBe(true);
+});
+
+test("where streams bring nothing, the rest comes by chunks of the session", async () => {
+  const bytes = STORE_CHUNK_BYTES + 100_000;
+  const { fetch, asked } = streaming(bytes, (at) => (at < 100_000 ? undefined : new Error("a firewall")));
+  const { pulls, seen } = world(bytes, undefined, fetch);
+  await pulls.pull("obj_a", "node_b/raylet", "owner inc");
+  expect(asked).toEqual([0, 100_000]);
+  expect(seen.reads).toBe(1);
+});
+
+test("STREAMS_AT_ONCE streams at once; the end of the session ends them", async () => {
+  const { fetch, most } = streaming(STREAMED_BYTES, () => undefined);
+  const { pulls } = world(STREAMED_BYTES, undefined, fetch);
+  await Promise.all(Array.from({ length: 9 }, (_, n) => pulls.pull(`obj_${n}`, "node_b/raylet", "owner inc")));
+  expect(most()).toBe(STREAMS_AT_ONCE);
+  const { promise: hangs, reject } = Promise.withResolvers<void>();
+  const cut = world(STREAMED_BYTES, undefined, (_url, _path, _take, signal) => {
+    signal?.addEventListener("abort", () => reject(signal.reason));
+    return hangs;
+  });
+  const lost = cut.pulls.pull("obj_a", "node_b/raylet", "owner inc").catch((error: WhiprayError) => error.code);
+  await expect.poll(() => cut.seen.listeners.length).toBe(1);
+  cut.source.closed = true;
+  cut.source.answer = () => Promise.reject(new NodeDiedError({ message: "gone" }));
+  cut.seen.listeners[0]!(new NodeDiedError({ message: "gone" }));
+  expect(await lost).toBe("OBJECT_LOST");
+});
+
+test.each([
+  "",
+  "/",
+  "/objects/obj_a",
+  "/objects/obj_a?from=-1",
+  "/objects/../x?from=0",
+  "/objects/obj_a?from=99999999999999999",
+])("the path %j names no bytes", (path) => {
+  expect(() => readObjectPath(path)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
 });

@@ -153,7 +153,7 @@ test("P4 under any schedule no device has two live owners, and at the end nothin
       const stopped = node.raylet.stop();
       await node.settled(5_000);
       await stopped;
-      expect(node.raylet.counts).toEqual({ actors: 0, workers: 0, engines: 0, tasks: 0 });
+      expect(node.raylet.counts).toMatchObject({ actors: 0, running: 0, workers: 0, engines: 0, tasks: 0 });
       expect(node.processes.children.filter((child) => child.running)).toEqual([]);
       expect(node.guards.engines.filter((engine) => engine.alive)).toEqual([]);
       expect([...node.secrets.keys()]).toEqual([]);

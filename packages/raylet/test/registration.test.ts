@@ -170,7 +170,7 @@ describe("registration", () => {
     const { toRaylet, head, raylet } = await startedNode();
     const grant = { spec: actorSpec("actor_a"), epoch: 1, nodeEpoch: head.epoch - 1, leaseId: "lease_a", devices: [] };
     await expect(toRaylet.invoke(actorStart, grant)).rejects.toMatchObject({ code: "STALE_EPOCH" });
-    expect(raylet.counts).toEqual({ actors: 0, workers: 0, engines: 0, tasks: 0 });
+    expect(raylet.counts).toMatchObject({ actors: 0, running: 0, workers: 0, engines: 0, tasks: 0 });
   });
 
   test("stop ends all, says goodbye, and leaves nothing", async () => {

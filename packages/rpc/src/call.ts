@@ -123,6 +123,11 @@ export interface Target {
    * incarnation. Default false: a refused dial, or another incarnation, ends the peer.
    */
   restarts?: boolean;
+  /**
+   * Token of a door that an engine on this machine holds open for us (PROTOCOL.md, "Doors"): it lets us in once. Who is behind it may only answer, is
+   * not watched, and the session ends with its link.
+   */
+  door?: string | undefined;
 }
 
 /** This process on the wire. */

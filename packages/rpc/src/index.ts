@@ -1,3 +1,9 @@
+export {
+  BYTE_STREAM_IDLE_MS,
+  BYTE_STREAMS_LIMIT,
+  type ByteFetcher,
+  type ByteStream,
+} from "./bytes/byte-stream.ts";
 export * from "./call.ts";
 export { decodeControl, decodeValues, encodeControl, encodeValues } from "./codec.ts";
 export type { Revive } from "./decoder.ts";
@@ -62,6 +68,6 @@ export { PIN_PATTERN, pinIn, withoutPin, withPin } from "./tls/pinned-url.ts";
 export { newClusterSecret, roleToken, tokenDigest, tokenMatches } from "./token.ts";
 export * from "./transport.ts";
 export { listenUnix, UNIX_PATH_BYTES, unixTransport } from "./unix-transport.ts";
-export { listenWebSocket, webSocketTransport } from "./websocket.ts";
+export { byteFetcher, listenWebSocket, webSocketTransport } from "./websocket.ts";
 export type { WebSocketListenOptions } from "./websocket-listener.ts";
 export type { WebSocketTransportOptions } from "./websocket-transport.ts";

@@ -13,6 +13,8 @@ import type { Duplex } from "node:stream";
 import type { TlsOptions } from "node:tls";
 import { asWhiprayError, type Clock, type Logger, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { WebSocketServer } from "ws";
+import { sendBytes } from "./bytes/byte-server.io.ts";
+import { BYTE_STREAMS_LIMIT, BYTES_PROTOCOL, type ByteStreams } from "./bytes/byte-stream.ts";
 import type { Role } from "./call.ts";
 import { FAILED_TRY_DELAY_MS, FailedTries } from "./failed-tries.ts";
 import { FramedChannel } from "./framed-channel.ts";
@@ -52,6 +54,12 @@ const TLS_REQUIRED: Refusal = {
   code: "TLS_REQUIRED",
   message: 'This port speaks TLS only; take the wss:// address with its pin that "whipray start --head" prints',
 };
+const NOT_RAYLET: Refusal = { status: 403, code: "FORBIDDEN", message: "Bytes are given to raylets alone" };
+const STREAMS_FULL: Refusal = {
+  status: 503,
+  code: "BUSY",
+  message: `${BYTE_STREAMS_LIMIT} byte streams are under way here`,
+};
 const NOT_FOUND: Refusal = { status: 404, code: "NOT_FOUND", message: "Nothing is served here" };
 
 export interface WebSocketListenOptions {
@@ -70,6 +78,8 @@ export interface WebSocketListenOptions {
   allowedOrigins?: readonly string[] | undefined;
   /** Serves what is no upgrade, after the same checks; without it everything but `/healthz` is 404. */
   httpHandler?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
+  /** Gives bytes to raylets that upgrade to `BYTES_PROTOCOL`; without it nobody gets any. */
+  byteStreams?: ByteStreams | undefined;
   /** Speaks TLS with this certificate, and with nobody who does not. Default: plain text. */
   tls?: KeyedCertificate | undefined;
   clock?: Clock | undefined;
@@ -92,6 +102,7 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     allowedOrigins: options.allowedOrigins ?? [],
   };
   const tries = new FailedTries();
+  const streaming = new Set<Duplex>();
   const sockets = new WebSocketServer({ ...WEBSOCKET_OPTIONS, noServer: true, clientTracking: false });
   const server = createServer(tls, (request, response) => {
     try {
@@ -124,7 +135,8 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     // Until the upgrade is done nobody else listens: an unheard error event would end the process.
     const onError = (): void => void socket.destroy();
     socket.on("error", onError);
-    const refused = refusal(request, rules) ?? (pathOf(request) === "/" ? undefined : NOT_FOUND);
+    const streams = request.headers.upgrade === BYTES_PROTOCOL ? options.byteStreams : undefined;
+    const refused = refusal(request, rules) ?? (streams || pathOf(request) === "/" ? undefined : NOT_FOUND);
     if (refused) {
       refuseUpgrade(socket, refused);
       return;
@@ -140,6 +152,15 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     if (role === undefined) {
       if (!tries.note(remote, clock.now())) refuseUpgrade(socket, TOO_MANY);
       else clock.after(FAILED_TRY_DELAY_MS, () => refuseUpgrade(socket, UNAUTHENTICATED));
+      return;
+    }
+    if (streams) {
+      if (role !== "raylet") refuseUpgrade(socket, NOT_RAYLET);
+      else if (streaming.size >= BYTE_STREAMS_LIMIT) refuseUpgrade(socket, STREAMS_FULL);
+      else {
+        streaming.add(socket);
+        void giveBytes(streams, request, socket).finally(() => streaming.delete(socket));
+      }
       return;
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
@@ -172,9 +193,21 @@ export async function listenWebSocket(options: WebSocketListenOptions): Promise<
     async close() {
       server.close();
       server.closeAllConnections();
+      for (const socket of streaming) socket.destroy();
       closeSilent?.();
     },
   };
+}
+
+async function giveBytes(streams: ByteStreams, request: IncomingMessage, socket: Duplex): Promise<void> {
+  try {
+    const stream = await streams(request.url ?? "");
+    if (socket.destroyed) stream.done();
+    else await sendBytes(socket, stream);
+  } catch (error) {
+    const { code, message } = asWhiprayError(error);
+    refuseUpgrade(socket, { status: 409, code, message });
+  }
 }
 
 function createServer(tls: KeyedCertificate | undefined, handler: RequestListener): Server {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
-import { WhiprayError } from "@whipray/core";
+import { AuthenticationError, WhiprayError } from "@whipray/core";
 import { WebSocket } from "ws";
 import { DIAL_TIMEOUT_MS, dialing, invalidAddress } from "./dialing.ts";
 import { FramedChannel } from "./framed-channel.ts";
@@ -111,7 +111,8 @@ async function readRefusal(url: string, response: IncomingMessage): Promise<Whip
   }
   const found = parseRefusal(text);
   const code = status === 401 ? "UNAUTHENTICATED" : (found?.code ?? (status === 429 ? "BUSY" : "WRONG_PROTOCOL"));
-  return new WhiprayError({
+  const Kind = status === 401 ? AuthenticationError : WhiprayError;
+  return new Kind({
     code,
     message: `${url} refused the connection (HTTP ${status}): ${found?.message ?? "it is no Whipray server"}`,
     retryable: status === 429 || status === 503,

@@ -1,3 +1,4 @@
+import type { ByteFetcher } from "./bytes/byte-stream.ts";
 import type { Listener, Transport } from "./transport.ts";
 import type { WebSocketListenOptions } from "./websocket-listener.ts";
 import type { WebSocketTransportOptions } from "./websocket-transport.ts";
@@ -18,4 +19,14 @@ export function webSocketTransport(options: WebSocketTransportOptions = {}): Tra
 export async function listenWebSocket(options: WebSocketListenOptions): Promise<Listener> {
   const real = await import("./websocket-listener.ts");
   return real.listenWebSocket(options);
+}
+
+/** Fetches bytes with the token of a raylet: see byte-client.io.ts. */
+export function byteFetcher(token: string): ByteFetcher {
+  return {
+    async fetch(...asked) {
+      const real = await import("./bytes/byte-client.io.ts");
+      return real.byteFetcher(token).fetch(...asked);
+    },
+  };
 }

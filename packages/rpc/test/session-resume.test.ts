@@ -97,6 +97,37 @@ describe("P9: a call runs at most once", () => {
     expect(steps).toBeGreaterThan(12);
   });
 
+  test("large messages go on where a cut left them: connections that carry a part each bring them over", async () => {
+    // One frame a millisecond each way, and a cut every 30 ms; 4 MB have 16 chunks, and what is under way is lost.
+    let nextCutMs = 30;
+    let cuts = 0;
+    const freeMs: Record<string, number> = {};
+    const now = (): number => clock.now();
+    const { clock, endpoint } = net({
+      cut: () => {
+        if (now() < nextCutMs) return false;
+        nextCutMs = now() + 30;
+        return ++cuts > 0;
+      },
+      delayMs: (from) => {
+        const at = Math.max(now(), freeMs[from] ?? 0) + 1;
+        freeMs[from] = at;
+        return at - now();
+      },
+    });
+    const runs = countingEcho(endpoint("node_b/worker_b", "worker"));
+    const peer = endpoint("node_a/driver_a", "driver").connect(to("node_b/worker_b"));
+    const body = (n: number) => new Uint8Array(12_000_000).fill(n + 1, n * 1_000_000);
+    const calls = Array.from({ length: 3 }, (_, n) => peer.call("echo", [...text(`${n}`), body(n), body(n + 1)]));
+    const replies = await run(clock, Promise.all(calls), 30_000);
+    expect(replies.map(readText)).toEqual(["0", "1", "2"]);
+    for (const [n, [, one, other]] of replies.entries()) {
+      expect(Buffer.compare(one!, body(n)) || Buffer.compare(other!, body(n + 1)), `call ${n}`).toBe(0);
+    }
+    expect([...runs.values()]).toEqual([1, 1, 1]);
+    expect(cuts).toBeGreaterThan(5);
+  });
+
   test("random cuts over 300 calls: one execution each, order kept, every call ends", async () => {
     for (let seed = 1; seed <= 8; seed++) {
       const cuts = {

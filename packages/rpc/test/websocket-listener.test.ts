@@ -113,7 +113,11 @@ describe("upgrades", () => {
       await until(() => clock.nextAtMs() !== undefined, "the delayed answer");
       expect(error).toBeUndefined();
       clock.advance(FAILED_TRY_DELAY_MS);
-      await expect(dial).rejects.toMatchObject({ code: "UNAUTHENTICATED", retryable: false });
+      await expect(dial).rejects.toMatchObject({
+        name: "AuthenticationError",
+        code: "UNAUTHENTICATED",
+        retryable: false,
+      });
     }
     expect(channels).toEqual([]);
   });
@@ -148,7 +152,7 @@ describe("upgrades", () => {
     foreign.catch(() => {});
     await until(() => clock.nextAtMs() !== undefined, "the delayed answer");
     clock.advance(FAILED_TRY_DELAY_MS);
-    await expect(foreign).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    await expect(foreign).rejects.toMatchObject({ name: "AuthenticationError", code: "UNAUTHENTICATED" });
     const own = await dialTransport().dial(url, { token: roleToken(ours, "driver") });
     await until(() => roles.length === 1);
     expect(roles).toEqual(["driver"]);

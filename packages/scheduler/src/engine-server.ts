@@ -2,6 +2,7 @@ import { WhiprayError } from "@whipray/core";
 import { decodeHostValue, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
 import type { IncomingCall, Parts } from "@whipray/rpc";
 import { RAW_CALL } from "@whipray/worker";
+import { DOOR_METHODS } from "./door-methods.ts";
 import { type Configuration, EngineSlot, type LaunchEngine } from "./engine-slot.ts";
 import { invalid } from "./errors.ts";
 import { checkEnv, PORT_COUNT_LIMIT, ROLE } from "./job.ts";
@@ -79,6 +80,9 @@ export class EngineServer {
     ["callFetching", (slot, call) => slot.callWhen(call, this.#fetch(slot, call))],
     ["fetchTensors", (slot, call) => slot.pass(call, HOST_METHODS.fetchTensors)],
     ["clearTensors", (slot, call) => slot.pass(call, HOST_METHODS.clearTensors)],
+    [DOOR_METHODS.open, (slot, call) => void slot.openDoor(call)],
+    [DOOR_METHODS.giveResult, (slot, call) => slot.giveResult(call)],
+    [DOOR_METHODS.whyCut, (slot, call) => slot.whyCut(call)],
   ]);
 
   /** The remote tensors among a call's arguments, from their owners straight to here. */

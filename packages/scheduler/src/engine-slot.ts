@@ -9,7 +9,7 @@ export type RunningEngine = Pick<
   EngineProcess,
   "engineId" | "pid" | "logPath" | "death" | "call" | "forward" | "health" | "stop"
 > &
-  Partial<Pick<EngineProcess, "lend">>;
+  Partial<Pick<EngineProcess, "lend" | "openDoor" | "giveResult" | "whyCut">>;
 export type LaunchEngine = (spec: EngineSpec) => Promise<RunningEngine>;
 
 /** AReaL's configuration hook: seeds the random sources of this rank. */
@@ -136,6 +136,31 @@ export class EngineSlot {
     }
   }
 
+  /** A way for the caller straight to the host (`Splice`). */
+  async openDoor(call: IncomingCall): Promise<void> {
+    try {
+      if (!this.#engine?.openDoor) throw noEngine(this.#start.workerId);
+      call.reply(encodeHostRequest({ ...(await this.#engine.openDoor()) }));
+    } catch (error) {
+      call.fail(error);
+    }
+  }
+
+  /** The large result of a call that came by a door. */
+  giveResult(call: IncomingCall): void {
+    if (this.#engine?.giveResult) void this.#engine.giveResult(call);
+    else call.fail(noEngine(this.#start.workerId));
+  }
+
+  /** Why a caller's way to the host broke: fails with the end of the host, or answers when it lives on. */
+  whyCut(call: IncomingCall): void {
+    const why = this.#engine?.whyCut?.() ?? Promise.resolve();
+    why.then(
+      () => call.reply(encodeHostRequest({})),
+      (error: unknown) => call.fail(error),
+    );
+  }
+
   /** Passes a call on as it is; those that came while the host starts go behind it, in order. */
   call(call: IncomingCall): void {
     const engine = this.#engine ?? this.#starting;
@@ -163,12 +188,7 @@ export class EngineSlot {
         (error: unknown) => call.fail(asWhiprayError(error)),
       );
     } else {
-      call.fail(
-        new WhiprayError({
-          code: "ENGINE_NOT_FOUND",
-          message: `No engine was created on worker '${this.#start.workerId}' yet; createEngine comes first`,
-        }),
-      );
+      call.fail(noEngine(this.#start.workerId));
     }
   }
 
@@ -200,6 +220,13 @@ async function lent(
 
 function configureHost(engine: RunningEngine, configuration: Configuration): ReturnType<RunningEngine["call"]> {
   return engine.call(HOST_METHODS.configure, encodeHostRequest({ ...configuration }));
+}
+
+function noEngine(workerId: string): WhiprayError {
+  return new WhiprayError({
+    code: "ENGINE_NOT_FOUND",
+    message: `No engine was created on worker '${workerId}' yet; createEngine comes first`,
+  });
 }
 
 function stoppedError(workerId: string): WhiprayError {

@@ -1,8 +1,10 @@
-import { sibling } from "@whipray/core";
-import { type Cluster, callRaw, streamRaw } from "whipray";
+import { sibling, systemClock } from "@whipray/core";
+import type { Door } from "@whipray/engine";
+import { type Cluster, callRaw, dialDoor, isNear, streamRaw } from "whipray";
 import type { SchedulerCluster, ServerHandle, ServerPlacement } from "./cluster.ts";
 import type { RpcServer } from "./rpc-server.ts";
 import type { ServerStart } from "./server-start.ts";
+import { splicedServer } from "./spliced-server.ts";
 
 /** File that nodes load `RpcServer` from. */
 const SERVER_MODULE = sibling("rpc-server", import.meta.url);
@@ -40,11 +42,13 @@ async function startServer(cluster: Cluster, placement: ServerPlacement, start: 
       ...(runtimeEnv && { runtimeEnv }),
     })
     .create(start);
-  return {
+  const server: ServerHandle = {
     call: (method, parts, options) => callRaw(handle, method, parts, options),
     stream: (method, parts, options) => streamRaw(handle, method, parts, options),
     ready: (options) => cluster.ready(handle, options),
     row: () => cluster.actorRow(handle),
     kill: () => cluster.kill(handle),
   };
+  const dialer = { near: () => isNear(handle), dial: (door: Door) => dialDoor(handle, door) };
+  return splicedServer(server, dialer, systemClock);
 }

@@ -6,6 +6,7 @@ import {
   DeviceLostError,
   type ErrorWire,
   errorFromWire,
+  OutOfMemoryError,
   type RayError,
   WhiprayError,
 } from "@whipray/core";
@@ -61,6 +62,7 @@ export function diedError(row: ActorRow): RayError {
       ...(death.logPath !== undefined && { logPath: death.logPath }),
     },
     ...(death.error !== undefined && { cause: errorFromWire(death.error as ErrorWire) }),
+    ...(death.kind === "OUT_OF_MEMORY" && { cause: new OutOfMemoryError({ message }) }),
   });
 }
 

@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { WhiprayError } from "@whipray/core";
-import { type CallOptions, type ItemStream, type Parts, TO_WIRE } from "@whipray/rpc";
+import { type CallOptions, type ItemStream, type Parts, type Peer, TO_WIRE } from "@whipray/rpc";
 import type { ActorLink } from "./actor-link.ts";
 import type { ActorHandle, ActorMethodOptions } from "./actor-types.ts";
 import { cancellable } from "./cancelling.ts";
@@ -79,6 +79,17 @@ export function callRaw(handle: unknown, method: string, parts: Parts, options: 
 /** A stream with parts as they travel. */
 export function streamRaw(handle: unknown, method: string, parts: Parts, options: CallOptions = {}): ItemStream {
   return handleTarget(handle).link.stream(method, parts, options) as ItemStream;
+}
+
+/** The actor runs on this machine, and was called: processes beside it can be dialled. */
+export function isNear(handle: unknown): boolean {
+  return handleTarget(handle).link.near;
+}
+
+/** A session with a process beside the actor, through the door that it opened for this one (PROTOCOL.md, "Doors"). It ends with its link. */
+export function dialDoor(handle: unknown, { to, url, token }: { to: string; url: string; token: string }): Peer {
+  const { endpoint } = handleTarget(handle).driver.connection;
+  return endpoint.connect({ to, url, purpose: "data", door: token });
 }
 
 function remoteMethod(target: HandleTarget, name: string, options: ActorMethodOptions): unknown {

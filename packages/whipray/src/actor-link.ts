@@ -96,6 +96,11 @@ export class ActorLink {
     return this.#running === 0 && this.#waiting.size === 0 && this.#order.idle;
   }
 
+  /** It was found on this machine. */
+  get near(): boolean {
+    return this.#row?.nodeId !== undefined && this.#row.nodeId === this.#driver.connection.localNode;
+  }
+
   /** Takes no more calls. */
   close(): void {
     this.#closed = true;

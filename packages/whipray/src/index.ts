@@ -1,7 +1,7 @@
 export * from "@whipray/core";
 export { type ClusterEvent, type EventSeverity, type EventType, Tensor } from "@whipray/rpc";
 export { type CallContext, callContext, exitActor } from "@whipray/worker";
-export { callRaw, streamRaw } from "./actor-handle.ts";
+export { callRaw, dialDoor, isNear, streamRaw } from "./actor-handle.ts";
 export type { ActorOptions } from "./actor-options.ts";
 export type {
   ActorHandle,

@@ -1,4 +1,4 @@
-import { asWhiprayError, type IdSource, ObjectLostError, OwnerDiedError, WhiprayError } from "@whipray/core";
+import { asWhiprayError, type IdSource, ObjectFreedError, OwnerDiedError, WhiprayError } from "@whipray/core";
 import {
   anything,
   type Endpoint,
@@ -304,8 +304,8 @@ function copied(parts: Parts): Parts {
   return parts.map((part, index) => (index === 0 ? part : part.slice()));
 }
 
-function freed(refId: string): ObjectLostError {
-  return new ObjectLostError({ code: "OBJECT_FREED", message: `Object ${refId} was freed by its owner` });
+function freed(refId: string): ObjectFreedError {
+  return new ObjectFreedError({ message: `Object ${refId} was freed by its owner` });
 }
 
 function ownerDied(wire: ObjectRefWire, cause?: unknown): OwnerDiedError {

@@ -69,9 +69,10 @@ export class TaskReports {
   }
 
   #add(row: TaskRow): void {
+    if (this.#closed) return;
     if (this.#changed.size >= WAITING_LIMIT && !this.#changed.has(row)) this.#left++;
     else this.#changed.add(row);
-    if (this.#planned || this.#closed) return;
+    if (this.#planned) return;
     this.#planned = this.#driver.connection.clock.after(REPORT_EVERY_MS, () => {
       this.#planned = undefined;
       this.#calls = 0;

@@ -1,4 +1,4 @@
-import { type WhiprayError, WorkerCrashedError } from "@whipray/core";
+import { OutOfMemoryError, type WhiprayError, WorkerCrashedError } from "@whipray/core";
 import {
   type Peer,
   processCause,
@@ -116,7 +116,8 @@ export class TaskWorker {
     const tail = cause?.stderrTail?.length ? `\nlast lines of stderr:\n${cause.stderrTail.join("\n")}` : "";
     const why = cause?.message ?? error.message;
     const log = cause?.logPath === undefined ? "" : `\nits log: ${cause.logPath}`;
-    return new WorkerCrashedError({
+    const Kind = cause?.kind === "OUT_OF_MEMORY" ? OutOfMemoryError : WorkerCrashedError;
+    return new Kind({
       message: `Task ${name} was under way when its worker ${address} went away: ${why}${tail}${log}`,
       details: { process: address, ...(cause && { cause: cause.kind }) },
       where: {

@@ -26,6 +26,9 @@ export async function allowed(handle: ActorHandle<Sample>): Promise<void> {
   for await (const item of handle.asyncItems()) item.toUpperCase();
   const retried: number = await handle.add.options({ retryExceptions: ["RangeError"], maxTaskRetries: 3 })(1, 2);
   using scoped = handle;
+  // @ts-expect-error only refs are cancelled; a promise has no way back to its call
+  const noRef: Parameters<Cluster["cancel"]>[0] = handle.add(1, 2);
+  void noRef;
   void [retried, scoped];
   ref.dispose();
   void [text, limited];
@@ -47,6 +50,38 @@ export async function refused(handle: ActorHandle<Sample>): Promise<void> {
   handle.add.options({ timeout: 5 });
   // @ts-expect-error retries of errors are a yes or a list of class names
   handle.add.options({ retryExceptions: RangeError });
+}
+
+export async function looked(cluster: Cluster, handle: ActorHandle<Sample>): Promise<void> {
+  const ref = handle.later.remote("x");
+  cluster.cancel(ref);
+  cluster.cancel(ref, { recursive: false });
+  const [row] = await cluster.listTasks({
+    filters: { type: "ACTOR_TASK", actorId: "actor_a", state: "RUNNING" },
+    limit: 5,
+  });
+  const about: [string, number, string | undefined] | undefined = row && [row.name, row.attempt, row.actorId];
+  const [text, sum]: [string, number] = [await cluster.get(ref), await cluster.get(handle.add.remote(1, 2))];
+  const [ready, rest] = await cluster.wait([ref], { numReturns: 1, timeoutMs: 0 });
+  void [about, text, sum, ready[0]?.id, rest];
+  // @ts-expect-error an option that is none
+  cluster.cancel(ref, { kill: true });
+  // @ts-expect-error a handle is ended by kill
+  cluster.cancel(handle);
+  // @ts-expect-error a kind of task that is none
+  await cluster.listTasks({ filters: { type: "ACTOR" } });
+  // @ts-expect-error a column that cannot be filtered by
+  await cluster.listTasks({ filters: { attempt: 1 } });
+  // @ts-expect-error a state that is none
+  await cluster.listActors({ filters: { state: "RUNNING" } });
+  // @ts-expect-error a single ref is no list
+  await cluster.wait(ref);
+  // @ts-expect-error what get gives is known
+  const number: number = await cluster.get(ref);
+  void number;
+  // @ts-expect-error a stream has items, no ref of a list
+  const list: ObjectRef<number[]> = handle.items.remote();
+  void list;
 }
 
 export async function made(cluster: Cluster, group: PlacementGroup): Promise<void> {

@@ -1,4 +1,4 @@
-import type { ObjectRef, RemoteFunction } from "../src/index.ts";
+import type { ObjectRef, PlacementGroup, RemoteFunction } from "../src/index.ts";
 
 /** What users may and may not write with tasks; checked by the compiler alone. */
 type Add = (a: number, b: number) => number;
@@ -25,7 +25,11 @@ export async function allowed(
   void [ref, spread, both, again, all];
 }
 
-export async function refused(add: RemoteFunction<Add>, pair: RemoteFunction<Pair>): Promise<void> {
+export async function refused(
+  add: RemoteFunction<Add>,
+  pair: RemoteFunction<Pair>,
+  group: PlacementGroup,
+): Promise<void> {
   // @ts-expect-error a wrong argument
   await add("1", 2);
   // @ts-expect-error a strategy of placement groups
@@ -34,6 +38,22 @@ export async function refused(add: RemoteFunction<Add>, pair: RemoteFunction<Pai
   add.options({ numCpu: 1 });
   // @ts-expect-error one ref is no list
   pair.remote(1)[0];
+  // @ts-expect-error the list has as many refs as were asked for
+  pair.options({ numReturns: 2 }).remote(1)[2];
+  // @ts-expect-error retries are a number
+  add.options({ maxRetries: "3" });
+  // @ts-expect-error what belongs to a function, not to its calls
+  add.options({ maxCalls: 1 });
+  // @ts-expect-error a task has no restarts
+  add.options({ maxRestarts: 1 });
+  // @ts-expect-error an actor's name for what a task has none of
+  add.options({ lifetime: "detached" });
+  // @ts-expect-error a group is no place: one of its bundles is
+  add.options({ placement: group });
+  // @ts-expect-error pip and uv are lists
+  add.options({ runtimeEnv: { pip: "numpy" } });
+  // @ts-expect-error a value for an argument of another type by ref
+  add.remote(pair.remote(1), 2);
   // @ts-expect-error no such number of returns
   pair.options({ numReturns: "all" });
 }

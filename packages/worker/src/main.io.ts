@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { flushCompileCache } from "node:module";
-import { randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
+import { AuthenticationError, randomIds, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
 import {
   dialTransport,
   type Hello,
@@ -18,6 +18,8 @@ import { Worker } from "./worker.ts";
 /** When the compiled code of an actor's modules is written to the cache: after its first calls. */
 const COMPILED_AFTER_MS = 500;
 const STDIN = 0;
+/** Where memory runs out the kernel is to end this process, which somebody hears of, and not the raylet that would tell (Ray). */
+const OOM_SCORE_ADJ = "1000";
 
 /**
  * What a worker process does from its first line on. Its raylet gives it by environment: WHIPRAY_RAYLET_SOCKET, WHIPRAY_TOKEN_FILE (JSON: `token`, and
@@ -33,6 +35,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
       });
     return value;
   };
+  preferAsVictim();
   // The first worker of an embedded cluster is started before its raylet, which ends this when it is there. For all others it is empty.
   readFileSync(STDIN);
   const nodeId = need("WHIPRAY_NODE_ID");
@@ -114,6 +117,14 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
 function admit(hello: Hello, accept: Record<string, string>, engines: ReadonlyMap<string, { digest: string }>): void {
   const digest = hello.role === "engine" ? engines.get(hello.address)?.digest : accept[hello.role];
   if (!digest || !tokenMatches(hello.token, digest)) {
-    throw new WhiprayError({ code: "UNAUTHENTICATED", message: `Wrong token for role ${hello.role}` });
+    throw new AuthenticationError({ message: `Wrong token for role ${hello.role}` });
+  }
+}
+
+function preferAsVictim(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+  } catch {
+    // No Linux, or a sandbox that forbids it: the kernel chooses by itself.
   }
 }

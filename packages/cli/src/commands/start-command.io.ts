@@ -146,9 +146,11 @@ async function startRaylet(
   const { places } = context;
   const { host, rayletPort, insecurePlaintext = false, nodeName } = flags;
   const nodeId = randomIds().next("node");
-  // A joining node that listens on loopback could be dialled by nobody: it has no port, and is reached through the head.
-  const listens = flags.head || !daemons.isLoopback(host);
-  const ip = flags.nodeIp ?? (daemons.isLoopback(host) ? (flags.head ? "127.0.0.1" : undefined) : outsideHost(host));
+  // A joining node that listens on loopback could be dialled by nobody: it has no port, and is reached through the head. A second raylet is on the
+  // machine of the others.
+  const beside = flags.head || flags.secondRaylet;
+  const listens = beside || !daemons.isLoopback(host);
+  const ip = flags.nodeIp ?? (daemons.isLoopback(host) ? (beside ? "127.0.0.1" : undefined) : outsideHost(host));
   const raylet = await daemons.launchDaemon(
     {
       kind: "raylet",

@@ -210,9 +210,10 @@ class Worker:
 
     # --- calls -------------------------------------------------------------------------------------------------------------------
 
-    def request(self, method, args=None, stream=False, route=2, oneway=False, upload=None, **head):
+    def request(self, method, args=None, stream=False, route=None, oneway=False, upload=None, **head):
         """Sends a request and returns its sequence. `upload`: bytes of its chunks to send now."""
         self.sequence += 1
+        route = self.route if route is None else route
         parts = wire.encode([{} if args is None else args])
         size = sum(map(len, parts))
         chunked = size > INLINE_BYTES or upload is not None
@@ -230,7 +231,8 @@ class Worker:
             self.chunks(self.sequence, whole[:upload] if upload is not None else whole, route)
         return self.sequence
 
-    def chunks(self, sequence, data, route=2):
+    def chunks(self, sequence, data, route=None):
+        route = self.route if route is None else route
         for at in range(0, len(data), CHUNK_BYTES):
             self.send(frame(CHUNK, route, b"", bytes(data[at : at + CHUNK_BYTES]), 0, sequence))
 
@@ -256,11 +258,11 @@ class Worker:
     def call(self, method, *args, **options):
         return self.wait(self.begin(method, *args, **options))
 
-    def cancel(self, sequence, route=2):
-        self.send(frame(CANCEL, route, sequence=sequence))
+    def cancel(self, sequence, route=None):
+        self.send(frame(CANCEL, self.route if route is None else route, sequence=sequence))
 
     def demand(self, sequence, count, consumed=0):
-        self.send(frame(DEMAND, 2, body=U32.pack(count) + U32.pack(consumed), sequence=sequence))
+        self.send(frame(DEMAND, self.route, body=U32.pack(count) + U32.pack(consumed), sequence=sequence))
 
     def fails(self, sequence):
         """The error that the call ended with."""
@@ -300,3 +302,29 @@ class Worker:
             if self.process is not None:
                 self.output.close()
             shutil.rmtree(self.folder)
+
+
+class Caller(Worker):
+    """Somebody else on this machine, who comes to the host of `worker` by a door. `token`: what it says there."""
+
+    def __init__(self, worker, token=None, opens=True, grant=True):
+        self.worker, self.process, self.grant = worker, None, grant
+        self.path = os.path.join(worker.folder, "door-%d.sock" % worker.sequence)
+        self.route, self.sequence, self.granted, self.window = 1, 0, {}, {}
+        self.answers, self.controls, self.frames, self.splitter = {}, [], [], Splitter()
+        worker.ask("open_door", {"path": self.path, "token": TOKEN * 2})
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self.path)
+        self.sock.setblocking(False)
+        head = {"magic": "whipray", "v": [1, 1], "role": "driver", "token": token or TOKEN * 2, "address": "node_test/driver_test", "inc": "inc_driver"}
+        self.send(frame(HELLO, header=wire.pack(dict(head, purpose="data", features=[]))))
+        if opens:
+            _, kind, _, _, header, _ = self.next_frame()
+            assert kind == WELCOME and wire.decode_map(header)["address"] == ADDRESS
+            self.open(1)
+
+    def text(self):
+        return self.worker.text()
+
+    def __exit__(self, *_):
+        self.sock.close()

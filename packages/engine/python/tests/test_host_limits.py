@@ -6,6 +6,7 @@ import threading
 import pytest
 from host_worker import wire
 
+from whipray_engine import line as line_module
 from whipray_engine import link as link_module
 from whipray_engine.frame import CLOSE, OPEN, OPENED, Splitter, frame
 from whipray_engine.host import Host
@@ -26,10 +27,10 @@ def pair():
 
 def test_a_link_has_a_limited_number_of_routes(pair, monkeypatch):
     link, worker = pair
-    monkeypatch.setattr(link_module, "MAX_ROUTES_PER_LINK", 3)
+    monkeypatch.setattr(line_module, "MAX_ROUTES_PER_LINK", 3)
     for number in (2, 4, 6, 8):
         worker.sendall(frame(OPEN, number, wire.pack({"to": "n/e"})))
-    link._read()
+    link.worker.read()
     assert not link._write()
     splitter = Splitter()
     splitter.received(worker.recv_into(splitter.room()))

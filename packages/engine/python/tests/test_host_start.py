@@ -25,6 +25,13 @@ def test_hello_says_who_we_are():
         assert hello["inc"].startswith("inc_") and len(hello["inc"]) == 20
 
 
+def test_the_kernel_is_to_end_it_first_where_memory_runs_out():
+    with Worker(BARE) as worker:
+        worker.ask("info")
+        with open("/proc/%d/oom_score_adj" % worker.process.pid) as file:
+            assert file.read().strip() == "1000"
+
+
 @pytest.mark.parametrize("python", PYTHONS.values(), ids=PYTHONS.keys())
 def test_device_variables_were_there_at_exec_and_no_platform_is_touched_before_create_engine(python, tmp_path):
     trace = str(tmp_path / "torch-was-imported")

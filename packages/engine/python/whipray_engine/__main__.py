@@ -14,6 +14,15 @@ from .link import Link
 from .settings import Settings, SettingsError
 
 _FLUSH_SECONDS = 1.0
+_OOM_SCORE_ADJ = "1000"  # where memory runs out the kernel is to end this process, and not the raylet that would tell of it
+
+
+def _prefer_as_victim():
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_OOM_SCORE_ADJ)
+    except OSError:
+        pass  # no Linux, or a sandbox that forbids it: the kernel chooses by itself
 
 
 def main():
@@ -32,6 +41,7 @@ def main():
         if stream is not None:
             stream.reconfigure(line_buffering=True)  # the log shows a line when it is written, not when 8 KiB are full
     faulthandler.enable()  # a crash in C code leaves its Python stacks in the log; the signal stays
+    _prefer_as_victim()
     link = Link(sock, splitter, settings)
     host = Host(link, settings)
     link.start(host)
@@ -46,7 +56,7 @@ def main():
         raise
     finally:
         link.flush(_FLUSH_SECONDS)
-        link.call_soon(link.control, frame(GOODBYE))
+        link.call_soon(link.worker.control, frame(GOODBYE))
         link.flush(_FLUSH_SECONDS)
 
 

@@ -8,6 +8,7 @@ import zlib
 from . import tensor, wire
 from .call import Calls, as_map
 from .device_check import DeviceCheck
+from .door import open_door
 from .engines import Engines, NeedsLoop, end_of
 from .environment import set_env
 from .errors import Cancelled, EngineFailure, HostError, message_of
@@ -17,7 +18,7 @@ from .ports import Ports
 from .results import Parts, Results
 from .rtensor import RTensors
 from .runner import Runner, run_now
-from .segments import Attached
+from .segments import STORED_HEADS, Attached
 from .stacks import stacks
 
 _SHOWN_MODULES = ("torch", "torch_npu", "numpy", "msgpack")
@@ -48,6 +49,7 @@ class Host:
             "held": self._held,
             "store_result": self._store_result,
             "send_result": self._send_result,
+            "open_door": self._open_door,
         }
         self.runner = Runner(
             link,
@@ -67,10 +69,10 @@ class Host:
 
     def refusal(self, call):
         """Why this call is not taken at all, or None."""
-        if call.method in self.immediate:
+        if call.method in self.immediate or call.method == "fence":
             return None
         if call.method not in self.runner.handlers:
-            known = ", ".join(sorted(self.immediate) + sorted(self.runner.handlers))
+            known = ", ".join(sorted(self.immediate) + ["fence"] + sorted(self.runner.handlers))
             return HostError("METHOD_NOT_FOUND", "the engine host has no method %.80r; it has: %s" % (call.method, known))
         if self.stopping:
             return HostError("SHUTTING_DOWN", "the engine host is shutting down", retryable=True)
@@ -94,10 +96,15 @@ class Host:
             call.fail(error)
 
     def submit(self, call, parts):
-        """Decodes the arguments and queues the call. Tensors that come before numpy was looked for wait for the main thread."""
+        """Decodes the arguments and queues the call. Tensors that come before numpy was looked for wait for the main thread. `fence` is
+        answered here: what came before it on its route is in the queue."""
         call.assembly = None
+        if call.method == "fence":
+            call.reply([None])
+            return
         try:
-            parts = self.segments.resolve(parts)
+            if parts[0][:1] in STORED_HEADS:
+                parts = self.segments.resolve(parts)
             args = wire.decode_small(parts[0]) if len(parts) == 1 else wire.UNSURE
             if args is not wire.UNSURE:
                 call.take_in(as_map(args))
@@ -122,7 +129,7 @@ class Host:
         if not isinstance(grace_ms, (int, float)) or isinstance(grace_ms, bool) or not grace_ms >= 0:
             grace_ms = SHUTDOWN_GRACE_MS
         error = Cancelled("the engine host is shutting down")
-        for route in list(self.link.routes.values()):
+        for route in [route for line in self.link.lines for route in line.routes.values()]:
             for call in list(route.calls.values()):
                 if call is not shutdown:
                     call.abort(error)
@@ -154,6 +161,10 @@ class Host:
 
     def _send_result(self, args):
         return self.results.send(args.get("token"))
+
+    def _open_door(self, args):
+        open_door(self.link, args.get("path"), args.get("token"))
+        return {}
 
     def _info(self, _args):
         return {

@@ -5,6 +5,7 @@ I/O thread runs timers and writes what the socket did not take at once. As long 
 reads, too, when the main thread stays away.
 """
 
+import os
 import select
 import threading
 import time
@@ -23,15 +24,15 @@ class Lead:
 
     # --- the main thread ---------------------------------------------------------------------------------------------------------
 
-    def read_until(self, has_work):
-        """Reads the link until `has_work()`, or until it has ended."""
+    def read_until(self, has_work, until=None):
+        """Reads the link until `has_work()`, until it has ended, or until that time (`time.monotonic`)."""
         if not self.held.acquire(blocking=False):
             self.main_waits = True
             self.link.wake()
             self.held.acquire()
         self.main_reads, self.main_waits = True, False
         try:
-            self.link.read_until(has_work)
+            self.link.read_until(has_work, until)
         finally:
             self.left_at = time.monotonic()
             self.main_reads = False
@@ -56,7 +57,7 @@ class Lead:
 
     def watch(self):
         """Serves the link for as long as the process lives."""
-        poller, quiet_ticks = Poller(self.link), 0
+        poller, quiet_ticks = Poller(self.link, self.link.wake_reader), 0
         while True:
             if self._main_is_away() and self.held.acquire(blocking=False):
                 try:
@@ -74,22 +75,42 @@ class Lead:
 
 
 class Poller:
-    """The I/O thread's poll on the link's socket and its wake-up pipe."""
+    """One thread's poll on all sources of the link, and on its wake-up pipe where it has one."""
 
-    def __init__(self, link):
-        self.link = link
+    def __init__(self, link, wake_reader):
+        self.link, self.wake_reader = link, wake_reader
         self.poll = select.poll()
-        self.poll.register(link.wake_reader, select.POLLIN)
-        self.interest = 0
+        if wake_reader is not None:
+            self.poll.register(wake_reader, select.POLLIN)
+        self.sources = {}  # by descriptor
+        self.interest = {}
+        self.changes = -1
+        self.wanted = (False, False)
 
-    def wait(self, reads, blocked, wait_ms):
-        """[(descriptor, event)]; `blocked`: the socket takes no more for now."""
-        sock = self.link.sock
-        wanted = 0 if self.link.ended else (select.POLLIN if reads else 0) | (select.POLLOUT if blocked else 0)
-        if wanted != self.interest:
-            if wanted:
-                self.poll.register(sock, wanted)
-            else:
-                self.poll.unregister(sock)
-            self.interest = wanted
-        return self.poll.poll(wait_ms)
+    def prepare(self, reads, blocked):
+        """Before `wait`, with the link's turn. `blocked`: some socket takes no more for now."""
+        if self.changes == self.link.changes and self.wanted == (reads, blocked) and not blocked:
+            return
+        self.changes, self.wanted = self.link.changes, (reads, blocked)
+        sources = {source.descriptor: source for source in self.link.sources if not source.ended}
+        for gone in [one for one in self.interest if one not in sources]:
+            self.poll.unregister(gone)
+            del self.interest[gone]
+        for descriptor, source in sources.items():
+            wanted = (select.POLLIN if reads else 0) | (select.POLLOUT if blocked and source.blocked else 0)
+            if wanted and (wanted != self.interest.get(descriptor) or source is not self.sources.get(descriptor)):
+                self.poll.register(descriptor, wanted)
+                self.interest[descriptor] = wanted
+            elif not wanted and self.interest.pop(descriptor, None) is not None:
+                self.poll.unregister(descriptor)
+        self.sources = sources
+
+    def wait(self, wait_ms):
+        """The sources that have something to read."""
+        ready = []
+        for descriptor, event in self.poll.poll(wait_ms):
+            if descriptor == self.wake_reader:
+                os.read(descriptor, 65_536)
+            elif event & ~select.POLLOUT and self.wanted[0]:
+                ready.append(self.sources[descriptor])
+        return ready

@@ -14,6 +14,7 @@ INLINE_TENSOR_BYTES = 4_096
 MAX_ROUTES_PER_LINK = 65_536
 ROUTE_WINDOW_BYTES = 4_194_304
 HANDSHAKE_TIMEOUT_MS = 10_000
+SESSION_RESUME_MS = 30_000
 UNKNOWN_FRAMES_LIMIT = 10
 STREAM_DEMAND = 64
 
@@ -25,6 +26,10 @@ SMALL_BYTES = 4_096
 """Answers up to this size are joined with their prefix, arguments decoded without a scan before."""
 HELD_BYTES = 65_536
 """So much of answers waits for the next calls, at most, when those are known to be quick."""
+CALLER_LINES_LIMIT = 64
+"""Doors and connections of callers that came in by one, at the same time."""
+DOOR_MS = 10_000
+"""A door that nobody used is closed after this."""
 CACHED_HEADERS = 256
 CACHED_HEADER_BYTES = 64
 QUEUED_CALLS_LIMIT = 10_000
@@ -47,6 +52,10 @@ KEPT_RESULTS_LIMIT = 10_000
 """Results that wait to be written there."""
 WRITER_MAPPINGS_LIMIT = 16
 """Segments that stay mapped for writing: warm pages are three times as fast."""
+LENT_BYTES = 4_194_304
+"""Such results, of memory that the engine goes on holding, are written to the store from there, without a copy before."""
+LENT_SECONDS = 0.1
+"""So long the main thread waits for that, at most."""
 TENSORS_A_FETCH = 32
 """Kept tensors that one `fetch_tensors` may ask for (AReaL: shards of one /data/batch request)."""
 KEPT_TENSORS_LIMIT = 100_000

@@ -226,8 +226,18 @@ def _take_array(data, at, count, extension):
 def _take_map(data, at, count, extension):
     values = {}
     for _ in range(count):
-        key, at = _take(data, at, extension)
+        first = data[at]
+        if 0xA0 <= first < 0xC0:  # nearly all keys are short texts, and many values: without a call for each
+            end = at + 1 + (first & 31)
+            key, at = str(data[at + 1 : end], "utf-8"), end
+        else:
+            key, at = _take(data, at, extension)
         if type(key) is not str or key == "__proto__":
             raise ValueError("not a key")
-        values[key], at = _take(data, at, extension)
+        first = data[at]
+        if 0xA0 <= first < 0xC0:
+            end = at + 1 + (first & 31)
+            values[key], at = str(data[at + 1 : end], "utf-8"), end
+        else:
+            values[key], at = _take(data, at, extension)
     return values, at

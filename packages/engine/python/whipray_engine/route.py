@@ -12,12 +12,13 @@ from .message import Message
 
 
 class Route:
-    def __init__(self, link, host, number):
-        self.link, self.host, self.number = link, host, number
+    def __init__(self, line, host, number):
+        self.line, self.link, self.host, self.number = line, line.link, host, number
         self.credit = ROUTE_WINDOW_BYTES  # what we may send
         self.taken = 0  # what we received and have not granted again
         self.last = 0  # the highest sequence that came
         self.headers = {}
+        self.deadlines = 0  # among them
         self.calls = {}
         self.uploads = {}
         self.order = deque()  # calls that the main thread has not been given yet
@@ -46,7 +47,7 @@ class Route:
         if kind == CREDIT and len(body) == 4:
             self.credit += U32.unpack(body)[0]
             self.stuck = False
-            self.link.has_frames(self)
+            self.line.has_frames(self)
             return True
         if kind == DEMAND and len(body) in (4, 8):
             call = self.calls.get(sequence)
@@ -59,7 +60,7 @@ class Route:
         return kind == ACK  # nothing to forget: sessions of engines do not resume
 
     def _grant(self):
-        self.link.control(frame(CREDIT, self.number, b"", U32.pack(self.taken)))
+        self.line.control(frame(CREDIT, self.number, b"", U32.pack(self.taken)))
         self.taken = 0
 
     def _request(self, kind, flags, sequence, header, body):
@@ -70,9 +71,10 @@ class Route:
         head_data = bytes(header)
         head = self.headers.get(head_data) or self._call_header(sequence, head_data)
         chunked = flags & CHUNKED
-        lengths = [len(body)] if not chunked and "p" not in head else part_lengths(head, chunked, len(body))
-        method = head.get("m")
-        call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, sum(lengths))
+        method, size = head.get("m"), len(body)
+        # Of one part in its own frame, which no limit of messages can be below.
+        lengths = None if not chunked and "p" not in head else part_lengths(head, chunked, size)
+        call = Call(self, sequence, method if isinstance(method, str) else "", bool(flags & STREAM), oneway, size if lengths is None else sum(lengths))
         if not oneway:
             self.calls[sequence] = call
         error = self._refusal(call, head, lengths)
@@ -80,7 +82,7 @@ class Route:
             error = self._set_deadline(call, head["d"])
         if error is not None:
             call.fail(error)
-        whole = len(lengths) == 1 and not chunked
+        whole = lengths is None or len(lengths) == 1 and not chunked
         if whole and error is None and not self.order and call.method not in self.host.immediate:
             self.host.submit(call, [bytes(body)])
             return True
@@ -108,12 +110,15 @@ class Route:
             head = wire.decode_map(data)
         except DecodeError as error:
             raise ProtocolError(error.code, "header of call %d: %s" % (sequence, error)) from None
-        if len(data) <= CACHED_HEADER_BYTES and len(self.headers) < CACHED_HEADERS and not {"d", "p", "t"} & head.keys():
-            self.headers[data] = head
+        if len(data) <= CACHED_HEADER_BYTES and len(self.headers) < CACHED_HEADERS and "p" not in head and "t" not in head:
+            # Callers with one time limit for all of their calls send the same header each time. Those of others must not fill the cache.
+            self.deadlines += "d" in head
+            if "d" not in head or self.deadlines <= CACHED_HEADERS // 2:
+                self.headers[data] = head
         return head
 
     def _refusal(self, call, head, lengths):
-        large = too_large(lengths)
+        large = lengths is not None and too_large(lengths)
         if large:
             return HostError("PAYLOAD_TOO_LARGE", large)
         epoch, own = head.get("e"), self.host.settings.epoch
@@ -126,11 +131,10 @@ class Route:
             return None
         if not isinstance(remaining_ms, (int, float)) or isinstance(remaining_ms, bool) or remaining_ms != remaining_ms:
             return HostError("RANGE", "the deadline `d` must be a number of milliseconds; got %.40r" % (remaining_ms,))
-        late = HostError("DEADLINE_EXCEEDED", "the deadline passed after %d ms" % min(remaining_ms, 1e15), {"method": call.method})
         if remaining_ms <= 0:
-            return late
+            return _late(call, remaining_ms)
         if remaining_ms <= MAX_TIMER_MS:
-            call.timer = self.link.timers.at(remaining_ms, call.abort, late, True)
+            call.timer = self.link.timers.at(remaining_ms, lambda: call.abort(_late(call, remaining_ms), True))
         return None
 
     def _chunk(self, flags, sequence, body):
@@ -164,10 +168,10 @@ class Route:
         """Sends a call's one answer. A small one, with nothing before it, is a frame at once."""
         if self.closed:
             return
-        if not self.ready and len(parts) == 1 and len(parts[0]) <= SMALL_BYTES and self.credit >= PREFIX_BYTES + SMALL_BYTES and self.link.outbox.has_room:
+        if not self.ready and len(parts) == 1 and len(parts[0]) <= SMALL_BYTES and self.credit >= PREFIX_BYTES + SMALL_BYTES and self.line.outbox.has_room:
             data = PREFIX.pack(len(parts[0]), self.number, kind, 0, 0, sequence) + parts[0]
             self.credit -= len(data)
-            self.link.outbox.add(data)
+            self.line.outbox.add(data)
             self.forget(sequence)
         else:
             message = Message(kind, sequence, None, parts)
@@ -182,7 +186,7 @@ class Route:
             self.listed.add(lane.sequence)
             self.ready.append(lane)
         self.stuck = False
-        self.link.has_frames(self)
+        self.line.has_frames(self)
 
     def forget(self, sequence):
         """The call has ended for the wire; the rest of its upload is thrown away."""
@@ -223,3 +227,7 @@ class Route:
         for call in list(self.calls.values()) + list(self.order):
             call.abort(error)
             call.route.forget(call.sequence)
+
+
+def _late(call, remaining_ms):
+    return HostError("DEADLINE_EXCEEDED", "the deadline passed after %d ms" % min(remaining_ms, 1e15), {"method": call.method})

@@ -68,6 +68,15 @@ class Runner:
             self.link.write_held()
         return self.queue.get()
 
+    def may_wait(self):
+        """Whether this is the main thread with nothing but its queue, and no signal handler that might raise meanwhile."""
+        return self.loop is None and threading.get_ident() == self.link.main_thread and getsignal(signal.SIGINT) == self._on_interrupt
+
+    def wait_while(self, condition, seconds):
+        """Serves the link for as long as it holds, at most so long; calls that come meanwhile wait."""
+        if condition() and not self.link.ended:
+            self.link.lead.read_until(lambda: not condition(), monotonic() + seconds)
+
     def has_call(self):
         return not self.queue.empty()
 

@@ -107,13 +107,14 @@ class Attached:
         return [one for one in ids if one in mapped] if isinstance(ids, list) else []
 
 
-_HEADS = (b"\xc7", b"\xc8")
+STORED_HEADS = (b"\xc7", b"\xc8")
+"""What messages that stand for an object begin with."""
 
 
 def stored_fields(parts):
     """The fields of a message that stands for an object, or None. Raises DecodeError."""
     data = parts[0]
-    if len(parts) != 1 or data[:1] not in _HEADS:
+    if len(parts) != 1 or data[:1] not in STORED_HEADS:
         return None
     head = 3 if data[:1] == b"\xc7" else 4 if data[:1] == b"\xc8" else 0
     if not head or len(data) < head or data[head - 1] != STORED:

@@ -35,8 +35,8 @@ class Timers:
         while self.heap:
             timer = self.heap[0]
             wait = timer[0] - time.monotonic()
-            if timer[2] is not None and wait > 0:
-                return wait * 1000
+            if wait > 0:
+                return wait * 1000  # also when it was cancelled: without it the next one would have to wake the thread that sleeps until then
             heapq.heappop(self.heap)
             function, args = timer[2], timer[3]
             if function is None:

@@ -1,4 +1,5 @@
 import {
+  AuthenticationError,
   asWhiprayError,
   backoffMs,
   type Clock,
@@ -14,6 +15,7 @@ import { forward } from "../link/forwarder.ts";
 import type { Hello, Introduction, LinkIdentity } from "../link/handshake.ts";
 import type { Link, RouteEnd } from "../link/link.ts";
 import { Route } from "../link/route.ts";
+import type { BrokenOff } from "../session/assembler.ts";
 import { Dispatcher } from "../session/dispatcher.ts";
 import { SessionPeer } from "../session/peer.ts";
 import type { Channel, Transport } from "../transport.ts";
@@ -123,7 +125,7 @@ export class WireEndpoint implements Endpoint {
     const known = this.#targets.get(key);
     if (known && !known.closed) return known;
     const role = target.to.startsWith("head/") ? "head" : target.to.endsWith("/raylet") ? "raylet" : "worker";
-    const resumable = !target.url.startsWith(ACCEPTED);
+    const resumable = !target.url.startsWith(ACCEPTED) && target.door === undefined;
     const peer = this.#newPeer(
       this.#options.ids.next("call"),
       target.to,
@@ -199,9 +201,11 @@ export class WireEndpoint implements Endpoint {
         // Inside a machine a process that cannot be dialled is gone, and one that dialled us does not come back.
         const local = target.url.startsWith("unix:") || target.url.startsWith(ACCEPTED);
         const gone = !target.restarts && local && failure.code === "UNREACHABLE";
+        // A door lets in once.
+        const shut = target.door !== undefined;
         // Whom we knew may come back; a stranger on its port is told nothing meanwhile.
         const stranger = failure.code.startsWith("TLS_") && peer.incarnation === "";
-        if (gone || stranger || isRefusal(failure)) peer.end(failure);
+        if (gone || shut || stranger || isRefusal(failure)) peer.end(failure);
       }
     }
   }
@@ -216,7 +220,7 @@ export class WireEndpoint implements Endpoint {
   }
 
   async #link(target: Target): Promise<Link> {
-    if (!target.url.startsWith(ACCEPTED)) return this.#links.dial(target.url, target.purpose);
+    if (!target.url.startsWith(ACCEPTED)) return this.#links.dial(target.url, target.purpose, target.door);
     const link = this.#links.accepted(target.url.slice(ACCEPTED.length), target.purpose);
     if (!link)
       throw new WhiprayError({ code: "UNREACHABLE", message: `${target.to} has no connection here`, retryable: true });
@@ -224,15 +228,14 @@ export class WireEndpoint implements Endpoint {
   }
 
   #open(link: Link, peer: SessionPeer, target: Target): Promise<void> {
-    const { rx, streams } = peer.resumeState();
+    const { rx, streams, calls, answers } = peer.resumeState();
     const header = encodeOpen({
       to: target.to,
       from: this.address,
       inc: this.incarnation,
       role: this.#options.role,
       session: peer.sessionId,
-      rx,
-      streams,
+      ...{ rx, streams, calls, answers },
       purpose: target.purpose,
     });
     return new Promise((resolve, reject) => {
@@ -254,7 +257,7 @@ export class WireEndpoint implements Endpoint {
                 throw new WhiprayError({ code: "NO_ROUTE", message: `${target.to} is another incarnation now` });
               const route = new Route(link, id);
               end = peer.routeEnd(route);
-              peer.attach(route, opened.inc, !opened.fresh, opened.rx, opened.streams ?? []);
+              peer.attach(route, opened.inc, !opened.fresh, opened.rx, opened.streams ?? [], brokenOff(opened));
               resolve();
             } catch (error) {
               link.closeRoute(id);
@@ -311,11 +314,16 @@ export class WireEndpoint implements Endpoint {
       peer = this.#newPeer(open.session, open.from, open.role, { resumable: true, restarts: false }, () => {});
     }
     const session = peer as SessionPeer;
-    const { rx, streams } = session.resumeState();
+    const { rx, streams, calls, answers } = session.resumeState();
     const route = new Route(link, routeId);
     link.adopt(routeId, session.routeEnd(route));
-    route.sendFree(KIND.OPENED, 0, encodeOpened({ inc: this.incarnation, rx, fresh, streams }), new Uint8Array(0));
-    session.attach(route, open.inc, !fresh, open.rx, open.streams ?? []);
+    route.sendFree(
+      KIND.OPENED,
+      0,
+      encodeOpened({ inc: this.incarnation, rx, fresh, streams, calls, answers }),
+      new Uint8Array(0),
+    );
+    session.attach(route, open.inc, !fresh, open.rx, open.streams ?? [], brokenOff(open));
     if (fresh) for (const listener of this.#peerListeners) listener(session);
   }
 
@@ -351,12 +359,16 @@ export class WireEndpoint implements Endpoint {
   }
 }
 
+function brokenOff({ calls = [], answers = [] }: Pick<Open, "calls" | "answers">): BrokenOff {
+  return { calls, answers };
+}
+
 function closedError(): WhiprayError {
   return new WhiprayError({ code: "GOODBYE", message: "The process closed its endpoint" });
 }
 
 function refuseAll(): void {
-  throw new WhiprayError({ code: "UNAUTHENTICATED", message: "This process takes no connections" });
+  throw new AuthenticationError({ message: "This process takes no connections" });
 }
 
 // Answers that a later try would get again.

@@ -28,19 +28,23 @@ export class LinkPool {
     this.#options = options;
   }
 
-  /** The link to `url`, dialled when there is none. @throws WhiprayError as `Transport.dial` and the handshake do. */
-  dial(url: string, purpose: Purpose): Promise<Link> {
+  /**
+   * The link to `url`, dialled when there is none. `door`: token of an engine's door, said instead of this process' own, which no engine may learn.
+   * @throws WhiprayError as `Transport.dial` and the handshake do.
+   */
+  dial(url: string, purpose: Purpose, door?: string): Promise<Link> {
     const key = `${purpose} ${url}`;
     const known = this.#dialed.get(key);
     if (known) return known;
-    const dialing = this.#connect(url, purpose, key);
+    const dialing = this.#connect(url, purpose, key, door);
     this.#dialed.set(key, dialing);
     dialing.catch(() => this.#forget(key, dialing));
     return dialing;
   }
 
-  async #connect(url: string, purpose: Purpose, key: string): Promise<Link> {
-    const { self, transport, clock, logger, events } = this.#options;
+  async #connect(url: string, purpose: Purpose, key: string, door: string | undefined): Promise<Link> {
+    const { transport, clock, logger, events } = this.#options;
+    const self = door === undefined ? this.#options.self : { ...this.#options.self, token: door };
     const channel = await transport.dial(url, { token: self.token });
     if (this.#closed) {
       channel.destroy();
@@ -49,6 +53,7 @@ export class LinkPool {
     const link = Link.dialed(
       { channel, self, clock, logger, events: this.#watched(events, () => this.#dialed.delete(key)) },
       purpose,
+      door === undefined ? undefined : "engine",
     );
     this.#all.add(link);
     await link.ready;

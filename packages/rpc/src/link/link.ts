@@ -8,7 +8,7 @@ import {
   type Timer,
   WhiprayError,
 } from "@whipray/core";
-import type { Purpose } from "../call.ts";
+import type { Purpose, Role } from "../call.ts";
 import { decodeControl, encodeControl } from "../codec.ts";
 import { encodePrefix, frameKind, frameRoute, KIND, parseFrame } from "../frame.ts";
 import {
@@ -67,6 +67,7 @@ export class Link {
   readonly gone: Promise<void>;
   readonly #options: LinkOptions;
   readonly #dialed: boolean;
+  readonly #dialedRole: Role | undefined;
   readonly #routes = new Map<number, RouteEnd>();
   #identity: LinkIdentity | undefined;
   #state: "greeting" | "open" | "closed" = "greeting";
@@ -79,8 +80,9 @@ export class Link {
   #rejectReady!: (error: WhiprayError) => void;
   #resolveGone!: () => void;
 
-  private constructor(options: LinkOptions, dialed: boolean, purpose: Purpose) {
+  private constructor(options: LinkOptions, dialed: boolean, purpose: Purpose, role?: Role) {
     this.#options = options;
+    this.#dialedRole = role;
     this.channel = options.channel;
     this.writer = new LinkWriter(options.channel);
     this.#dialed = dialed;
@@ -111,9 +113,9 @@ export class Link {
     if (dialed) this.#sendLink(KIND.HELLO, encodeHello(options.self, purpose));
   }
 
-  /** The side that connected: says HELLO. */
-  static dialed(options: LinkOptions, purpose: Purpose): Link {
-    return new Link(options, true, purpose);
+  /** The side that connected: says HELLO. `role` of the other side where that is known before: it decides what it may do. */
+  static dialed(options: LinkOptions, purpose: Purpose, role?: Role): Link {
+    return new Link(options, true, purpose, role);
   }
 
   /** The side that was connected to: waits for HELLO. */
@@ -250,7 +252,8 @@ export class Link {
       if (frame.kind !== KIND.WELCOME)
         throw new WhiprayError({ code: "WRONG_PROTOCOL", message: "HELLO was not answered by WELCOME" });
       const welcome = readWelcome(frame.header);
-      this.#identity = { role: undefined, address: welcome.address, incarnation: welcome.inc, purpose, pid: undefined };
+      const { address, inc: incarnation } = welcome;
+      this.#identity = { role: this.#dialedRole, address, incarnation, purpose, pid: undefined };
       this.#opened();
       return;
     }

@@ -92,10 +92,12 @@ export class Route {
   }
 }
 
-/** Cuts the concatenation of `parts` into CHUNK bodies of at most `CHUNK_BYTES`, without copying. */
-export function* chunksOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+/** Cuts the concatenation of `parts`, from a byte on, into CHUNK bodies of at most `CHUNK_BYTES`, without copying. */
+export function* chunksOf(parts: readonly Uint8Array[], from = 0): Generator<Uint8Array> {
+  let skip = from;
   for (const part of parts) {
-    for (let at = 0; at < part.length; at += CHUNK_BYTES)
+    for (let at = Math.min(skip, part.length); at < part.length; at += CHUNK_BYTES)
       yield part.subarray(at, Math.min(part.length, at + CHUNK_BYTES));
+    skip = Math.max(0, skip - part.length);
   }
 }

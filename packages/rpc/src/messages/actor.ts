@@ -44,6 +44,7 @@ export const deathCauseField = shape({
     "GROUP_REMOVED",
     "UNSCHEDULABLE",
     "DEVICE_LOST",
+    "OUT_OF_MEMORY",
   ),
   message: str(8_192),
   exitCode: optional(integer(-1, 65_535)),

@@ -112,25 +112,33 @@ export class IncomingCalls implements CallSink {
       room();
       return;
     }
-    sendMessage(route, KIND.ITEM, 0, call.sequence, parts, (p) => encodeControl(p ? { i: index, p } : { i: index }));
+    sendMessage(route, KIND.ITEM, 0, call.sequence, parts, (of) => encodeControl({ i: index, ...of }));
     route.whenRoom(room);
   }
 
-  #sendAnswer(route: Route, answer: Answer): void {
+  #sendAnswer(route: Route, answer: Answer, came = 0): void {
     const { sequence } = answer;
     if (answer.kind === "error") route.send(KIND.ERROR, 0, sequence, EMPTY, [encodeError(answer.error)]);
     else if (answer.kind === "reply" && isInline(answer.parts))
       route.send(KIND.REPLY, 0, sequence, EMPTY, answer.parts);
     else if (answer.kind === "reply") {
-      sendMessage(route, KIND.REPLY, 0, sequence, answer.parts, (p) => (p ? encodeControl({ p }) : EMPTY));
+      sendMessage(route, KIND.REPLY, 0, sequence, answer.parts, (of) => (of.p ? encodeControl(of) : EMPTY), came);
     } else {
       const { items, parts } = answer;
-      sendMessage(route, KIND.END, 0, sequence, parts, (p) => encodeControl(p ? { n: items, p } : { n: items }));
+      sendMessage(route, KIND.END, 0, sequence, parts, (of) => encodeControl({ n: items, ...of }), came);
     }
   }
 
-  /** A route is open. `streams` tells where the caller's streams go on; with a new session everything of the old one is dropped. */
-  attach(route: Route, known: boolean, streams: readonly (readonly [number, number])[]): void {
+  /**
+   * A route is open. `streams` tells where the caller's streams go on, `came` how many bytes of answers he has; with a new session everything of
+   * the old one is dropped.
+   */
+  attach(
+    route: Route,
+    known: boolean,
+    streams: readonly (readonly [number, number])[],
+    came: ReadonlyMap<number, number>,
+  ): void {
     this.#arrivals = [];
     if (!known) {
       this.#drop(new TaskCancelledError({ message: "The caller restarted or gave up its session" }));
@@ -141,10 +149,10 @@ export class IncomingCalls implements CallSink {
       const call = this.#ledger.running(sequence) ?? this.#tails.get(sequence);
       for (const [index, parts] of call?.unacknowledged ?? []) {
         if (index >= next)
-          sendMessage(route, KIND.ITEM, 0, sequence, parts, (p) => encodeControl(p ? { i: index, p } : { i: index }));
+          sendMessage(route, KIND.ITEM, 0, sequence, parts, (of) => encodeControl({ i: index, ...of }));
       }
     }
-    for (const kept of this.#ledger.repliesToResend()) this.#sendAnswer(route, kept);
+    for (const kept of this.#ledger.repliesToResend()) this.#sendAnswer(route, kept, came.get(kept.sequence));
   }
 
   detach(): void {

@@ -15,9 +15,15 @@ const callHeaderField = shape({
   t: optional(str(256)),
   e: optional(count()),
   p: optional(lengthsField),
+  at: optional(count(MAX_MESSAGE_BYTES)),
 });
 export type CallHeader = Infer<typeof callHeaderField>;
-const partsHeaderField = shape({ p: optional(lengthsField), i: optional(count()), n: optional(count()) });
+const partsHeaderField = shape({
+  p: optional(lengthsField),
+  at: optional(count(MAX_MESSAGE_BYTES)),
+  i: optional(count()),
+  n: optional(count()),
+});
 export type PartsHeader = Infer<typeof partsHeaderField>;
 
 // Calls that say nothing but their method have the same header bytes each time: encode and decode them once.
@@ -34,7 +40,7 @@ let cachedDeadlines = 0;
 const decodedHeaders = new Map<number, { bytes: Uint8Array; header: CallHeader }>();
 
 export function encodeCallHeader(header: CallHeader): Uint8Array {
-  const plain = header.t === undefined && header.p === undefined;
+  const plain = header.t === undefined && header.p === undefined; // `at` comes with `p` alone
   return plain ? encodePlainHeader(header.m, header.e, header.d) : encodeControl(header);
 }
 
@@ -128,8 +134,8 @@ export function isInline(parts: Parts): boolean {
 }
 
 /**
- * Sends one message: a frame, and CHUNK frames when it is large. `header` encodes the header given the lengths of the parts
- * (undefined when there is one part inline).
+ * Sends one message: a frame, and CHUNK frames when it is large. `header` encodes what tells of the parts: their lengths (absent when there
+ * is one part inline), and where the chunks begin when the other side has the bytes before, `came` of them.
  */
 export function sendMessage(
   route: Route,
@@ -137,17 +143,21 @@ export function sendMessage(
   flags: number,
   sequence: number,
   parts: Parts,
-  header: (lengths: number[] | undefined) => Uint8Array,
+  header: (of: { p?: number[]; at?: number }) => Uint8Array,
+  came = 0,
 ): void {
   const total = bytesOf(parts);
   if (total <= INLINE_BYTES || kind === KIND.ONEWAY) {
-    const lengths = parts.length === 1 ? undefined : parts.map((part) => part.length);
-    route.send(kind, flags, sequence, header(lengths), parts);
+    const of = parts.length === 1 ? {} : { p: parts.map((part) => part.length) };
+    route.send(kind, flags, sequence, header(of), parts);
     return;
   }
   const direction = kind === KIND.REQUEST ? 0 : FLAG.FROM_CALLEE;
-  route.send(kind, flags | FLAG.CHUNKED, sequence, header(parts.map((part) => part.length)), []);
-  for (const chunk of chunksOf(parts)) route.send(KIND.CHUNK, direction, sequence, EMPTY, [chunk]);
+  const p = parts.map((part) => part.length);
+  // More than there is would be a lie: then all is sent.
+  const at = came < total ? came : 0;
+  route.send(kind, flags | FLAG.CHUNKED, sequence, header(at > 0 ? { p, at } : { p }), []);
+  for (const chunk of chunksOf(parts, at)) route.send(KIND.CHUNK, direction, sequence, EMPTY, [chunk]);
 }
 
 /** Cuts an inline body into its parts. @throws WhiprayError `FRAME_PARTS` when the lengths do not add up. */

@@ -104,7 +104,7 @@ export class OutgoingCalls {
     }
   }
 
-  #send(route: Route, sequence: number, call: OutgoingCall): void {
+  #send(route: Route, sequence: number, call: OutgoingCall, came = 0): void {
     const { options, deadlineAtMs } = call;
     this.#ledger.markSent(sequence);
     const flags = call.stream ? FLAG.STREAM : 0;
@@ -113,15 +113,15 @@ export class OutgoingCalls {
       route.send(KIND.REQUEST, flags, sequence, encodePlainHeader(call.method, options.epoch, leftMs), call.parts);
       return;
     }
-    sendMessage(route, KIND.REQUEST, flags, sequence, call.parts, (p) =>
+    const header = (of: { p?: number[]; at?: number }): Uint8Array =>
       encodeCallHeader({
         m: call.method,
         ...(leftMs !== undefined && { d: leftMs }),
         ...(options.traceparent !== undefined && { t: options.traceparent }),
         ...(options.epoch !== undefined && { e: options.epoch }),
-        ...(p !== undefined && { p }),
-      }),
-    );
+        ...of,
+      });
+    sendMessage(route, KIND.REQUEST, flags, sequence, call.parts, header, came);
   }
 
   // The caller learns at its deadline; the callee has its own timer, and the CANCEL is for one that started late.
@@ -211,8 +211,8 @@ export class OutgoingCalls {
     return streams;
   }
 
-  /** A route is open: `known` when the callee kept this session's record, with `rx` of our calls received. */
-  attach(route: Route, known: boolean, rx: number): void {
+  /** A route is open: `known` when the callee kept this session's record, with `rx` of our calls received, and bytes of others. */
+  attach(route: Route, known: boolean, rx: number, came: ReadonlyMap<number, number>): void {
     this.#route = route;
     const { send, lost } = this.#ledger.resume(known, rx);
     for (const { call } of lost) {
@@ -226,7 +226,7 @@ export class OutgoingCalls {
     }
     for (const sequence of send) {
       const call = this.#ledger.get(sequence);
-      if (call) this.#send(route, sequence, call);
+      if (call) this.#send(route, sequence, call, known ? came.get(sequence) : 0);
     }
     for (const [sequence, call] of this.#ledger.entries()) {
       if (call.stream) this.#sendDemand(sequence, call.stream.granted, call.stream.consumed);

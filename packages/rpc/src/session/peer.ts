@@ -6,7 +6,7 @@ import { FLAG, type Frame, KIND, parseFrame } from "../frame.ts";
 import { SESSION_RESUME_MS, UNKNOWN_FRAMES_LIMIT } from "../limits.ts";
 import type { RouteEnd } from "../link/link.ts";
 import type { Route } from "../link/route.ts";
-import { Assembler } from "./assembler.ts";
+import { Assembler, type BrokenOff } from "./assembler.ts";
 import type { SessionCall } from "./incoming-call.ts";
 import { IncomingCalls } from "./incoming-calls.ts";
 import {
@@ -15,6 +15,7 @@ import {
   decodePartsHeader,
   encodeCallHeader,
   inlineParts,
+  type PartsHeader,
   sendMessage,
 } from "./message.ts";
 import { OutgoingCalls } from "./outgoing-calls.ts";
@@ -104,8 +105,8 @@ export class SessionPeer implements Peer {
   notify(method: string, parts: Parts, options: CallOptions = {}): void {
     checkOneway(parts);
     if (!this.#route) return;
-    sendMessage(this.#route, KIND.ONEWAY, 0, 0, parts, (p) =>
-      encodeCallHeader({ m: method, ...(options.epoch !== undefined && { e: options.epoch }), ...(p && { p }) }),
+    sendMessage(this.#route, KIND.ONEWAY, 0, 0, parts, (of) =>
+      encodeCallHeader({ m: method, ...(options.epoch !== undefined && { e: options.epoch }), ...of }),
     );
   }
 
@@ -139,8 +140,8 @@ export class SessionPeer implements Peer {
   }
 
   /** For the OPEN or OPENED that offers this session. */
-  resumeState(): { rx: number; streams: [number, number][] } {
-    return { rx: this.incoming.rx, streams: this.outgoing.openStreams() };
+  resumeState(): { rx: number; streams: [number, number][] } & BrokenOff {
+    return { rx: this.incoming.rx, streams: this.outgoing.openStreams(), ...this.#assembler.partials() };
   }
 
   get hasRoute(): boolean {
@@ -148,8 +149,8 @@ export class SessionPeer implements Peer {
   }
 
   /**
-   * A route is open. `known`: the other side has this session's record, and received our calls up to `rx`. Otherwise calls that
-   * went out are lost, and its own calls start anew.
+   * A route is open. `known`: the other side has this session's record, received our calls up to `rx`, and of others what `has` tells.
+   * Otherwise calls that went out are lost, and its own calls start anew.
    */
   attach(
     route: Route,
@@ -157,15 +158,17 @@ export class SessionPeer implements Peer {
     known: boolean,
     rx: number,
     streams: readonly (readonly [number, number])[],
+    has: BrokenOff,
   ): void {
     const reset = this.incarnation !== "" && (!known || incarnation !== this.incarnation);
     if (this.#route) this.#route.link.closeRoute(this.#route.id);
     this.#route = route;
-    this.#assembler = new Assembler();
+    if (reset) this.#assembler = new Assembler();
+    else this.#assembler.suspend();
     this.#resumeTimer?.cancel();
     this.incarnation = incarnation;
-    this.incoming.attach(route, !reset, streams);
-    this.outgoing.attach(route, !reset, rx);
+    this.incoming.attach(route, !reset, streams, new Map(has.answers));
+    this.outgoing.attach(route, !reset, rx, new Map(has.calls));
     if (reset) for (const listener of this.#resetListeners) listener();
   }
 
@@ -191,32 +194,36 @@ export class SessionPeer implements Peer {
   #handle(route: Route, frame: Frame): void {
     switch (frame.kind) {
       case KIND.REQUEST: {
+        forbidEngine(route);
         const header = decodeCallHeader(frame.header);
         if (isWhole(frame)) this.incoming.request(frame, header, inlineParts(frame.body, header.p));
-        else this.#gather(frame, header.p, this.incoming.arrive(frame, header));
+        else this.#gather(frame, header, this.incoming.arrive(frame, header));
         return;
       }
       case KIND.ONEWAY: {
+        forbidEngine(route);
         const header = decodeCallHeader(frame.header);
         this.incoming.oneway(header, inlineParts(frame.body, header.p));
         return;
       }
       case KIND.REPLY: {
-        const { p } = decodePartsHeader(frame.header);
-        if (isWhole(frame)) this.outgoing.onReply(frame.sequence, inlineParts(frame.body, p), frame.body.length);
-        else this.#gather(frame, p, (parts, bytes) => this.outgoing.onReply(frame.sequence, parts, bytes));
+        const header = decodePartsHeader(frame.header);
+        if (isWhole(frame)) this.outgoing.onReply(frame.sequence, inlineParts(frame.body, header.p), frame.body.length);
+        else this.#gather(frame, header, (parts, bytes) => this.outgoing.onReply(frame.sequence, parts, bytes));
         return;
       }
       case KIND.ERROR:
+        this.#assembler.forget(frame.sequence);
         this.outgoing.onError(frame);
         return;
       case KIND.ITEM: {
-        const { i = 0, p } = decodePartsHeader(frame.header);
-        this.#gather(frame, p, (parts) => this.outgoing.onItem(frame.sequence, i, parts));
+        const header = decodePartsHeader(frame.header);
+        const { i = 0 } = header;
+        this.#gather(frame, header, (parts) => this.outgoing.onItem(frame.sequence, i, parts));
         return;
       }
       case KIND.END:
-        this.#gather(frame, decodePartsHeader(frame.header).p, (parts, bytes) =>
+        this.#gather(frame, decodePartsHeader(frame.header), (parts, bytes) =>
           this.outgoing.onEnd(frame.sequence, parts, bytes),
         );
         return;
@@ -245,13 +252,13 @@ export class SessionPeer implements Peer {
     }
   }
 
-  #gather(frame: Frame, lengths: readonly number[] | undefined, done: (parts: Parts, bytes: number) => void): void {
+  #gather(frame: Frame, { p: lengths, at = 0 }: PartsHeader, done: (parts: Parts, bytes: number) => void): void {
     if (isWhole(frame)) {
       done(inlineParts(frame.body, lengths), frame.body.length);
       return;
     }
     const bytes = lengths?.reduce((sum, length) => sum + length, 0) ?? 0;
-    this.#assembler.begin(frame, frame.kind !== KIND.REQUEST, lengths, (parts) => done(parts, bytes));
+    this.#assembler.begin(frame, lengths, at, (parts) => done(parts, bytes));
   }
 
   /** The route ended, by the other side or with its link. */
@@ -311,6 +318,12 @@ function sentError(address: string, error: WhiprayError): WhiprayError {
     message: `The call was sent to ${address}, whose session then ended (${error.message}): it may or may not have run`,
     cause: error,
   });
+}
+
+/** User code runs in engines: whoever dialled one, or was dialled by one, takes answers from it and nothing else. */
+function forbidEngine({ link }: Route): void {
+  if (link.identity.role === "engine")
+    throw new WhiprayError({ code: "FORBIDDEN", message: "An engine may only answer calls" });
 }
 
 function isWhole(frame: Frame): boolean {

@@ -1,4 +1,4 @@
-import { WhiprayError } from "@whipray/core";
+import { AuthenticationError } from "@whipray/core";
 import { type Hello, type Role, roleToken, tokenDigest, tokenMatches } from "@whipray/rpc";
 
 /** The tokens of a cluster by role (design.md, mechanism 15). Who holds one learns neither the secret nor another one above it. */
@@ -37,10 +37,7 @@ export function admitOnly(accepted: Accepted): (hello: Hello) => void {
   return (hello) => {
     const digest = accepted[hello.role];
     if (!digest || !tokenMatches(hello.token, digest)) {
-      throw new WhiprayError({
-        code: "UNAUTHENTICATED",
-        message: `The token is not the one of a ${hello.role} of this cluster`,
-      });
+      throw new AuthenticationError({ message: `The token is not the one of a ${hello.role} of this cluster` });
     }
   };
 }

@@ -1,15 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
-import {
-  type Logger,
-  randomIds,
-  sibling,
-  silentLogger,
-  systemClock,
-  systemRandom,
-  type WhiprayError,
-} from "@whipray/core";
+import { type Logger, randomIds, sibling, silentLogger, systemClock, systemRandom, WhiprayError } from "@whipray/core";
 import { engineHostPath } from "@whipray/engine";
 import {
   type ChildProcesses,
@@ -22,6 +14,7 @@ import {
   threadedBeats,
 } from "@whipray/raylet";
 import {
+  byteFetcher,
   dialTransport,
   type Listener,
   listenUnix,
@@ -150,6 +143,10 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         logger,
         authorize: (presented) => roleOf(accepted)(presented),
         onChannel: (channel) => endpoint.accept(channel),
+        byteStreams: (path) => {
+          if (raylet) return raylet.stream(path);
+          throw new WhiprayError({ code: "UNREACHABLE", message: "The raylet still starts", retryable: true });
+        },
       }),
     );
     const plain = advertised(listeners[0]!.url, options.ip);
@@ -204,7 +201,7 @@ export async function startRayletNode(options: RayletNodeOptions): Promise<Rayle
         ports: node.ports,
       },
       ...{ secrets: node.secrets, visibility: node.visibility, objects: node.objects },
-      ...{ eyes: node.eyes, late: node.late },
+      ...{ eyes: node.eyes, late: node.late, bytes: byteFetcher(token) },
       ...{ packages: node.packages, venvs: node.venvs },
     },
     {

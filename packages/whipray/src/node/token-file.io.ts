@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname } from "node:path";
-import { WhiprayError } from "@whipray/core";
+import { AuthenticationError } from "@whipray/core";
 
 const TOKEN_PATTERN = /^[0-9a-f]{64}$/;
 
@@ -18,18 +18,16 @@ export function readToken(env: NodeJS.ProcessEnv = process.env): string {
   const path = tokenPath(env);
   const given = env["WHIPRAY_TOKEN"];
   if (given === undefined && !existsSync(path)) {
-    throw new WhiprayError({
-      code: "UNAUTHENTICATED",
+    throw new AuthenticationError({
       message: `No token: set WHIPRAY_TOKEN, or put the one that "whipray start --head" made into ${path}`,
     });
   }
   if (given === undefined && (statSync(path).mode & 0o077) !== 0) {
-    throw new WhiprayError({ code: "UNAUTHENTICATED", message: `${path} can be read by others; chmod 600 it` });
+    throw new AuthenticationError({ message: `${path} can be read by others; chmod 600 it` });
   }
   const token = (given ?? readFileSync(path, "utf8")).trim();
   if (!TOKEN_PATTERN.test(token))
-    throw new WhiprayError({
-      code: "UNAUTHENTICATED",
+    throw new AuthenticationError({
       message: `The token ${given === undefined ? `in ${path}` : "in WHIPRAY_TOKEN"} is not 64 hex digits`,
     });
   return token;
