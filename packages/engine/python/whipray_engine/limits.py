@@ -40,6 +40,8 @@ OUTBOUND_BYTES_LIMIT = 1_073_741_824
 """Bytes of replies that wait for credit; above, the main thread starts no further call."""
 ASYNC_CALLS_LIMIT = 1_000
 """Async calls that run at the same time; later ones wait in the queue."""
+THREADS_LIMIT = 1_000
+"""`maxConcurrency` of a class without an `async def`: so many threads run its methods."""
 STREAM_BUFFER_BYTES = 8_388_608
 STREAM_STALL_MS = 60_000
 ERROR_TEXT_CHARS = 131_072

@@ -85,9 +85,11 @@ class Attached:
     def resolve(self, parts):
         """The parts of a message, mapped when they lie in the store. Raises HostError, DecodeError."""
         fields = stored_fields(parts)
-        if fields is None:
-            return parts
-        if len(fields) != 9:
+        return parts if fields is None else self.map(fields)
+
+    def map(self, fields):
+        """The parts of the object that these fields of a stored message name. Raises HostError, DecodeError."""
+        if not isinstance(fields, list) or len(fields) != 9:
             raise DecodeError("DECODE_EXT", "a stored message for an engine must say in which segment it lies")
         object_id, _, _, size, _, pid, fd, name, segment_bytes = fields
         if not all(type(number) is int and number >= 0 for number in (size, pid, fd, segment_bytes)) or not isinstance(name, str):
