@@ -41,17 +41,30 @@ export class EngineObjects {
 
   /** The parts that go to the engine for arguments that lie in the store. The call that takes them ends with `returned`. */
   async lend(stored: StoredWire): Promise<Parts> {
-    const { segment, bytes } = await (await this.#store()).hold(stored);
+    const { segment, bytes } = await this.#hold(stored);
+    return encodeStored({ ...stored, bytes }, segment);
+  }
+
+  /** As `lend`, for one argument among others: the fields by which the engine maps it. */
+  async lendOne(stored: StoredWire): Promise<unknown[]> {
+    const { segment, bytes } = await this.#hold(stored);
+    const { id, ownerAddress, ownerIncarnation, location } = stored;
+    const { pid, fd, name } = segment;
+    return [id, ownerAddress, ownerIncarnation, bytes, location, pid, fd, name, segment.bytes];
+  }
+
+  async #hold(stored: StoredWire): ReturnType<EngineStore["hold"]> {
+    const held = await (await this.#store()).hold(stored);
     const loan = this.#loans.get(stored.id) ?? { holds: 0, calls: 0 };
     loan.holds++;
     loan.calls++;
     this.#loans.set(stored.id, loan);
-    return encodeStored({ ...stored, bytes }, segment);
+    return held;
   }
 
   /** The call is over; what its arrays were is given back when the engine has dropped them. */
-  returned(parts: Parts): void {
-    const loan = this.#loans.get(storedOf(parts)?.id ?? "");
+  returned(id: string | undefined): void {
+    const loan = this.#loans.get(id ?? "");
     if (!loan) return;
     loan.calls--;
     this.#waitMs = FIRST_LOOK_MS;

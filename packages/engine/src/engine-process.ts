@@ -11,6 +11,7 @@ import {
   type Peer,
   type ReplySink,
   type StoredWire,
+  storedOf,
 } from "@whipray/rpc";
 import { type DeadEngine, engineCrashed } from "./engine-death.ts";
 import { type Door, EngineDoors } from "./engine-doors.ts";
@@ -155,7 +156,20 @@ export class EngineProcess {
 
   /** The parts that go to the engine for arguments that lie in the node's store; `forward` them once. */
   lend(stored: StoredWire): Promise<Parts> {
-    if (this.#objects) return this.#objects.lend(stored);
+    return this.#store().lend(stored);
+  }
+
+  /** One argument that lies there, as the host maps it (`stored` of a request); `returned` when the call is over. */
+  lendOne(stored: StoredWire): Promise<unknown[]> {
+    return this.#store().lendOne(stored);
+  }
+
+  returned({ id }: StoredWire): void {
+    this.#store().returned(id);
+  }
+
+  #store(): EngineObjects {
+    if (this.#objects) return this.#objects;
     throw new WhiprayError({ code: "INVALID_STATE", message: "This engine was launched without an object store" });
   }
 
@@ -169,7 +183,7 @@ export class EngineProcess {
     const stores = method === HOST_METHODS.call && !incoming.wantsStream && !incoming.oneway;
     const finish = stores ? (reply: Parts) => objects.result(reply, incoming) : undefined;
     const done = forwardCall(incoming, via, stores ? HOST_METHODS.callStored : method, parts, finish);
-    return parts ? done.then(() => objects.returned(parts)) : done;
+    return parts ? done.then(() => objects.returned(storedOf(parts)?.id)) : done;
   }
 
   /** A way for one caller of this machine to come straight to this engine, with calls in the order of its own. */

@@ -2,8 +2,8 @@ import { decodeValues, encodeValues, type Parts, type Revive } from "@whipray/rp
 
 /**
  * Methods of the engine host (python/README.md) and what their requests hold: `health` {}, `stacks` {}, `configure` {config, role, rank},
- * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs, code?}, `call` {engineName, method, args, kwargs, rpcMeta, remote?,
- * local?}, `destroy` {engineName?}, `fetch_tensors` {ids}, `clear_tensors` {ids?}.
+ * `set_env` {env}, `create_engine` {engine, engineName, args, kwargs, stored?, code?, maxConcurrency?}, `call` {engineName, method, args, kwargs,
+ * stored?, rpcMeta, remote?, local?}, `destroy` {engineName?}, `fetch_tensors` {ids}, `clear_tensors` {ids?}.
  */
 export const HOST_METHODS = {
   health: "health",
@@ -28,7 +28,8 @@ export const HOST_METHODS = {
 
 /** A host method's request as parts: one map of named values. Memory of tensors is not copied. @throws `NOT_SERIALISABLE`. */
 export function encodeHostRequest(request: Readonly<Record<string, unknown>>): Parts {
-  const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
+  const given: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(request)) if (value !== undefined) given[key] = value;
   return encodeValues(given, "request");
 }
 

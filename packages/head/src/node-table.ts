@@ -32,6 +32,7 @@ export class NodeTable {
   readonly #headOutageMs: number;
   readonly #limit: number;
   readonly #index = new RoomIndex();
+  readonly #totals = new RoomIndex();
   /** Nodes whose room the index does not have as it is now. */
   readonly #dirty = new Set<string>();
   /** Device → the node that offered it last. */
@@ -219,6 +220,14 @@ export class NodeTable {
     return node.gone < PROBES_GONE ? [] : this.#die(node, "raylet process is gone");
   }
 
+  /** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
+  calmUntilMs(nowMs: number): number {
+    const living = [...this.#nodes.values()].filter(({ state }) => state !== "DEAD");
+    const calm = living.every(({ state, claims }) => state === "ALIVE" && claims.size === 0);
+    if (!calm || this.#untold.length > 0) return nowMs;
+    return Math.min(...living.map(({ renewedAtMs }) => renewedAtMs + PROBE_AFTER_MS));
+  }
+
   tick(nowMs: number): NodeEffect[] {
     const effects = this.#untold.splice(0);
     for (const node of this.#nodes.values()) {
@@ -268,8 +277,21 @@ export class NodeTable {
 
   /** The same, for looking up. Good until something changes. */
   index(): RoomIndex {
+    this.#refresh();
+    return this.#index;
+  }
+
+  /** What the cluster has when nothing runs, suspect nodes included. Good until something changes. */
+  totals(): RoomIndex {
+    this.#refresh();
+    return this.#totals;
+  }
+
+  #refresh(): void {
     for (const nodeId of this.#dirty) {
       const node = this.#nodes.get(nodeId);
+      if (!node || node.state === "DEAD") this.#totals.delete(nodeId);
+      else if (this.#totals.get(nodeId) !== node.total) this.#totals.set(node.total, node.total, node.order);
       if (node?.state !== "ALIVE" || !node.view || node.view.suspect) this.#index.delete(nodeId);
       else {
         const { record, topology, view, claims, total, order } = node;
@@ -277,18 +299,12 @@ export class NodeTable {
       }
     }
     this.#dirty.clear();
-    return this.#index;
   }
 
   /** What a node has when nothing runs there; undefined for one that is dead. */
   total(nodeId: string): NodeRoom | undefined {
     const node = this.#nodes.get(nodeId);
     return node && node.state !== "DEAD" ? node.total : undefined;
-  }
-
-  /** What the cluster has when nothing runs, suspect nodes included. */
-  totals(): NodeRoom[] {
-    return [...this.#nodes.values()].filter((node) => node.state !== "DEAD").map((node) => node.total);
   }
 
   record(nodeId: string): Readonly<NodeRecord> | undefined {

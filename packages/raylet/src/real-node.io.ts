@@ -1,5 +1,12 @@
 import { homedir } from "node:os";
-import { type Clock, DEVICE_RESOURCES, type Logger, type RandomSource, silentLogger } from "@whipray/core";
+import {
+  type Clock,
+  DEVICE_RESOURCES,
+  type Logger,
+  type RandomSource,
+  silentLogger,
+  WhiprayError,
+} from "@whipray/core";
 import {
   builtinPlugins,
   type DevicePlugin,
@@ -183,12 +190,14 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
   const store = new PortFile(directory.ports, { raylet, ...self }, alive);
   const cacheRoot = env["XDG_CACHE_HOME"] ?? `${env["HOME"] ?? homedir()}/.cache`;
   const venvs = venvFolders(`${cacheRoot}/whipray-venvs`, self, alive);
+  const spillBytes = spillQuota(env["WHIPRAY_SPILL_BYTES"]);
   const objects = async (): Promise<NodeStore> => {
     const { openObjects } = await import("./object-store.io.ts");
     return openObjects({
       ...{ cluster, nodeId, alive, clock, logger, ...self },
       capacityBytes: node.scalars["object_store_memory"] ?? 0,
-      spillRoot: `${cacheRoot}/whipray-spill`,
+      spillRoot: env["WHIPRAY_SPILL_DIRECTORY"] || `${cacheRoot}/whipray-spill`,
+      spillBytes,
     });
   };
   return {
@@ -211,6 +220,17 @@ export async function openNode(options: RealNodeOptions): Promise<RealNode> {
       await closeRuntimeDirectory(directory, keepLogs);
     },
   };
+}
+
+/** @throws WhiprayError `CONFIG`. */
+function spillQuota(text: string | undefined): number | undefined {
+  if (text === undefined || text === "") return undefined;
+  const bytes = Number(text);
+  if (Number.isSafeInteger(bytes) && bytes >= 0) return bytes;
+  throw new WhiprayError({
+    code: "CONFIG",
+    message: `WHIPRAY_SPILL_BYTES must be a whole number of bytes, 0 for no spilling; got ${JSON.stringify(text.slice(0, 64))}`,
+  });
 }
 
 /** A dead node whose processes cannot be killed may have left some on the device. */

@@ -1,10 +1,11 @@
-import { type CallOptions, encodeValues, type Parts } from "@whipray/rpc";
-import { isLarge } from "@whipray/worker";
+import { type CallOptions, encodeValues, type Parts, StoredWire, storedOf } from "@whipray/rpc";
+import { INLINE_OBJECT_BYTES, isLarge } from "@whipray/worker";
 import type { MethodOptions } from "./actor-types.ts";
 import { ObjectRef } from "./object-ref.ts";
 import type { Submission } from "./submission.ts";
 
 const NO_PARTS: Parts = [];
+const NO_LOANS: Loan[] = [];
 
 /** What a node's store does for arguments. */
 interface ArgumentStore {
@@ -40,7 +41,7 @@ export class MethodCall implements Submission {
   streamed = false;
   readonly target: CallTarget;
   readonly args: unknown[];
-  #loan: Loan | undefined;
+  #loans: Loan[] = NO_LOANS;
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
 
@@ -68,9 +69,10 @@ export class MethodCall implements Submission {
       else {
         const parts = encodeValues(this.args, "args");
         const large = isLarge(parts);
-        this.#loan = large ? this.target.objects.lendNow(parts) : undefined;
-        this.parts = this.#loan?.parts ?? copied(parts);
-        if (large && !this.#loan) this.target.submitWhen(this, this.#lend());
+        const loan = large ? this.target.objects.lendNow(parts) : undefined;
+        if (loan) this.#loans = [loan];
+        this.parts = loan?.parts ?? copied(parts);
+        if (large && !loan) this.target.submitWhen(this, this.#lend());
         else this.target.submit(this);
       }
     } catch (error) {
@@ -81,18 +83,31 @@ export class MethodCall implements Submission {
   /** Refs among the arguments are values when the call starts (Ray): large ones are taken by the callee from where they lie. */
   async #encodeRefs(): Promise<void> {
     const { objects } = this.target;
-    const given = this.args.map((arg) => (arg instanceof ObjectRef ? objects.argument(arg) : arg));
-    this.parts = encodeArguments(await Promise.all(given));
-    if (isLarge(this.parts)) await this.#lend();
+    const given = await Promise.all(this.args.map((arg) => (arg instanceof ObjectRef ? objects.argument(arg) : arg)));
+    const some = given.some((arg) => arg instanceof StoredWire);
+    // What lies in a store stands beside the others, not inside of an object: only an argument itself may be elsewhere.
+    if (some) await this.#lendArrays(given);
+    this.parts = encodeArguments(given);
+    if (!some && isLarge(this.parts)) await this.#lend();
+  }
+
+  async #lendArrays(given: unknown[]): Promise<void> {
+    const large = given.map((arg) => (isLargeArray(arg) ? this.target.objects.lend(encodeValues(arg)) : undefined));
+    for (const [at, lending] of large.entries()) {
+      const loan = await lending;
+      if (loan) this.#loans = [...this.#loans, loan];
+      given[at] = (loan && storedOf(loan.parts)) ?? given[at];
+    }
   }
 
   async #lend(): Promise<void> {
-    this.#loan = await this.target.objects.lend(this.parts);
-    this.parts = this.#loan.parts;
+    const loan = await this.target.objects.lend(this.parts);
+    this.#loans = [...this.#loans, loan];
+    this.parts = loan.parts;
   }
 
   resolve(parts: Parts): void {
-    this.#loan?.done();
+    for (const loan of this.#loans) loan.done();
     try {
       this.#resolve(this.take(parts));
     } catch (error) {
@@ -101,7 +116,7 @@ export class MethodCall implements Submission {
   }
 
   reject(error: unknown): void {
-    this.#loan?.done();
+    for (const loan of this.#loans) loan.done();
     this.#reject(error);
   }
 }
@@ -113,6 +128,10 @@ function startAll(): void {
   const calls = soon;
   soon = [];
   for (const call of calls) call.start();
+}
+
+function isLargeArray(arg: unknown): boolean {
+  return ArrayBuffer.isView(arg) && arg.byteLength > INLINE_OBJECT_BYTES;
 }
 
 function isRef(arg: unknown): boolean {

@@ -34,24 +34,27 @@ export class ObjectRef<T = unknown> implements Disposable {
   readonly id: string;
   readonly ownerAddress: string;
   readonly ownerIncarnation: string;
-  readonly #source: RefSource;
+  #source: RefSource | undefined;
+  readonly #open: (ref: ObjectRef) => RefSource;
   declare readonly __type?: T;
 
-  constructor(id: string, ownerAddress: string, ownerIncarnation: string, source: RefSource) {
+  /** `open` is asked once, when the value is needed: most of the refs in a long list never are. */
+  constructor(id: string, ownerAddress: string, ownerIncarnation: string, open: (ref: ObjectRef) => RefSource) {
     this.id = id;
     this.ownerAddress = ownerAddress;
     this.ownerIncarnation = ownerIncarnation;
-    this.#source = source;
+    this.#open = open;
   }
 
   /** For `get` and `wait`. */
   get source(): RefSource {
+    this.#source ??= this.#open(this);
     return this.#source;
   }
 
   /** The value is not needed any more. A later `get` fails with `OBJECT_FREED`; what was got stays readable. */
   dispose(): void {
-    this.#source.release();
+    this.source.release();
   }
 
   [Symbol.dispose](): void {
@@ -64,12 +67,12 @@ export class ObjectRef<T = unknown> implements Disposable {
    * was mapped (values up to 100 KiB are copies).
    */
   release(): boolean {
-    return this.#source.detach();
+    return this.source.detach();
   }
 
   [TO_WIRE](): ObjectRefWire {
-    const stored = this.#source.stored;
-    this.#source.passedOn();
+    const { stored } = this.source;
+    this.source.passedOn();
     return new ObjectRefWire(this.id, this.ownerAddress, this.ownerIncarnation, stored?.bytes, stored?.location);
   }
 

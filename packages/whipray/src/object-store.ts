@@ -17,7 +17,7 @@ import {
 import { isLarge, NO_ROOM, type ObjectAccess, type ObjectClient } from "@whipray/worker";
 import type { Cancelling } from "./cancelling.ts";
 import { ObjectRef, type RefSource } from "./object-ref.ts";
-import { type RemoteObjects, RemoteSource } from "./remote-source.ts";
+import { type RemoteObjects, type RemoteRef, RemoteSource } from "./remote-source.ts";
 
 /** Any process → owner of an object: its value (parts as the owner has them, `Stored` when they lie in a node's store). */
 export const objectGet = method("$object.get", shape({ id: id("obj") }), anything);
@@ -75,6 +75,9 @@ export class ObjectStore {
     freed: (wire) => freed(wire.id),
   };
 
+  readonly #openLocal = ({ id }: ObjectRef): RefSource => this.#local(id);
+  readonly #openRemote = (ref: ObjectRef): RefSource => new RemoteSource(this.#remotes, ref);
+
   constructor(options: ObjectStoreOptions) {
     this.#options = options;
   }
@@ -107,7 +110,7 @@ export class ObjectStore {
         owned.settled = true;
       },
     );
-    const ref = new ObjectRef<T>(refId, endpoint.address, endpoint.incarnation, this.#local(refId));
+    const ref = new ObjectRef<T>(refId, endpoint.address, endpoint.incarnation, this.#openLocal);
     this.#collected.register(ref, refId);
     return ref;
   }
@@ -132,11 +135,10 @@ export class ObjectStore {
   }
 
   /** A ref that came over the wire. */
-  adopt(wire: ObjectRefWire): ObjectRef {
+  adopt({ id, ownerAddress, ownerIncarnation }: ObjectRefWire): ObjectRef {
     const { endpoint } = this.#options;
-    const mine = wire.ownerAddress === endpoint.address && wire.ownerIncarnation === endpoint.incarnation;
-    const source = mine ? this.#local(wire.id) : new RemoteSource(this.#remotes, wire);
-    return new ObjectRef(wire.id, wire.ownerAddress, wire.ownerIncarnation, source);
+    const mine = ownerAddress === endpoint.address && ownerIncarnation === endpoint.incarnation;
+    return new ObjectRef(id, ownerAddress, ownerIncarnation, mine ? this.#openLocal : this.#openRemote);
   }
 
   /** Answers another process that asks for one of ours. */
@@ -286,7 +288,7 @@ export class ObjectStore {
     this.#free(stored);
   }
 
-  async #fetch(wire: ObjectRefWire): Promise<Parts> {
+  async #fetch(wire: RemoteRef): Promise<Parts> {
     const { endpoint, viaUrl } = this.#options;
     const owner = endpoint.connect({ to: wire.ownerAddress, url: viaUrl, purpose: "data" });
     try {
@@ -308,6 +310,6 @@ function freed(refId: string): ObjectFreedError {
   return new ObjectFreedError({ message: `Object ${refId} was freed by its owner` });
 }
 
-function ownerDied(wire: ObjectRefWire, cause?: unknown): OwnerDiedError {
+function ownerDied(wire: RemoteRef, cause?: unknown): OwnerDiedError {
   return new OwnerDiedError({ message: `The owner of object ${wire.id}, ${wire.ownerAddress}, is gone`, cause });
 }

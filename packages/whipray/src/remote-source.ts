@@ -1,29 +1,32 @@
-import type { ObjectRefWire, Parts, StoredWire } from "@whipray/rpc";
-import type { RefSource } from "./object-ref.ts";
+import type { Parts, StoredWire } from "@whipray/rpc";
+import type { ObjectRef, RefSource } from "./object-ref.ts";
+
+/** An object of another process. */
+export type RemoteRef = Pick<ObjectRef, "id" | "ownerAddress" | "ownerIncarnation">;
 
 /** What refs of other processes need of this one's store. */
 export interface RemoteObjects {
   /** The parts as the owner has them. */
-  fetch(wire: ObjectRefWire): Promise<Parts>;
+  fetch(wire: RemoteRef): Promise<Parts>;
   storedOf(parts: Parts): StoredWire | undefined;
   /** The value of parts, wherever they lie. */
   valueOf(parts: Parts): Promise<unknown>;
   /** Whether the value is on this machine now. Never rejects. */
   fetchLocal(parts: Parts): Promise<boolean>;
   detach(stored: StoredWire | undefined): boolean;
-  freed(wire: ObjectRefWire): Error;
+  freed(wire: RemoteRef): Error;
 }
 
 /** The value of a ref that another process owns. A class, and one set of functions for all: a value may hold tens of thousands of refs. */
 export class RemoteSource implements RefSource {
   readonly #objects: RemoteObjects;
-  readonly #wire: ObjectRefWire;
+  readonly #wire: RemoteRef;
   #fetched: Promise<Parts> | undefined;
   #settled = false;
   #here = false;
   #stored: StoredWire | undefined;
 
-  constructor(objects: RemoteObjects, wire: ObjectRefWire) {
+  constructor(objects: RemoteObjects, wire: RemoteRef) {
     this.#objects = objects;
     this.#wire = wire;
   }

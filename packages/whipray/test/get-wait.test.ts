@@ -27,7 +27,7 @@ function open(id: string): { ref: ObjectRef<number>; resolve(value: number): voi
     detach: () => false,
     release: () => {},
   };
-  return { ref: new ObjectRef<number>(`obj_${id}`, "head/driver_a", "inc_a", source), resolve, reject };
+  return { ref: new ObjectRef<number>(`obj_${id}`, "head/driver_a", "inc_a", () => source), resolve, reject };
 }
 
 describe("get", () => {

@@ -10,6 +10,7 @@ import {
   type Cluster,
   init,
   kwargs,
+  type ObjectRef,
   RayTaskError,
 } from "../src/index.ts";
 import { processesOf, until } from "./outside.ts";
@@ -27,11 +28,24 @@ interface Tally {
   leave(): void;
   note_at_end(path: string): void;
 }
+interface Crowd {
+  meet(people: number): number;
+  leave(): void;
+}
+type Values = Float64Array | ObjectRef<Float64Array>;
+interface Looker {
+  first(): [number, boolean];
+  look(values: Values, other?: Values | object): [number, number];
+  keep(values: Values | null): void;
+  write(values: Values): number;
+  fail(values: Values): void;
+}
 interface Meeting {
   meet(people: number): Promise<number>;
 }
 
 const FOLDER = fileURLToPath(new URL("./python", import.meta.url));
+const PYTHON = fileURLToPath(new URL("../../../.venv/bin/python", import.meta.url));
 const TEST_MS = 60_000;
 let cluster: Cluster;
 let folder: string;
@@ -78,6 +92,57 @@ test("large arguments, inline and as refs, and large results go through the obje
   const back = await actor.double(Array.from(numbers));
   expect([back.length, back[49_999]]).toEqual([50_000, 1]);
   await cluster.kill(actor);
+});
+
+test("arrays of the store are mapped by the interpreter: inline, by ref, beside each other, as keywords, in the constructor", async () => {
+  const numbers = new Float64Array(50_000).fill(0.5);
+  const refs = await Promise.all([cluster.put(numbers), cluster.put(numbers)]);
+  const looker = await cluster
+    .actor<Looker>("tally:Looker", { pythonPath: [FOLDER], python: PYTHON })
+    .create(await cluster.put(numbers));
+  expect(await looker.first()).toEqual([25_000, true]);
+  expect(await looker.look(numbers)).toEqual([25_000, 1]);
+  expect(await looker.look(refs[0]!, refs[1]!)).toEqual([50_000, 2]);
+  expect(await looker.look(numbers, refs[0]!)).toEqual([50_000, 2]);
+  expect(await looker.look(refs[0]!, kwargs({ scale: 2 }))).toEqual([50_000, 1]);
+  expect(await looker.look(numbers, kwargs({ other: numbers }))).toEqual([50_000, 2]);
+  // What it writes is its own; what it raises gives the memory back, too.
+  expect(await looker.write(refs[0]!)).toBe(-1);
+  expect((await cluster.get(refs[0]!))[0]).toBe(0.5);
+  expect(await caught(looker.fail(refs[1]!))).toBeInstanceOf(RayTaskError);
+  await looker.keep(refs[1]!);
+  for (const ref of refs) ref.dispose();
+  const sealed = async () =>
+    (await cluster.listObjects())[0]!.objects.filter(({ state, freed }) => state === "sealed" && freed);
+  // It keeps one; nothing else is held by it.
+  await expect.poll(async () => (await sealed()).length, { timeout: 20_000 }).toBe(1);
+  await looker.keep(null);
+  await expect.poll(sealed, { timeout: 40_000 }).toEqual([]);
+  await cluster.kill(looker);
+});
+
+test("maxConcurrency: so many calls of a plain class run at the same time on threads; sys.exit ends it from there, too", async () => {
+  const crowd = await cluster
+    .actor<Crowd>("tally:Crowd", { pythonPath: [FOLDER] })
+    .options({ maxConcurrency: 4 })
+    .create();
+  const met = Array.from({ length: 20 }, () => crowd.meet(4));
+  expect(new Set(await Promise.all(met))).toEqual(new Set([4]));
+  expect(await caught(crowd.leave())).toBeInstanceOf(ActorDiedError);
+  expect(await cluster.actorRow(crowd)).toMatchObject({ death: { kind: "EXITED" } });
+  const two = await cluster
+    .actor<Meeting>("tally:Meeting", { pythonPath: [FOLDER] })
+    .options({ maxConcurrency: 2 })
+    .create();
+  expect(await Promise.all([two.meet(2), two.meet(2), two.meet(2)])).toEqual([2, 2, 3]);
+  const many = await cluster
+    .actor<Crowd>("tally:Crowd", { pythonPath: [FOLDER] })
+    .options({ maxConcurrency: 1_001 })
+    .create();
+  expect(((await caught(many.meet(1))) as Error).message).toMatch(
+    /`maxConcurrency` of a class without `async def` is at most 1000/,
+  );
+  await cluster.kill(two);
 });
 
 test("an exception has Python's class name, message and traceback", async () => {
@@ -171,6 +236,5 @@ test("bad classes and options are refused with what is right", async () => {
       expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringContaining("package.module:Class") }),
     );
   expect(() => cluster.actor("m:C", { pythonpath: [] } as never)).toThrow(/pythonpath is no option/);
-  await expect(tally({ maxConcurrency: 2 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   await expect(tally({ concurrencyGroups: { io: 1 } })).rejects.toThrow(/no concurrencyGroups/);
 });

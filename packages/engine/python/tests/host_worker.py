@@ -246,8 +246,8 @@ class Worker:
     def ask(self, method, args=None, timeout=20, **options):
         return self.wait(self.request(method, args, **options), timeout)
 
-    def create(self, path, name="e", args=(), kwargs=None):
-        return self.ask("create_engine", {"engine": path, "engineName": name, "args": list(args), "kwargs": kwargs or {}})
+    def create(self, path, name="e", args=(), kwargs=None, **more):
+        return self.ask("create_engine", {"engine": path, "engineName": name, "args": list(args), "kwargs": kwargs or {}, **more})
 
     def begin(self, method, *args, engine="e", meta=None, stream=False, head=None, **kwargs):
         asked = {"method": method, "engineName": engine, "args": list(args), "kwargs": kwargs}

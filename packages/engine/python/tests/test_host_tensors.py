@@ -1,9 +1,14 @@
 """Tensors through a whole host: with numpy on both sides, and with none in the host."""
 
+import fcntl
+import os
+
 import pytest
 from host_pythons import BARE, FULL
 from host_worker import Worker
 
+from whipray_engine import wire
+from whipray_engine.frame import REPLY
 from whipray_engine.tensor import Tensor
 
 np = pytest.importorskip("numpy")
@@ -90,3 +95,62 @@ def test_without_numpy_in_the_host_tensors_pass_as_plain_objects():
 def test_large_bytes_and_strings(shared):
     blob = bytes(range(256)) * 4000
     assert shared.call("give", [blob, "é" * 500_000]) == [blob, "é" * 500_000]
+
+
+MEBIBYTES_8 = 2 << 20
+"""Of f4: above LENT_BYTES."""
+
+
+@pytest.fixture
+def holding():
+    with Worker(FULL) as one:
+        one.create(ARRAYS, args=[np.zeros(MEBIBYTES_8, "f4")])
+        yield one
+
+
+def stored(worker):
+    """Calls `shared` as callers do whose side has a store: the answer is a token."""
+    tokens = []
+    answer = worker.answer
+
+    def take(kind, flags, sequence, header, body):
+        if kind == REPLY and bytes(body[:1]) == b"\xc7":
+            tokens.append(wire.unpack(bytes(body)[3:])[0])
+        else:
+            answer(kind, flags, sequence, header, body)
+
+    worker.answer = take
+    worker.request("call_stored", {"method": "shared", "engineName": "e"})
+    worker.pump(lambda: tokens)
+    worker.answer = answer
+    return tokens[0]
+
+
+def test_a_large_result_that_the_engine_holds_is_written_to_the_store_before_the_next_call_runs(holding):
+    memory = os.memfd_create("whipray-test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    size = (MEBIBYTES_8 << 2) + (1 << 20)
+    os.ftruncate(memory, size)
+    fcntl.fcntl(memory, 1033, 6)
+    try:
+        token = stored(holding)
+        overwritten = holding.begin("overwrite", 7.0)
+        segment = {"pid": os.getpid(), "fd": memory, "name": "whipray-test", "bytes": size}
+        holding.ask("store_result", {"token": token, "segment": segment})
+        holding.wait(overwritten)
+        assert not np.frombuffer(os.pread(memory, size, 4096), "f4")[: MEBIBYTES_8 - 1024].any()
+    finally:
+        os.close(memory)
+
+
+def test_nobody_fetches_it_in_time_so_it_is_copied_and_the_next_call_runs(holding):
+    token = stored(holding)
+    holding.call("overwrite", 7.0)
+    assert not holding.ask("send_result", {"token": token})["w"].any()
+
+
+def test_what_is_sent_instead_of_written_is_what_it_was_at_the_return(holding):
+    token = stored(holding)
+    overwritten = holding.begin("overwrite", 7.0)
+    sent = holding.ask("send_result", {"token": token})
+    holding.wait(overwritten)
+    assert not sent["w"].any()

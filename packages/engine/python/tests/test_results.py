@@ -27,13 +27,25 @@ def stored(fields):
     return [bytes((0xC7, len(body), segments.STORED)) + body]
 
 
+class Sink:
+    def __init__(self, parts):
+        self.parts = parts
+
+    def seal(self):
+        return self.parts
+
+
+def keep(results, parts, line):
+    return results.keep(Sink(parts), line)[1]
+
+
 def token_of(parts):
     return segments.stored_fields(parts)[0]
 
 
 def test_a_result_is_written_once_and_read_back_by_whoever_maps_it(segment):
     results = Results()
-    reply = results.keep([b"head", b"x" * 50_000], None)
+    reply = keep(results, [b"head", b"x" * 50_000], None)
     token, _, _, size, location = segments.stored_fields(reply)
     assert location == "engine"
     results.store(token, segment)
@@ -50,7 +62,7 @@ def test_a_result_is_written_once_and_read_back_by_whoever_maps_it(segment):
 
 def test_a_result_that_could_not_be_written_can_be_sent(segment):
     results = Results()
-    token = token_of(results.keep([b"x" * 200_000], None))
+    token = token_of(keep(results, [b"x" * 200_000], None))
     with pytest.raises(HostError, match="needs 200064 bytes"):
         results.store(token, segment)
     with pytest.raises(HostError, match="must be"):
@@ -62,9 +74,9 @@ def test_a_result_that_could_not_be_written_can_be_sent(segment):
 
 def test_the_oldest_of_too_many_results_is_dropped():
     results = Results()
-    first = token_of(results.keep([b"x"], None))
+    first = token_of(keep(results, [b"x"], None))
     for _ in range(KEPT_RESULTS_LIMIT):
-        results.keep([b"x"], None)
+        keep(results, [b"x"], None)
     with pytest.raises(HostError, match="no result"):
         results.send(first)
 
@@ -84,7 +96,7 @@ def test_other_messages_are_not_touched():
 
 def test_what_waits_for_a_caller_that_is_gone_goes():
     results, gone, stays = Results(), object(), object()
-    lost, kept = token_of(results.keep([b"x"], gone)), token_of(results.keep([b"y"], stays))
+    lost, kept = token_of(keep(results, [b"x"], gone)), token_of(keep(results, [b"y"], stays))
     results.forget(gone)
     assert results.send(kept).parts == [b"y"]
     with pytest.raises(HostError, match="there is no result"):

@@ -7,7 +7,7 @@ import time
 from . import tensor, wire
 from .errors import EngineFailure, HostError, error_bytes
 from .frame import ERROR, REPLY
-from .limits import INLINE_OBJECT_BYTES
+from .limits import INLINE_OBJECT_BYTES, LENT_BYTES, LENT_SECONDS
 from .stream import Stream
 
 _DROPPING = frozenset(("CANCELLED", "STREAM_STALLED", "DEADLINE_EXCEEDED", "CONNECTION_LOST"))
@@ -58,6 +58,7 @@ class Call:
     kept = ()  # ids of those
     demand = 0
     timer = None
+    due = None  # (time, milliseconds from the start) of a deadline that is far away
 
     def __init__(self, route, sequence, method, wants_stream, oneway, size):
         self.route, self.sequence, self.method = route, sequence, method
@@ -125,13 +126,17 @@ class Call:
         self.calls.queued_bytes -= self.size
 
     def encode(self, box, root="result"):
-        """`wire.encode` of what it returns or yields; tensors stay here and their references go, where the caller wants that."""
+        """`wire.encode` of what it returns or yields."""
+        return self._gather(box, root).seal()
+
+    def _gather(self, box, root="result"):
+        """`wire.gather` of it; tensors stay here and their references go, where the caller wants that."""
         if self.rtensors is not None:
             value, ids = self.rtensors.keep(box.pop(), self.engine.name, root)
             self.kept = (*self.kept, *ids)
             box = [value]
             del value
-        return wire.encode(box, root)
+        return wire.gather(box, root)
 
     def _free_kept(self):
         """Nobody hears of these tensors."""
@@ -140,22 +145,49 @@ class Call:
 
     def reply(self, box):
         """Answers with the value in the list `box`, which is emptied (see `wire.encode`); a value that cannot cross fails the call."""
+        data = None if self.rtensors is not None or self.stream is not None else wire.brief(box[0])
+        if data is not None:
+            if self._settle():
+                self._send(REPLY, [data])
+            return
         try:
-            parts = self.encode(box)
+            sink = self._gather(box)
+            if self.method == "call_stored" and self.stream is None and sum(map(len, sink.parts)) > INLINE_OBJECT_BYTES:
+                self._reply_stored(sink)
+                return
+            parts = sink.seal()
         except HostError as error:
             self.fail(error)
             return
         except Exception as error:  # reading a user's object may do anything: a device error, no memory
             self.fail(EngineFailure("NOT_SERIALISABLE", error, {"method": self.shown}, "the result cannot be sent"))
             return
-        if self.method == "call_stored" and self.stream is None and sum(map(len, parts)) > INLINE_OBJECT_BYTES:
-            parts = self.route.host.results.keep(parts, self.route.line)
         if self.stream is not None:
             self.end(parts)
         elif self._settle():
             self._send(REPLY, parts)
         else:
             self._free_kept()
+
+    def _reply_stored(self, sink):
+        """
+        Answers that the result waits here. An array that the engine goes on holding is written from its own memory: until that is done the main
+        thread runs no user code. Where it must not wait, or has waited too long, the array is copied.
+        """
+        host, line = self.route.host, self.route.line
+        lends = host.runner.may_wait() and sink.shared_bytes() >= LENT_BYTES
+        if not lends:
+            sink.seal()
+        token, parts = host.results.keep(sink, line)
+        if not self._settle():
+            host.results.drop(token)
+            self._free_kept()
+            return
+        self._send(REPLY, parts)
+        if lends:
+            host.runner.wait_while(lambda: host.results.waits(token), LENT_SECONDS)
+            with host.link.turn:
+                host.results.seal(token)
 
     def reply_parts(self, parts):
         """Answers with parts that were made before."""

@@ -14,10 +14,11 @@ class NeedsLoop(Exception):
 
 
 class Engine:
-    __slots__ = ("name", "instance", "is_async")
+    __slots__ = ("name", "instance", "is_async", "pool")
 
     def __init__(self, name, instance, is_async):
         self.name, self.instance, self.is_async = name, instance, is_async
+        self.pool = None  # threads for its methods; without it the main thread runs them
 
 
 class Engines:
@@ -52,7 +53,8 @@ class Engines:
         except BaseException as error:
             doing = "constructor of %s failed" % path
             raise EngineFailure("ENGINE_CREATION", error, {"engine": path, "engineName": name}, doing) from None
-        self.by_name[name] = Engine(name, instance, is_async)
+        engine = self.by_name[name] = Engine(name, instance, is_async)
+        return engine
 
     def find(self, name):
         """The engine of that name; without a name the first one. Raises ENGINE_NOT_FOUND."""

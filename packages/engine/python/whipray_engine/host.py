@@ -13,12 +13,13 @@ from .engines import Engines, NeedsLoop, end_of
 from .environment import set_env
 from .errors import Cancelled, EngineFailure, HostError, message_of
 from .exits import EXIT_STUCK, leave
-from .limits import QUEUED_BYTES_LIMIT, QUEUED_CALLS_LIMIT, SHUTDOWN_GRACE_MS
+from .limits import QUEUED_BYTES_LIMIT, QUEUED_CALLS_LIMIT, SHUTDOWN_GRACE_MS, THREADS_LIMIT
+from .pool import Pool
 from .ports import Ports
 from .results import Parts, Results
 from .rtensor import RTensors
 from .runner import Runner, run_now
-from .segments import Attached
+from .segments import STORED_HEADS, Attached
 from .stacks import stacks
 
 _SHOWN_MODULES = ("torch", "torch_npu", "numpy", "msgpack")
@@ -103,7 +104,8 @@ class Host:
             call.reply([None])
             return
         try:
-            parts = self.segments.resolve(parts)
+            if parts[0][:1] in STORED_HEADS:
+                parts = self.segments.resolve(parts)
             args = wire.decode_small(parts[0]) if len(parts) == 1 else wire.UNSURE
             if args is not wire.UNSURE:
                 call.take_in(as_map(args))
@@ -226,16 +228,30 @@ class Host:
         return set_env(args.get("env"), self.settings)
 
     def _create_engine(self, call, args):
-        positional, named = _arguments(args)
+        at_once = args.get("maxConcurrency")
+        if at_once is not None and (type(at_once) is not int or at_once < 1):
+            raise HostError("INVALID_ARGUMENT", "`maxConcurrency` must be a whole number from 1, not %.40r" % (at_once,))
+        positional, named = self._arguments(args)
         wire.load_c()
         has_loop = self.runner.loop is not None
         try:
             path, name, code = args.get("engine"), args.get("engineName"), args.get("code")
-            self.engines.create(path, name, positional, named, code, has_loop, self._imported)
+            engine = self.engines.create(path, name, positional, named, code, has_loop, self._imported)
         except NeedsLoop:
             call.take_in(args)  # it will be run once more
             raise
+        if at_once is not None:
+            self._bound(engine, at_once)
         self.devices.look()  # what could not be counted before the constructor has started its driver
+
+    def _bound(self, engine, at_once):
+        """How many of its calls may run at the same time: as tasks of the loop, or on threads."""
+        if engine.is_async:
+            self.runner.tasks_limit = at_once
+        elif at_once > THREADS_LIMIT:
+            raise HostError("INVALID_ARGUMENT", "`maxConcurrency` of a class without `async def` is at most %d, not %d" % (THREADS_LIMIT, at_once))
+        elif at_once > 1:
+            engine.pool = Pool(self.runner, at_once)
 
     def _imported(self):
         self._seed_numpy()
@@ -246,7 +262,7 @@ class Host:
         flags = [meta.get(key, False) for key in ("interrupt", "broadcast")] if isinstance(meta, dict) else []
         if meta is not None and (not flags or not all(isinstance(flag, bool) for flag in flags)):
             raise HostError("INVALID_ARGUMENT", "`rpcMeta` must be a map; its `interrupt` and `broadcast` must be true or false")
-        positional, named = _arguments(args)
+        positional, named = self._arguments(args)
         engine = self.engines.find(args.get("engineName"))
         method = self.engines.method(engine, args.get("method"))
         call.engine = engine
@@ -256,7 +272,26 @@ class Host:
             positional, named = self.rtensors.resolve(positional), self.rtensors.resolve(named)
         if meta and meta.get("interrupt"):
             call.watch(lambda: self.runner.interrupt(call))
+        if engine.pool is not None:
+            return engine.pool.take(call, method, positional, named)
         return method(*positional, **named)
+
+    def _arguments(self, args):
+        """Positional and named ones. `stored` says which of them lie in the node's store: [index, fields…] of one, or -1: of the whole list."""
+        positional, named, stored = args.get("args"), args.get("kwargs"), args.get("stored")
+        for entry in stored if isinstance(stored, list) else ():
+            if not isinstance(entry, list) or not entry or type(entry[0]) is not int or not -1 <= entry[0] < max(1, len(positional or ())):
+                raise HostError("INVALID_ARGUMENT", "`stored` must be a list of [index, fields…]")
+            if not tensor.searched:
+                tensor.find_numpy()
+            value = wire.decode(self.segments.map(entry[1:]))
+            if entry[0] >= 0:
+                positional[entry[0]] = value
+            else:
+                positional, named = _split(value)
+        if not isinstance(positional, (list, type(None))) or not isinstance(named, (dict, type(None))):
+            raise HostError("INVALID_ARGUMENT", "`args` must be a list and `kwargs` a map")
+        return positional or [], named or {}
 
     def _destroy(self, _call, args):
         return self._run(self._end(self.engines.take(args.get("engineName")), True))
@@ -274,6 +309,8 @@ class Host:
         ended, failed = [], []
         for engine in engines:
             try:
+                if engine.pool is not None:
+                    engine.pool.drain()
                 end = end_of(engine)
                 value = end() if end else None
                 if self.runner.loop is not None and hasattr(type(value), "__await__"):
@@ -293,8 +330,9 @@ class Host:
         return run_now(coroutine) if self.runner.loop is None else coroutine
 
 
-def _arguments(args):
-    positional, named = args.get("args"), args.get("kwargs")
-    if not isinstance(positional, (list, type(None))) or not isinstance(named, (dict, type(None))):
-        raise HostError("INVALID_ARGUMENT", "`args` must be a list and `kwargs` a map")
-    return positional or [], named or {}
+def _split(given):
+    """Positional and named arguments of a list whose last one may be {"$kwargs": map}."""
+    last = given[-1] if isinstance(given, list) and given else None
+    if isinstance(last, dict) and list(last) == ["$kwargs"]:
+        return given[:-1], last["$kwargs"]
+    return given, {}

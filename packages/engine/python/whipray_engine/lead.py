@@ -24,15 +24,15 @@ class Lead:
 
     # --- the main thread ---------------------------------------------------------------------------------------------------------
 
-    def read_until(self, has_work):
-        """Reads the link until `has_work()`, or until it has ended."""
+    def read_until(self, has_work, until=None):
+        """Reads the link until `has_work()`, until it has ended, or until that time (`time.monotonic`)."""
         if not self.held.acquire(blocking=False):
             self.main_waits = True
             self.link.wake()
             self.held.acquire()
         self.main_reads, self.main_waits = True, False
         try:
-            self.link.read_until(has_work)
+            self.link.read_until(has_work, until)
         finally:
             self.left_at = time.monotonic()
             self.main_reads = False

@@ -40,6 +40,8 @@ OUTBOUND_BYTES_LIMIT = 1_073_741_824
 """Bytes of replies that wait for credit; above, the main thread starts no further call."""
 ASYNC_CALLS_LIMIT = 1_000
 """Async calls that run at the same time; later ones wait in the queue."""
+THREADS_LIMIT = 1_000
+"""`maxConcurrency` of a class without an `async def`: so many threads run its methods."""
 STREAM_BUFFER_BYTES = 8_388_608
 STREAM_STALL_MS = 60_000
 ERROR_TEXT_CHARS = 131_072
@@ -52,6 +54,10 @@ KEPT_RESULTS_LIMIT = 10_000
 """Results that wait to be written there."""
 WRITER_MAPPINGS_LIMIT = 16
 """Segments that stay mapped for writing: warm pages are three times as fast."""
+LENT_BYTES = 4_194_304
+"""Such results, of memory that the engine goes on holding, are written to the store from there, without a copy before."""
+LENT_SECONDS = 0.1
+"""So long the main thread waits for that, at most."""
 TENSORS_A_FETCH = 32
 """Kept tensors that one `fetch_tensors` may ask for (AReaL: shards of one /data/batch request)."""
 KEPT_TENSORS_LIMIT = 100_000
@@ -61,6 +67,8 @@ KEPT_BYTES = 17_179_869_184
 QUICK_SECONDS = 0.0005
 """A method that took no longer last time is quick: the answer before it waits for its own."""
 QUICK_METHODS_LIMIT = 256
+FAR_DEADLINE_MS = 20_000
+"""Calls whose deadline is farther have no timer of their own until it is nearer."""
 LEAD_TICK_SECONDS = 0.002
 """So long the main thread may run a method before the I/O thread serves the link in its place."""
 LEAD_TICKS_IDLE = 25

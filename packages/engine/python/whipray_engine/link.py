@@ -38,7 +38,6 @@ class Link:
         self.inbox = deque()
         self.sleeping = False  # the I/O thread, in poll
         self.sleeps_until = 0.0
-        self.awaits_room = False  # it watches for room in the socket
         self.turn = threading.Lock()
         self.main_thread = threading.main_thread().ident
         self.main_in_turn = False
@@ -67,8 +66,7 @@ class Link:
 
     def call_now(self, function, *args):
         """As `call_soon`, but the calling thread does what is to be done if nobody is about it. Never blocks."""
-        self.inbox.append((function, args))
-        self._turn_now(True)
+        self._turn_now(True, function, args)
 
     def write_held(self):
         """Writes the answers that waited for those of quick calls."""
@@ -77,15 +75,21 @@ class Link:
                 self._turn_now(False)
                 return
 
-    def _turn_now(self, may_hold):
+    def _turn_now(self, may_hold, function=None, args=()):
         on_main = threading.get_ident() == self.main_thread
         if on_main:
             self.main_in_turn = True
         needs_io = True
         try:
-            if self.turn.acquire(blocking=False):
+            if not self.turn.acquire(False):
+                if function is not None:
+                    self.inbox.append((function, args))
+            else:
                 try:
-                    self._run_inbox()
+                    if self.inbox:
+                        self._run_inbox()
+                    if function is not None:
+                        function(*args)
                     if may_hold and on_main and self._may_hold():
                         needs_io = False  # the main thread comes by soon, or else the I/O thread, which looks up by itself
                     else:
@@ -99,12 +103,12 @@ class Link:
             self.wake()
 
     def _may_hold(self):
-        return sum([line.outbox.bytes for line in self.lines]) < HELD_BYTES and not self.lead.held.locked() and self.host.runner.goes_on()
+        return self.host.runner.goes_on() and not self.lead.held.locked() and sum([line.outbox.bytes for line in self.lines]) < HELD_BYTES
 
     def _needs_io(self, blocked):
         """Whether the I/O thread would sleep too long, or not see that the socket takes more."""
         timers = self.timers.heap
-        return blocked and not self.awaits_room or bool(timers) and timers[0][0] + _TICK_SECONDS < self.sleeps_until
+        return blocked and any([line.blocked and not line.awaited for line in self.lines]) or bool(timers) and timers[0][0] + _TICK_SECONDS < self.sleeps_until
 
     def wake(self):
         """The I/O thread looks up."""
@@ -187,11 +191,11 @@ class Link:
             if self._needs_io(self._take_turn()):
                 self.wake()
 
-    def read_until(self, has_work):
-        """Reads until `has_work()` or the end. For the main thread, when it has the lead."""
-        self._guarded(self._read_until, has_work)
+    def read_until(self, has_work, until):
+        """Reads until `has_work()`, the end, or that time. For the main thread, when it has the lead."""
+        self._guarded(self._read_until, has_work, until)
 
-    def _read_until(self, has_work):
+    def _read_until(self, has_work, until):
         with self.turn:
             self.asked_for_echo = False
             while True:
@@ -199,10 +203,13 @@ class Link:
                     self.wake()
                 if self.worker.ended or has_work():
                     return
+                wait_ms = None if until is None else (until - time.monotonic()) * 1000
+                if wait_ms is not None and wait_ms <= 0:
+                    return
                 self.poller.prepare(True, False)
                 self.turn.release()
                 try:
-                    ready = self.poller.wait(None)
+                    ready = self.poller.wait(wait_ms)
                 finally:
                     self.turn.acquire()
                 for source in ready:
@@ -220,7 +227,9 @@ class Link:
                 # By a timer or another thread. Nothing but bytes wakes the main thread: the worker's answer will.
                 self.asked_for_echo = True
                 self.worker.control(frame(PING))
-            blocked = self.awaits_room = self._write()
+            blocked = self._write()
+            for line in self.lines:
+                line.awaited = line.blocked
             if longest_ms is not None:
                 wait_ms = longest_ms if wait_ms is None else min(wait_ms, longest_ms)
             self.sleeping = True

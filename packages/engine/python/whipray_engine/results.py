@@ -10,6 +10,9 @@ from .limits import KEPT_RESULTS_LIMIT, WRITER_MAPPINGS_LIMIT
 from .segments import STORED, layout_bytes, map_for_writing, write_layout
 
 
+_NOTHING = (None, None)
+
+
 class Parts:
     """A reply that is made of these parts."""
 
@@ -26,22 +29,37 @@ class Results:
         self._lock = threading.Lock()  # kept by the main thread, fetched by the I/O thread
         self._mapped = OrderedDict()  # segments by name, least recently used first; of the I/O thread
 
-    def keep(self, parts, line):
-        """Keeps them for who called over `line`; the parts of the reply that says so."""
+    def keep(self, sink, line):
+        """Keeps a result for who called over `line`. Its token, and the parts of the reply that says so."""
         token = "result-%d" % next(self._numbers)
         with self._lock:
-            self._kept[token] = parts, line
+            self._kept[token] = sink, line
             while len(self._kept) > KEPT_RESULTS_LIMIT:
                 self._kept.popitem(last=False)
-        body = wire.pack([token, "", "", layout_bytes(parts), "engine"])
-        return [bytes((0xC7, len(body), STORED)) + body]
+        body = wire.pack([token, "", "", layout_bytes(sink.parts), "engine"])
+        return token, [bytes((0xC7, len(body), STORED)) + body]
+
+    def waits(self, token):
+        """Whether it has not been written or sent."""
+        return token in self._kept
+
+    def seal(self, token):
+        """The memory that it lies in may be written to from now on. With the link's turn: nobody writes or sends it now."""
+        sink, _ = self._kept.get(token, _NOTHING)
+        if sink is not None:
+            sink.seal()
+
+    def drop(self, token):
+        with self._lock:
+            self._kept.pop(token, None)
 
     def store(self, token, segment):
         """Writes a result into a segment. It stays here when that fails, to be sent. Raises HostError."""
         with self._lock:
-            parts, _ = self._kept.get(token, (None, None))
-        if parts is None:
+            sink, _ = self._kept.get(token, _NOTHING)
+        if sink is None:
             raise _gone(token)
+        parts = sink.parts
         place = [segment.get(key) for key in ("pid", "fd", "name", "bytes")] if isinstance(segment, dict) else []
         if len(place) != 4 or not isinstance(place[2], str) or not all(type(place[i]) is int for i in (0, 1, 3)):
             raise HostError("INVALID_ARGUMENT", "`segment` must be {pid, fd, name, bytes}")
@@ -52,12 +70,12 @@ class Results:
             self._kept.pop(token, None)
 
     def send(self, token):
-        """Its parts, for the reply itself. Raises HostError."""
+        """Its parts, for the reply itself, which takes its time: what is still the memory of live arrays is copied. Raises HostError."""
         with self._lock:
-            parts, _ = self._kept.pop(token, (None, None))
-        if parts is None:
+            sink, _ = self._kept.pop(token, _NOTHING)
+        if sink is None:
             raise _gone(token)
-        return Parts(parts)
+        return Parts(sink.seal())
 
     def forget(self, line):
         """Nobody comes for what was kept for callers of this line."""

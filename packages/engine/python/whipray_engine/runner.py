@@ -11,6 +11,7 @@ from .call import current_call
 from .engines import NeedsLoop
 from .errors import Cancelled, EngineFailure, HostError
 from .limits import ASYNC_CALLS_LIMIT, QUICK_METHODS_LIMIT, QUICK_SECONDS
+from .pool import ELSEWHERE
 
 _GENERATOR = type(_ for _ in ())
 
@@ -23,8 +24,9 @@ class Runner:
         self.queue = SimpleQueue()
         self.loop = None
         self.tasks = {}
+        self.tasks_limit = ASYNC_CALLS_LIMIT
         self.quick = set()  # methods that took no time when they last ran
-        self.held = False  # calls wait because ASYNC_CALLS_LIMIT tasks run
+        self.held = False  # calls wait because `tasks_limit` tasks run
         self.interruptible = None  # the call whose code the main thread runs right now
         self.interrupt_for = None
         self.finished = False
@@ -68,6 +70,15 @@ class Runner:
             self.link.write_held()
         return self.queue.get()
 
+    def may_wait(self):
+        """Whether this is the main thread with nothing but its queue, and no signal handler that might raise meanwhile."""
+        return self.loop is None and threading.get_ident() == self.link.main_thread and getsignal(signal.SIGINT) == self._on_interrupt
+
+    def wait_while(self, condition, seconds):
+        """Serves the link for as long as it holds, at most so long; calls that come meanwhile wait."""
+        if condition() and not self.link.ended:
+            self.link.lead.read_until(lambda: not condition(), monotonic() + seconds)
+
     def has_call(self):
         return not self.queue.empty()
 
@@ -106,7 +117,7 @@ class Runner:
 
     def _turn(self):
         """One call of the queue, as a callback of the loop."""
-        if len(self.tasks) >= ASYNC_CALLS_LIMIT:
+        if len(self.tasks) >= self.tasks_limit:
             self.held = True
             return
         try:
@@ -139,7 +150,7 @@ class Runner:
                 self.interruptible = call
                 box = [self.handlers[call.method](call, call.take_args())]
                 if type(box[0]) is _GENERATOR and not self._is_async(call):
-                    run_now(self._stream(call, box.pop(), holds=True))
+                    self.stream_here(call, box.pop())
                     return
             finally:
                 self.interruptible = None
@@ -152,7 +163,8 @@ class Runner:
             self.interruptible = None
             call.fail(self.failure(call, error))
         else:
-            self._deliver(call, box)
+            if box[0] is not ELSEWHERE:
+                self.deliver(call, box)
         finally:
             current_call.set(None)
             if "bdb" in sys.modules:
@@ -177,7 +189,11 @@ class Runner:
     def _is_async(self, call):
         return call.engine is not None and call.engine.is_async
 
-    def _deliver(self, call, box):
+    def stream_here(self, call, generator):
+        """Sends its items, and holds this thread until the caller has taken them."""
+        run_now(self._stream(call, generator, holds=True))
+
+    def deliver(self, call, box):
         """Answers with what the method returned, at once or when it is there."""
         value, kind = box[0], type(box[0])  # of the class: proxies answer for any name
         futures = sys.modules.get("concurrent.futures._base")

@@ -85,9 +85,11 @@ class Attached:
     def resolve(self, parts):
         """The parts of a message, mapped when they lie in the store. Raises HostError, DecodeError."""
         fields = stored_fields(parts)
-        if fields is None:
-            return parts
-        if len(fields) != 9:
+        return parts if fields is None else self.map(fields)
+
+    def map(self, fields):
+        """The parts of the object that these fields of a stored message name. Raises HostError, DecodeError."""
+        if not isinstance(fields, list) or len(fields) != 9:
             raise DecodeError("DECODE_EXT", "a stored message for an engine must say in which segment it lies")
         object_id, _, _, size, _, pid, fd, name, segment_bytes = fields
         if not all(type(number) is int and number >= 0 for number in (size, pid, fd, segment_bytes)) or not isinstance(name, str):
@@ -107,13 +109,14 @@ class Attached:
         return [one for one in ids if one in mapped] if isinstance(ids, list) else []
 
 
-_HEADS = (b"\xc7", b"\xc8")
+STORED_HEADS = (b"\xc7", b"\xc8")
+"""What messages that stand for an object begin with."""
 
 
 def stored_fields(parts):
     """The fields of a message that stands for an object, or None. Raises DecodeError."""
     data = parts[0]
-    if len(parts) != 1 or data[:1] not in _HEADS:
+    if len(parts) != 1 or data[:1] not in STORED_HEADS:
         return None
     head = 3 if data[:1] == b"\xc7" else 4 if data[:1] == b"\xc8" else 0
     if not head or len(data) < head or data[head - 1] != STORED:

@@ -196,12 +196,19 @@ class Sink:
 
     def seal(self):
         """Copies the memory that somebody else still holds, so that user code may go on writing to it. Call it when the value is dropped."""
-        for index in self.borrowed:
-            if _holders(self.parts[index]) > _alone():
-                copy = memory(len(self.parts[index]))
-                copy[:] = self.parts[index]
-                self.parts[index] = copy
+        for index in self._shared():
+            copy = memory(len(self.parts[index]))
+            copy[:] = self.parts[index]
+            self.parts[index] = copy
+        self.borrowed = []
         return self.parts
+
+    def shared_bytes(self):
+        """What `seal` would copy."""
+        return sum(len(self.parts[index]) for index in self._shared())
+
+    def _shared(self):
+        return [index for index in self.borrowed if _holders(self.parts[index]) > _alone()]
 
 
 def _holders(view):

@@ -20,6 +20,7 @@ def load_c():
 
 
 _SCALARS = frozenset((type(None), bool, int, float, str))
+_CONSTANTS = {None: b"\xc0", False: b"\xc2", True: b"\xc3"}
 
 
 def encode(box, root="result"):
@@ -28,18 +29,31 @@ def encode(box, root="result"):
     Arrays are sent from their own memory unless somebody else holds it too; then it is copied here.
     Raises NotSerialisable with the path, PAYLOAD_TOO_LARGE.
     """
+    return gather(box, root).seal()
+
+
+def brief(value):
+    """The bytes of a value that has only one; None for all others."""
+    kind = type(value)
+    if kind is int:
+        return bytes((value,)) if 0 <= value < 128 else None
+    return _CONSTANTS[value] if value is None or kind is bool else None
+
+
+def gather(box, root="result"):
+    """As `encode`, but nothing is copied before `seal` of what it gives: until then its `parts` are the memory of live arrays."""
     sink = tensor.Sink(pack)
     value = box.pop()
     sink.parts[0] = _pack_value(value, sink, root)
     del value
-    parts = sink.seal()
+    parts = sink.parts
     if len(parts[0]) > MAX_BODY_BYTES or sum(map(len, parts)) > MAX_MESSAGE_BYTES:
         raise HostError(
             "PAYLOAD_TOO_LARGE",
             "%s has %d bytes beside its tensors and %d in all; the limits are %d and %d: send large data as arrays"
             % (root, len(parts[0]), sum(map(len, parts)), MAX_BODY_BYTES, MAX_MESSAGE_BYTES),
         )
-    return parts
+    return sink
 
 
 def decode(parts, has_extensions=None):

@@ -1,6 +1,6 @@
 import { WhiprayError, type WorkerCrashedError } from "@whipray/core";
 import { type Callee, type EngineProcess, encodeHostRequest, HOST_METHODS } from "@whipray/engine";
-import { decodeValues, type IncomingCall, type Parts } from "@whipray/rpc";
+import { decodeValues, type IncomingCall, type Parts, type StoredWire, storedOf } from "@whipray/rpc";
 import { ACTOR_START, isStored, RAW_CALL } from "@whipray/worker";
 import { type PythonStart, pythonArguments } from "./python-options.ts";
 import { pythonPlace } from "./python-place.io.ts";
@@ -9,16 +9,16 @@ import { pythonPlace } from "./python-place.io.ts";
 export interface PythonPlace {
   readonly className: string;
   readonly graceMs: number;
+  /** How many calls may run at the same time; 0: as the class has it. */
+  readonly maxConcurrency: number;
   launch(start: PythonStart): Promise<EngineProcess>;
-  /** Parts, wherever they lie. */
-  open(parts: Parts): Promise<Parts>;
-  /** Arguments that are refs whose values lie in the node's store, in their places. */
-  openArguments(args: unknown[]): Promise<unknown[]>;
   /** Ends this process. */
   end(code: number, text: string): void;
 }
 
 const ENGINE_NAME = "actor";
+/** In `stored` of a request: all arguments lie in one object. */
+const WHOLE_LIST = -1;
 
 /**
  * An actor whose class is Python's: this process stands before one engine host, starts it with the constructor's arguments, and passes
@@ -42,8 +42,14 @@ export class PythonActor {
     this.#engine = await this.#place.launch(this.#start);
     this.#engine.onEnded((error) => this.#ended(error));
     const { engine } = this.#start;
-    const request = { engine, engineName: ENGINE_NAME, ...pythonArguments(await this.#opened([...this.#args])) };
-    await this.#answered(this.#engine.call(HOST_METHODS.createEngine, encodeHostRequest(request)));
+    const { maxConcurrency } = this.#place;
+    const { given, lent } = await this.#lent([...this.#args]);
+    const request = { engine, engineName: ENGINE_NAME, ...given, ...(maxConcurrency > 0 && { maxConcurrency }) };
+    try {
+      await this.#answered(this.#engine.call(HOST_METHODS.createEngine, encodeHostRequest(request)));
+    } finally {
+      for (const stored of lent) this.#engine.returned(stored);
+    }
   }
 
   [RAW_CALL](call: IncomingCall): Promise<void> | false {
@@ -62,10 +68,15 @@ export class PythonActor {
   #take(call: IncomingCall): Promise<void> {
     const ahead = this.#ahead;
     const turn = this.#request(call).then(
-      async (request) => {
+      async ({ request, lent }) => {
         await ahead;
         // Starts before this returns: the next call is behind it.
-        return { done: this.#engine.forward(call, HOST_METHODS.call, request, this.#callee) };
+        const done = this.#engine.forward(call, HOST_METHODS.call, request, this.#callee);
+        return {
+          done: done.then(() => {
+            for (const stored of lent) this.#engine.returned(stored);
+          }),
+        };
       },
       async (error: unknown) => {
         await ahead;
@@ -78,16 +89,36 @@ export class PythonActor {
     return turn.then(({ done }) => done);
   }
 
-  async #request({ method, parts }: IncomingCall): Promise<Parts> {
+  async #request({ method, parts }: IncomingCall): Promise<{ request: Parts; lent: StoredWire[] }> {
     if (method.includes("@"))
       throw new WhiprayError({ code: "INVALID_ARGUMENT", message: "A Python actor has no concurrency groups" });
-    const own = await this.#place.open(parts);
-    const args = own[0]?.length ? (decodeValues(own) as unknown[]) : [];
-    return encodeHostRequest({ engineName: ENGINE_NAME, method, ...pythonArguments(await this.#opened(args)) });
+    const whole = storedOf(parts);
+    const { given, lent } = whole
+      ? { given: { stored: [[WHOLE_LIST, ...(await this.#engine.lendOne(whole))]] }, lent: [whole] }
+      : await this.#lent(parts[0]?.length ? (decodeValues(parts) as unknown[]) : []);
+    return { request: encodeHostRequest({ engineName: ENGINE_NAME, method, ...given }), lent };
   }
 
-  async #opened(args: unknown[]): Promise<unknown[]> {
-    return args.some(isStored) ? this.#place.openArguments(args) : args;
+  /** Arguments as the host takes them: it maps those that lie in the node's store, and this process holds them meanwhile. */
+  async #lent(args: unknown[]): Promise<{ given: Record<string, unknown>; lent: StoredWire[] }> {
+    if (!args.some(isStored)) return { given: pythonArguments(args), lent: [] };
+    const lent = args.filter(isStored);
+    const lending = args.map(async (arg, at) =>
+      isStored(arg) ? [at, ...(await this.#engine.lendOne(arg))] : undefined,
+    );
+    const outcomes = await Promise.allSettled(lending);
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed) {
+      for (const [at, { status }] of outcomes.entries()) {
+        const arg = args[at];
+        if (status === "fulfilled" && isStored(arg)) this.#engine.returned(arg);
+      }
+      throw failed.reason;
+    }
+    const stored = outcomes.flatMap((outcome) =>
+      outcome.status === "fulfilled" && outcome.value ? [outcome.value] : [],
+    );
+    return { given: { ...pythonArguments(args.map((arg) => (isStored(arg) ? null : arg))), stored }, lent };
   }
 
   /** The engine; what it does not answer because it ended has no answer: the caller hears of the actor's death instead. */

@@ -1,7 +1,7 @@
 import { delimiter } from "node:path";
 import { randomIds, systemClock } from "@whipray/core";
 import { type EngineLauncher, EngineProcess } from "@whipray/engine";
-import { openArguments, openParts, requireActorContext } from "@whipray/worker";
+import { requireActorContext } from "@whipray/worker";
 import type { PythonPlace } from "./python-actor.ts";
 
 const PYTHONPATH = "PYTHONPATH";
@@ -9,11 +9,12 @@ const PYTHONPATH = "PYTHONPATH";
 /** The process that hosts a Python actor. @throws WhiprayError `NOT_IN_ACTOR`. */
 export function pythonPlace(): PythonPlace {
   const context = requireActorContext();
-  const { objects, spec } = context;
+  const { spec } = context;
   const launcher: EngineLauncher = { ...context, clock: systemClock, ids: randomIds() };
   return {
     className: spec.className,
     graceMs: spec.graceMs,
+    maxConcurrency: spec.maxConcurrency,
     launch: ({ python, cwd, pythonPath = [], env = {}, pty, startTimeoutMs }) => {
       const folders = [...pythonPath, ...(env[PYTHONPATH]?.split(delimiter) ?? [])];
       return EngineProcess.launch(launcher, {
@@ -22,8 +23,6 @@ export function pythonPlace(): PythonPlace {
         logName: spec.name ?? spec.className.replace(":", "."),
       });
     },
-    open: (parts) => openParts(parts, objects),
-    openArguments: (args) => openArguments(args, objects),
     end: (code, text) => {
       // The raylet puts the last lines of stderr into the actor's cause of death.
       process.stderr.write(`${text}\n`);

@@ -24,11 +24,11 @@ export function pythonSource(className: string, options: PythonOptions): ActorSo
   return { url: MODULE, exportName: EXPORT, className, wrap: (args) => [start, args], check: checkPython };
 }
 
-function checkPython({ maxConcurrency, concurrencyGroups }: ActorOptions): void {
-  if (!maxConcurrency && !concurrencyGroups) return;
+function checkPython({ concurrencyGroups }: ActorOptions): void {
+  if (!concurrencyGroups) return;
   throw new WhiprayError({
     code: "INVALID_ARGUMENT",
     message:
-      "A Python actor has no maxConcurrency and no concurrencyGroups: a class with `async def` runs its calls concurrently, any other one by one",
+      "A Python actor has no concurrencyGroups; maxConcurrency says how many calls of all its methods run at the same time",
   });
 }

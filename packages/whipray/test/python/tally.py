@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 
 
 class Tally:
@@ -67,3 +68,62 @@ class Meeting:
 
     async def present(self):
         return self.here
+
+
+class Crowd:
+    """Its calls wait for each other, on threads."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.here = self.most = 0
+        self.all = threading.Event()
+
+    def meet(self, people):
+        with self.lock:
+            self.here += 1
+            self.most = max(self.most, self.here)
+            if self.here == people:
+                self.all.set()
+        self.all.wait()
+        with self.lock:
+            self.here -= 1
+        return self.most
+
+    def leave(self):
+        sys.exit(0)
+
+
+class Looker:
+    """Says where the memory of its arguments lies. Needs numpy."""
+
+    def __init__(self, first=None):
+        self.kept = first
+
+    def look(self, values, other=None, scale=1):
+        """Sum of all, and how many of the arrays lie in shared memory of the store."""
+        arrays = [one for one in (values, other) if hasattr(one, "ctypes")]
+        total = sum(float(one.sum()) for one in arrays) * scale
+        return [total, sum(map(_is_shared, arrays))]
+
+    def first(self):
+        return [float(self.kept.sum()), _is_shared(self.kept)]
+
+    def keep(self, values):
+        self.kept = values
+
+    def write(self, values):
+        values[0] = -1
+        return float(values[0])
+
+    def fail(self, values):
+        raise ValueError("no")
+
+
+def _is_shared(array):
+    address = array.ctypes.data
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            start, end = (int(number, 16) for number in line.split()[0].split("-"))
+            if start <= address < end:
+                return "memfd:whipray-" in line
+    return False
