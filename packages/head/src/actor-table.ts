@@ -75,6 +75,9 @@ export class ActorTable {
     return { created: true };
   }
 
+  /** Whether an actor has no place. */
+  readonly anyWaits = (): boolean => this.#index.waiting.size > 0;
+
   durable(actorId: string, nowMs: number): void {
     const actor = this.#index.live.get(actorId);
     if (actor?.phase !== "new") return;

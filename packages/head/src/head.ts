@@ -1,4 +1,4 @@
-import { type Clock, type IdSource, type Logger, type RandomSource, silentLogger, type Timer } from "@whipray/core";
+import { type Clock, type IdSource, type Logger, type RandomSource, silentLogger } from "@whipray/core";
 import type { ActorRow, Endpoint, GroupRow, NodeRow } from "@whipray/rpc";
 import type { ActorRecord } from "./actor-record.ts";
 import { ActorService } from "./actor-service.ts";
@@ -16,7 +16,7 @@ import { type JobRecord, JobTable } from "./job-table.ts";
 import { Journal } from "./journal.ts";
 import { KvService } from "./kv-service.ts";
 import { type KvRecord, KvTable } from "./kv-table.ts";
-import { EPOCHS_PER_TERM, TASKS_KEPT, TICK_MS } from "./limits.ts";
+import { EPOCHS_PER_TERM, TASKS_KEPT } from "./limits.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { NodeService } from "./node-service.ts";
 import { NodeTable } from "./node-table.ts";
@@ -26,6 +26,7 @@ import { Raylets } from "./raylets.ts";
 import { endOrphans } from "./recovery.ts";
 import type { Store, StoreContents } from "./store.ts";
 import { TaskTable } from "./task-table.ts";
+import { Ticker } from "./ticker.ts";
 import { Waiters } from "./waiters.ts";
 
 /** What a head is made of. */
@@ -52,7 +53,7 @@ interface HeadRecord {
  */
 export class Head {
   readonly #parts: HeadParts;
-  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; holds: HoldTeller; timer: Timer } | undefined;
+  #running: { ctx: HeadContext; nodes: NodeService; jobs: JobService; holds: HoldTeller; ticker: Ticker } | undefined;
   #stopped = false;
 
   constructor(parts: HeadParts) {
@@ -107,6 +108,7 @@ export class Head {
       reschedule: () => {
         if (due) return;
         due = true;
+        this.#running?.ticker.hurry();
         queueMicrotask(() => {
           due = false;
           this.#schedule();
@@ -120,21 +122,21 @@ export class Head {
     const packages = new PackageService(ctx);
     const nodeService = new NodeService(ctx, actorService);
     this.#restore(ctx, contents);
-    const tick = (): Timer =>
-      clock.after(TICK_MS, () => {
-        const nowMs = clock.now();
-        nodeService.run(nodes.tick(nowMs));
-        ctx.runGroups(groups.tick(nodes, nowMs));
-        ctx.runActors(actors.tick(groups, nowMs));
-        jobService.tick(nowMs);
-        kvService.tick(nowMs);
-        packages.tick(nowMs);
-        this.#schedule();
-        groupService.tellStuck(nowMs);
-        if (this.#running) this.#running.timer = tick();
-      });
+    const tick = (nowMs: number): void => {
+      nodeService.run(nodes.tick(nowMs));
+      ctx.runGroups(groups.tick(nodes, nowMs));
+      ctx.runActors(actors.tick(groups, nowMs));
+      jobService.tick(nowMs);
+      kvService.tick(nowMs);
+      packages.tick(nowMs);
+      this.#schedule();
+      groupService.tellStuck(nowMs);
+    };
+    const waits = (): boolean => groups.anyWaits() || actors.anyWaits();
+    const ticker = new Ticker(clock, tick, (nowMs) => (waits() ? nowMs : nodes.calmUntilMs(nowMs)));
     const holds = new HoldTeller(nodes, ctx.raylets, logger);
-    this.#running = { ctx, nodes: nodeService, jobs: jobService, holds, timer: tick() };
+    this.#running = { ctx, nodes: nodeService, jobs: jobService, holds, ticker };
+    ticker.start();
     for (const service of [groupService, actorService, jobService, kvService, nodeService, new EventService(ctx)])
       service.serve();
     ctx.reschedule();
@@ -170,6 +172,7 @@ export class Head {
    * it the head notices by the missing beats.
    */
   linkLost(nodeId: string): void {
+    this.#running?.ticker.hurry();
     void this.#running?.nodes.linkLost(nodeId);
   }
 
@@ -208,7 +211,7 @@ export class Head {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#running?.timer.cancel();
+    this.#running?.ticker.stop();
     this.#running?.ctx.raylets.close();
     await (this.#running?.ctx.journal.close() ?? this.#parts.store.close());
   }

@@ -13,6 +13,8 @@ export const PROBE_EVERY_MS = 500;
 export const PROBES_GONE = 2;
 /** How often the head looks at its deadlines. */
 export const TICK_MS = 250;
+/** The same where nothing waits for a place and all nodes are well. */
+export const CALM_TICK_MS = 1_000;
 
 export const NODES_LIMIT = 1_000;
 export const DEAD_NODES_KEPT = 1_000;

@@ -1,7 +1,7 @@
 import type { DeviceTopology, ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
-import type { KnownNode } from "./known-node.ts";
+import { calmUntilMs, type KnownNode, knownRow } from "./known-node.ts";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -14,7 +14,7 @@ import {
 } from "./limits.ts";
 import type { NodeEffect, ProbeAnswer } from "./node-effect.ts";
 import { duplicateDevice, nodeIdInUse, staleEpoch } from "./node-errors.ts";
-import { type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
+import { type NodeRecord, recordOf, roomNow, roomTotal, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
 import { RoomIndex } from "./placement/room-index.ts";
 import { falseView } from "./view-check.ts";
@@ -32,6 +32,7 @@ export class NodeTable {
   readonly #headOutageMs: number;
   readonly #limit: number;
   readonly #index = new RoomIndex();
+  readonly #totals = new RoomIndex();
   /** Nodes whose room the index does not have as it is now. */
   readonly #dirty = new Set<string>();
   /** Device → the node that offered it last. */
@@ -219,6 +220,11 @@ export class NodeTable {
     return node.gone < PROBES_GONE ? [] : this.#die(node, "raylet process is gone");
   }
 
+  /** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
+  calmUntilMs(nowMs: number): number {
+    return this.#untold.length > 0 ? nowMs : calmUntilMs([...this.#nodes.values()], nowMs);
+  }
+
   tick(nowMs: number): NodeEffect[] {
     const effects = this.#untold.splice(0);
     for (const node of this.#nodes.values()) {
@@ -268,8 +274,21 @@ export class NodeTable {
 
   /** The same, for looking up. Good until something changes. */
   index(): RoomIndex {
+    this.#refresh();
+    return this.#index;
+  }
+
+  /** What the cluster has when nothing runs, suspect nodes included. Good until something changes. */
+  totals(): RoomIndex {
+    this.#refresh();
+    return this.#totals;
+  }
+
+  #refresh(): void {
     for (const nodeId of this.#dirty) {
       const node = this.#nodes.get(nodeId);
+      if (!node || node.state === "DEAD") this.#totals.delete(nodeId);
+      else if (this.#totals.get(nodeId) !== node.total) this.#totals.set(node.total, node.total, node.order);
       if (node?.state !== "ALIVE" || !node.view || node.view.suspect) this.#index.delete(nodeId);
       else {
         const { record, topology, view, claims, total, order } = node;
@@ -277,18 +296,12 @@ export class NodeTable {
       }
     }
     this.#dirty.clear();
-    return this.#index;
   }
 
   /** What a node has when nothing runs there; undefined for one that is dead. */
   total(nodeId: string): NodeRoom | undefined {
     const node = this.#nodes.get(nodeId);
     return node && node.state !== "DEAD" ? node.total : undefined;
-  }
-
-  /** What the cluster has when nothing runs, suspect nodes included. */
-  totals(): NodeRoom[] {
-    return [...this.#nodes.values()].filter((node) => node.state !== "DEAD").map((node) => node.total);
   }
 
   record(nodeId: string): Readonly<NodeRecord> | undefined {
@@ -305,11 +318,7 @@ export class NodeTable {
   }
 
   rows(nowMs: number): NodeRow[] {
-    return [...this.#nodes.values()].map(({ record, state, view, seen, why }) => {
-      const report = seen && { ...seen.report, agoMs: seen.report.agoMs + Math.max(0, Math.floor(nowMs - seen.atMs)) };
-      const row = rowOf(record, state, view, report);
-      return state === "SUSPECT" && why !== undefined ? { ...row, suspectReason: why.slice(0, 1_024) } : row;
-    });
+    return [...this.#nodes.values()].map((node) => knownRow(node, nowMs));
   }
 
   #put(record: NodeRecord, nowMs: number, state: NodeRow["state"], topology = topologyOf(record)): KnownNode {

@@ -213,6 +213,10 @@ export class FakePeer implements Peer {
     this.#onClose.push(listener);
   }
 
+  onLost(): () => void {
+    return () => undefined;
+  }
+
   onReset(): void {}
 
   close(error = new WhiprayError({ code: "GOODBYE", message: `${this.#own.address} closed the session` })): void {

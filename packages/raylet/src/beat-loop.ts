@@ -3,7 +3,7 @@ import { type Endpoint, nodeBeat, nodeRenewals, type Peer } from "@whipray/rpc";
 import type { BeatListener, BeatPeer, Beats, BeatTerms } from "./beats.ts";
 import { NodeLease, type OwnRenewals, type PeerAnswer } from "./node-lease.ts";
 
-/** How often the lease is judged. */
+/** How often the lease is judged once renewals are late. */
 export const JUDGE_MS = 250;
 /** A beat that is not answered by then was lost; the next ones count. */
 const BEAT_LIMIT_MS = 3_000;
@@ -83,6 +83,7 @@ export class BeatLoop implements Beats {
       ({ peers }) => {
         if (epoch !== this.#terms?.epoch) return;
         this.#lease?.renewed(sentAtMs);
+        this.#listener?.onRenewed?.();
         if (!peers) return;
         this.#peers = peers.nodes;
         this.#peersVersion = peers.version;
@@ -98,8 +99,10 @@ export class BeatLoop implements Beats {
   #judge(): void {
     if (this.#closed || !this.#lease) return;
     const { clock } = this.#options;
-    this.#judgeTimer = clock.after(JUDGE_MS, () => this.#judge(), { keepAlive: true });
-    const turn = this.#lease.turn(clock.now());
+    const nowMs = clock.now();
+    const waitMs = this.#lease.calmUntilMs(nowMs) - nowMs + JUDGE_MS;
+    this.#judgeTimer = clock.after(waitMs, () => this.#judge(), { keepAlive: true });
+    const turn = this.#lease.turn(nowMs);
     if (turn.askPeers && !this.#asking) void this.#askPeers(this.#lease);
     if (turn.state === this.#state && turn.fence === undefined) return;
     this.#state = turn.state;

@@ -1,5 +1,5 @@
 import type { MessagePort } from "node:worker_threads";
-import { type Clock, type Logger, type RandomSource, silentLogger, type Timer } from "@whipray/core";
+import { type Clock, type Logger, type RandomSource, silentLogger } from "@whipray/core";
 import type { Endpoint } from "@whipray/rpc";
 import { BeatLoop } from "./beat-loop.ts";
 import type { BeatTerms } from "./beats.ts";
@@ -17,7 +17,7 @@ export type BeatCommand =
 export type BeatNews =
   | { news: "turn"; turn: LeaseTurn }
   | { news: "refused" }
-  /** Once a second: what to tell peers that ask. */
+  /** After each renewal: what to tell peers that ask. */
   | { news: "renewals"; answer: OwnRenewals }
   | { news: "failed"; message: string };
 
@@ -30,28 +30,21 @@ export interface BeatThreadParts {
   readonly logger?: Logger;
 }
 
-const TELL_MS = 500;
-
 /** What runs in the beat thread: a `BeatLoop` with an endpoint of its own, spoken to over `port`. */
 export function runBeatThread(port: MessagePort, parts: BeatThreadParts): void {
-  const { clock, endpoint, logger = silentLogger } = parts;
+  const { endpoint, logger = silentLogger } = parts;
   const loop = new BeatLoop({ ...parts, logger });
   const say = (news: BeatNews): void => port.postMessage(news);
   let guards: MessagePort | undefined;
-  let closed = false;
-  let telling: Timer | undefined;
+  const tell = (): void => say({ news: "renewals", answer: loop.answer() });
   loop.listen({
     onTurn(turn) {
       if (turn.fence === "all") guards?.postMessage({ to: "killAll" } satisfies GuardCommand);
       say({ news: "turn", turn });
     },
+    onRenewed: tell,
     onRefused: () => say({ news: "refused" }),
   });
-  function tell(): void {
-    if (closed) return;
-    say({ news: "renewals", answer: loop.answer() });
-    telling = clock.after(TELL_MS, tell, { keepAlive: true });
-  }
   port.on("message", (command: BeatCommand) => {
     if (command.to === "registered") {
       loop.registered(command.terms);
@@ -59,8 +52,6 @@ export function runBeatThread(port: MessagePort, parts: BeatThreadParts): void {
     } else if (command.to === "guards") {
       guards = command.port;
     } else {
-      closed = true;
-      telling?.cancel();
       guards?.close();
       void Promise.all([loop.close(), endpoint.close()]).then(() => port.close());
     }

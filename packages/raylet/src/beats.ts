@@ -17,6 +17,8 @@ export interface BeatTerms {
 export interface BeatListener {
   /** The verdict changed, or something must end. */
   onTurn(turn: LeaseTurn): void;
+  /** A beat was answered: there is something new to tell peers that ask. */
+  onRenewed?(): void;
   /** The head answers, but does not know our epoch: register again. */
   onRefused(): void;
 }

@@ -13,6 +13,8 @@ import { spawnInTerminal } from "./pty.io.ts";
 const SWEEP_PAUSE_MS = 20;
 /** Before another look, where a process was about to become another one (exec) and showed no environment. */
 const UNCLEAR_PAUSE_MS = 2;
+/** An exec that takes longer than this waits for a disk, and is none of ours. */
+const UNCLEAR_LIMIT_MS = 1_000;
 /** Looks at an unreadable /proc before it is an error. */
 const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
@@ -46,6 +48,8 @@ export class ChildProcesses implements Processes {
   readonly #writeWill: (() => LastWill) | undefined;
   readonly #memoryKills: MemoryKills | undefined;
   #will: LastWill | undefined;
+  /** Pids of our children, until they are reaped. */
+  readonly #ours = new Set<number>();
 
   /** `will` is made with the first process, and sees to it that nothing of ours stays when we are killed. `memoryKills` says why others did. */
   constructor(clock: Clock, will?: () => LastWill, memoryKills?: MemoryKills) {
@@ -77,6 +81,8 @@ export class ChildProcesses implements Processes {
     child.on("error", () => {}); // kill() of a process that just ended
     const [pid, stdout, stderr] = [child.pid!, child.stdout!, child.stderr!];
     const { exitCode, signalCode } = child;
+    if (exitCode === null && signalCode === null) this.#ours.add(pid);
+    child.once("exit", () => this.#ours.delete(pid));
     const exited = new Promise<ProcessExit>((resolve) => {
       child.once("close", (code, signal) => resolve({ code, signal }));
       if (exitCode !== null || signalCode !== null) resolve({ code: exitCode, signal: signalCode });
@@ -112,9 +118,14 @@ export class ChildProcesses implements Processes {
     const killed = new Set<string>();
     let emptySince: number | undefined;
     for (;;) {
-      const { found, unclear } = await look(variable, value, notBefore);
+      const { found, unclear } = await look(
+        variable,
+        value,
+        notBefore,
+        notBefore === undefined ? undefined : this.#ours,
+      );
       emptySince = found.length > 0 ? undefined : (emptySince ?? this.#clock.now());
-      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= SWEEP_PAUSE_MS);
+      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= UNCLEAR_LIMIT_MS);
       if (emptySince !== undefined && settled) return { killed: killed.size, left: 0 };
       if (this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {
@@ -136,10 +147,15 @@ export class ChildProcesses implements Processes {
 const OUTPUT_WAIT_MS = 500;
 
 /** /proc can be unreadable for a moment (no descriptor left, F38): then nothing is known, and the look is repeated. */
-async function look(variable: string, value: string, notBefore: number | undefined): Promise<MarkedProcesses> {
+async function look(
+  variable: string,
+  value: string,
+  notBefore: number | undefined,
+  except: ReadonlySet<number> | undefined,
+): Promise<MarkedProcesses> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await processesWith(variable, value, notBefore);
+      return await processesWith(variable, value, notBefore, except);
     } catch (error) {
       if (attempt === LOOKS_LIMIT) throw asWhiprayError(error, "PROC_UNREADABLE");
       await delay(systemClock, SWEEP_PAUSE_MS * attempt);

@@ -75,6 +75,11 @@ export class NodeLease {
     return { renewedAgoMs: Math.max(0, nowMs - this.#renewedAtMs), steadyMs: Math.max(0, nowMs - this.#steadySinceMs) };
   }
 
+  /** Until then a turn says what the last one said, whatever happens: nothing to judge while renewals come. */
+  calmUntilMs(nowMs: number): number {
+    return Math.max(nowMs, this.#renewedAtMs + SUSPECT_MS);
+  }
+
   turn(nowMs: number): LeaseTurn {
     const ageMs = nowMs - this.#renewedAtMs;
     const state = this.#judge(ageMs, nowMs);

@@ -50,7 +50,8 @@ export interface Processes {
   spawn(spec: SpawnSpec): Promise<Child>;
   /**
    * SIGKILLs every process whose environment holds `variable=value`, again until none is left or `timeoutMs` is over. Finds what
-   * left its session, its group and its parents. `notBefore` is the start time of the oldest that it may be.
+   * left its session, its group and its parents. `notBefore` is the start time of a child of ours that ended, whose
+   * descendants they are: neither older ones nor our other children are looked at.
    */
   sweep(variable: string, value: string, timeoutMs: number, notBefore?: number): Promise<SweepOutcome>;
   /** Whether this very process (not another one of the same number) still runs. */

@@ -52,7 +52,7 @@ export function threadedBeats(file: URL, data: unknown, clock: Clock, logger: Lo
       const sinceMs = clock.now() - known.atMs;
       return {
         renewedAgoMs: Math.min(Number.MAX_SAFE_INTEGER, known.renewedAgoMs + sinceMs),
-        steadyMs: known.steadyMs,
+        steadyMs: known.steadyMs + sinceMs,
       };
     },
     async close() {

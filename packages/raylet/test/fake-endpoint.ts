@@ -149,6 +149,10 @@ export class FakePeer implements Peer {
     this.#closeListeners.push(listener);
   }
 
+  onLost(): () => void {
+    return () => {};
+  }
+
   onReset(listener: () => void): void {
     this.#resetListeners.push(listener);
   }

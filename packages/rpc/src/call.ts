@@ -97,6 +97,8 @@ export interface Peer {
   invoke<Request, Reply>(method: Method<Request, Reply>, request: Request, options?: CallOptions): Promise<Reply>;
   /** A control oneway. */
   tell<Request>(method: Method<Request, unknown>, request: Request): void;
+  /** Called each time its route ends while the session goes on: the other process may have died, or the way to it. Returns the undo. */
+  onLost(listener: () => void): () => void;
   /** Called once when the session ends, with why. */
   onClose(listener: (error: WhiprayError) => void): void;
   /**

@@ -268,16 +268,20 @@ export class ActorLink {
     this.#watchLater(peer);
   }
 
-  // One timer a second at most, however many calls.
+  // One timer a second at most, however many calls; at once when the connection breaks.
   #watchLater(peer: Peer): void {
     if (this.#watching || this.#running === 0 || peer.closed) return;
     this.#watching = true;
-    this.#driver.connection.clock.after(WATCH_AFTER_MS, () => {
+    const begin = (): void => {
+      timer.cancel();
+      forget();
       void this.#watch(peer).finally(() => {
         this.#watching = false;
         if (this.#peer) this.#watchLater(this.#peer);
       });
-    });
+    };
+    const timer = this.#driver.connection.clock.after(WATCH_AFTER_MS, begin);
+    const forget = peer.onLost(begin);
   }
 
   /**

@@ -185,12 +185,17 @@ export class WireEndpoint implements Endpoint {
   // The opener's side: dial, OPEN, wait for OPENED, attach; again after a pause until the session gives up.
   async #reach(peer: SessionPeer, target: Target, lost?: WhiprayError): Promise<void> {
     const { clock, random } = this.#options;
-    const waits = lost && this.#hurries(peer, target) ? HURRIED : RECONNECT;
-    for (let attempt = lost ? 1 : 0; !peer.closed && !this.#closed; attempt++) {
+    const hurries = lost !== undefined && this.#hurries(peer, target);
+    const waits = hurries ? HURRIED : RECONNECT;
+    // The socket of a process on this machine ends with it: the dial says at once whether it lives.
+    const atOnce = lost === undefined || (hurries && target.url.startsWith("unix:"));
+    for (let attempt = atOnce ? 0 : 1; !peer.closed && !this.#closed; attempt++) {
       if (attempt > 0)
         await new Promise<void>((resolve) =>
           clock.after(backoffMs(waits, attempt, random), resolve, { keepAlive: true }),
         );
+      // The link that ended is forgotten once all of its routes know.
+      else if (lost) await undefined;
       if (peer.closed) return;
       try {
         const link = await this.#link(target);

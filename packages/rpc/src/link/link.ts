@@ -133,8 +133,10 @@ export class Link {
     return this.#state === "closed";
   }
 
-  /** Sends OPEN with `header` and registers the end. @throws WhiprayError `BUSY` at the limit of routes. */
+  /** Sends OPEN with `header` and registers the end. @throws WhiprayError `BUSY` at the limit of routes, `LINK_BROKEN`. */
   open(end: RouteEnd, header: Uint8Array): number {
+    if (this.closed)
+      throw new WhiprayError({ code: "LINK_BROKEN", message: "The connection has ended", retryable: true });
     if (this.#routes.size >= MAX_ROUTES_PER_LINK) {
       throw new WhiprayError({
         code: "BUSY",

@@ -15,10 +15,13 @@ import { CallerLedger } from "./caller-ledger.ts";
 import { ItemQueue } from "./item-queue.ts";
 import { checkParts, encodeCallHeader, encodePlainHeader, isInline, sendMessage } from "./message.ts";
 
-/** Replies that may wait to be acknowledged, and how long at most. */
+/** Replies that may wait to be acknowledged. */
 const ACK_COUNT = 256;
 const ACK_BYTES = 1_048_576;
+/** How long they wait at most: the callee keeps them. A few small ones may wait, so that two idle processes do not wake each other up for them. */
 const ACK_DELAY_MS = 20;
+const ACK_SMALL_BYTES = 16_384;
+const ACK_SMALL_DELAY_MS = 5_000;
 const EMPTY = new Uint8Array(0);
 const TWO_32 = 4_294_967_296;
 
@@ -42,6 +45,7 @@ export class OutgoingCalls {
   readonly #ledger = new CallerLedger<OutgoingCall>({ maxCalls: MAX_PENDING_CALLS, maxBytes: MAX_PENDING_BYTES });
   #route: Route | undefined;
   #ackTimer: Timer | undefined;
+  #ackSoon = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -175,8 +179,16 @@ export class OutgoingCalls {
     if (call) this.#release(call);
     const backlog = this.#ledger.ackBacklog;
     if (backlog.count >= ACK_COUNT || backlog.bytes >= ACK_BYTES) this.#acknowledge();
-    else this.#ackTimer ??= this.#clock.after(ACK_DELAY_MS, () => this.#acknowledge());
+    else this.#acknowledgeWithin(backlog.bytes < ACK_SMALL_BYTES ? ACK_SMALL_DELAY_MS : ACK_DELAY_MS);
     return call;
+  }
+
+  #acknowledgeWithin(delayMs: number): void {
+    const soon = delayMs === ACK_DELAY_MS;
+    if (this.#ackTimer && (this.#ackSoon || !soon)) return;
+    this.#ackTimer?.cancel();
+    this.#ackSoon = soon;
+    this.#ackTimer = this.#clock.after(delayMs, () => this.#acknowledge());
   }
 
   #acknowledge(): void {

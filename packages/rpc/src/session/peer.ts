@@ -58,6 +58,7 @@ export class SessionPeer implements Peer {
   readonly #events: PeerEvents;
   readonly #closeListeners: ((error: WhiprayError) => void)[] = [];
   readonly #resetListeners: (() => void)[] = [];
+  readonly #lostListeners = new Set<() => void>();
   #route: Route | undefined;
   #assembler = new Assembler();
   #resumeTimer: Timer | undefined;
@@ -126,6 +127,11 @@ export class SessionPeer implements Peer {
   onClose(listener: (error: WhiprayError) => void): void {
     if (this.#endedWith) listener(this.#endedWith);
     else this.#closeListeners.push(listener);
+  }
+
+  onLost(listener: () => void): () => void {
+    this.#lostListeners.add(listener);
+    return () => this.#lostListeners.delete(listener);
   }
 
   onReset(listener: () => void): void {
@@ -274,6 +280,7 @@ export class SessionPeer implements Peer {
     }
     this.#awaitRoute(error);
     this.#events.onRouteLost(this, error);
+    for (const listener of [...this.#lostListeners]) listener();
   }
 
   // Nobody waits for ever: without a route for the resume time the session is over.
