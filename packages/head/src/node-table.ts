@@ -267,24 +267,17 @@ export class NodeTable {
     if (node?.claims.delete(claimId)) this.#changed(node);
   }
 
-  /** What placement may use now: live nodes only. */
-  rooms(): readonly NodeRoom[] {
-    return this.index().all();
-  }
-
-  /** The same, for looking up. Good until something changes. */
+  /** What placement may use now: live nodes only. Good until something changes. */
   index(): RoomIndex {
-    this.#refresh();
-    return this.#index;
+    return this.#fresh(this.#index);
   }
 
   /** What the cluster has when nothing runs, suspect nodes included. Good until something changes. */
   totals(): RoomIndex {
-    this.#refresh();
-    return this.#totals;
+    return this.#fresh(this.#totals);
   }
 
-  #refresh(): void {
+  #fresh(rooms: RoomIndex): RoomIndex {
     for (const nodeId of this.#dirty) {
       const node = this.#nodes.get(nodeId);
       if (!node || node.state === "DEAD") this.#totals.delete(nodeId);
@@ -296,6 +289,7 @@ export class NodeTable {
       }
     }
     this.#dirty.clear();
+    return rooms;
   }
 
   /** What a node has when nothing runs there; undefined for one that is dead. */
