@@ -92,7 +92,8 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
     const growth = growthOf(results, names);
     const text = [tableOf(results, names), ...growth.map(growthText)].join("\n");
     console.log(options.json ? JSON.stringify({ ...run, growth, written }) : text);
-    if (leftOut.length > 0) tell(`not measured, ${stopped ? "since it was interrupted" : "the time was over"}: ${leftOut.join(", ")}`);
+    if (leftOut.length > 0)
+      tell(`not measured, ${stopped ? "since it was interrupted" : "the time was over"}: ${leftOut.join(", ")}`);
     if (options.readme && !stopped) written.push(...writeReadme(join(options.out, ".."), run));
     tell(written.join("\n"));
     if (stopped) return STOPPED_EXIT_CODE;
