@@ -25,6 +25,8 @@ export interface Figures {
   /** A group of 8 bundles that finds a place, one that finds none, an actor, an actor inside of a group, and the head's tick. */
   readonly group: Times;
   readonly noRoom: Times;
+  /** To say why a group waits. */
+  readonly why: Times;
   readonly actor: Times;
   readonly inGroup: Times;
   readonly tick: Times;
@@ -68,7 +70,13 @@ export function measureScale(nodes: number, changes: number, gc: () => void = ()
     if (actorId !== undefined) group.inside.push(actorId);
   }
   const counts = { groups: groups.length, actors: actors.length + groups.flatMap(({ inside }) => inside).length };
-  const times = { group: [] as number[], noRoom: [] as number[], actor: [] as number[], inGroup: [] as number[] };
+  const times = {
+    group: [] as number[],
+    noRoom: [] as number[],
+    why: [] as number[],
+    actor: [] as number[],
+    inGroup: [] as number[],
+  };
   const huge = Array.from({ length: BUNDLES }, () => ({ CPU: 48 * ONE, GPU: 8 * ONE }));
   const tick: number[] = [];
   for (let change = -WARM_CHANGES; change < changes; change++) {
@@ -91,16 +99,24 @@ export function measureScale(nodes: number, changes: number, gc: () => void = ()
     const one = planner.addActor({ CPU: ONE });
     actors[at] = one.actorId;
     times.actor.push(one.ms);
-    times.noRoom.push(planner.addGroup("PACK", huge).ms);
+    const waits = planner.addGroup("PACK", huge);
+    times.noRoom.push(waits.ms);
+    times.why.push(waits.whyMs);
     tick.push(planner.tick());
   }
   planner.forgetLedgers();
   const memoryMb = (before.rss + Math.max(0, memoryOf(gc).used - before.used)) / 2 ** 20;
   planner.tick(); // the tables are needed until here
-  const { group, noRoom, actor, inGroup } = times;
+  const { group, noRoom, why, actor, inGroup } = times;
   return {
     ...{ nodes, ...counts, memoryMb, tick: timesOf(tick) },
-    ...{ group: timesOf(group), noRoom: timesOf(noRoom), actor: timesOf(actor), inGroup: timesOf(inGroup) },
+    ...{
+      group: timesOf(group),
+      noRoom: timesOf(noRoom),
+      why: timesOf(why),
+      actor: timesOf(actor),
+      inGroup: timesOf(inGroup),
+    },
   };
 }
 

@@ -55,8 +55,11 @@ export class Planner {
     return nodeId;
   }
 
-  /** Makes a group and decides about it. One that finds no place is gone again. */
-  addGroup(strategy: GroupCreate["strategy"], bundles: readonly ResourceUnits[]): Decision & { pgId: string } {
+  /** Makes a group and decides about it. One that finds no place is gone again; `whyMs` is what it took to say why. */
+  addGroup(
+    strategy: GroupCreate["strategy"],
+    bundles: readonly ResourceUnits[],
+  ): Decision & { pgId: string; whyMs: number } {
     const { groups, nodes } = this;
     const pgId = `pg_${++this.#made}`;
     const fixed = { pgId, jobId: "job_1", namespace: "bench", strategy, detached: false };
@@ -80,8 +83,11 @@ export class Planner {
       groups.committed(pgId, epoch, nodeId, indices, undefined, this.#nowMs);
     }
     const placed = groups.record(pgId)?.state === "CREATED";
+    const askedAt = performance.now();
+    groups.reasons(pgId, nodes);
+    const whyMs = performance.now() - askedAt;
     if (!placed) this.removeGroup(pgId);
-    return { ms, placed, pgId };
+    return { ms, placed, pgId, whyMs };
   }
 
   /** What runs in it must have ended. */

@@ -16,10 +16,11 @@ export interface Expectation {
   readonly atMost: number;
 }
 
-const KINDS = ["group", "noRoom", "actor", "inGroup"] as const;
+const KINDS = ["group", "noRoom", "why", "actor", "inGroup"] as const;
 const WORDS: Readonly<Record<(typeof KINDS)[number] | "tick", string>> = {
   group: "group of 8 bundles",
   noRoom: "group that finds no room",
+  why: "why a group waits",
   actor: "actor",
   inGroup: "actor in a group",
   tick: "tick of the head",

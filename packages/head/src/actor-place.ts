@@ -7,8 +7,9 @@ import { showWithheld, WITHHELD_SHOWN } from "./node-record.ts";
 import type { NodeTable } from "./node-table.ts";
 import { placeActor } from "./placement/actor-policy.ts";
 import { isDeviceResource } from "./placement/devices.ts";
-import { explain } from "./placement/explain.ts";
+import { explain, whyNot } from "./placement/explain.ts";
 import { type NodeRoom, Room } from "./placement/room.ts";
+import type { Rooms } from "./placement/room-index.ts";
 
 /** What somebody has of a bundle. */
 export interface BundleUse {
@@ -133,11 +134,12 @@ export function explainActor(spec: ActorSpec, nodes: NodeTable, groups: GroupTab
     const besides = withheld.length > 0 ? `; not offered there: ${withheld.slice(0, WITHHELD_SHOWN).join(", ")}` : "";
     return `every bundle of ${spec.pgId} that could hold it is in use, or its node is suspect${besides}`;
   }
-  const only = (rooms: readonly NodeRoom[]) =>
-    spec.nodeId !== undefined && !spec.nodeSoft ? rooms.filter((room) => room.nodeId === spec.nodeId) : rooms;
   const bundles = [{ index: 0, units: spec.placementUnits, labels: spec.labels, links: spec.links }];
   const request = { strategy: "PACK" as const, bundles, keptNodeIds: [] };
-  const reason = explain(request, only(groups.rooms(nodes).all()), only(nodes.totals()))[0];
+  const [now, total] = [groups.rooms(nodes), nodes.totals()];
+  const only = (rooms: Rooms) => [rooms.get(spec.nodeId!)].filter((room) => room !== undefined);
+  const must = spec.nodeId !== undefined && !spec.nodeSoft;
+  const [reason] = must ? explain(request, only(now), only(total)) : whyNot(request, now, total);
   return reason ? `${reason.kind}: ${reason.text}` : "a raylet is being asked, or its turn comes with the next round";
 }
 

@@ -2,7 +2,7 @@ import { addUnits, type ResourceUnits } from "@whipray/core";
 import { type GroupRecord, missingOf } from "./group-record.ts";
 import { REFUSED_FIRST_MS, REFUSED_MAX_MS, RESERVATIONS_LIMIT, WAITING_TOLD_AFTER_MS } from "./limits.ts";
 import type { NodeTable } from "./node-table.ts";
-import { explain } from "./placement/explain.ts";
+import { whyNot } from "./placement/explain.ts";
 import { place } from "./placement/place.ts";
 import { type Placement, type PlaceRequest, shapeOf } from "./placement/request.ts";
 import { type Reservation, reserve, without } from "./placement/reserve.ts";
@@ -114,14 +114,6 @@ export class GroupQueue {
     });
   }
 
-  /** Why a group that has room waits nevertheless. */
-  turnOf({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
-    const held = explain(request, this.rooms(nodes, record.pgId).all(), nodes.totals()).length > 0;
-    if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
-    if (lastRefusal !== undefined) return `a raylet refused, the next try follows; ${lastRefusal}`;
-    return "its turn comes with the next round";
-  }
-
   #inOrder(): Waiting[] {
     const rank = ({ record }: Waiting) => (record.state === "RESCHEDULING" ? 0 : 1);
     return [...this.#waiting.values()].sort((a, b) => rank(a) - rank(b) || a.order - b.order);
@@ -132,7 +124,7 @@ export class GroupQueue {
     const index = nodes.index();
     const stands = waiting.reservation?.values().every((nodeId) => index.get(nodeId) !== undefined);
     if (!stands) {
-      waiting.reservation = reserve(request, without(index, this.#held).all(), nodes.totals());
+      waiting.reservation = reserve(request, without(index, this.#held).all(), nodes.totals().all());
       if (waiting.reservation) this.#changes++;
     }
     const { reservation, sinceMs, record } = waiting;
@@ -158,7 +150,7 @@ export class GroupQueue {
 
   /** Why a group waits for which there is room, unless somebody in front of it holds that. */
   whyNotYet({ record, lastRefusal }: Waiting, request: PlaceRequest, nodes: NodeTable): string {
-    const held = explain(request, this.rooms(nodes, record.pgId).all(), nodes.totals()).length > 0;
+    const held = whyNot(request, this.rooms(nodes, record.pgId), nodes.totals()).length > 0;
     if (held) return `held back for ${this.heldBefore(record.pgId)[0]?.pgId}, which has waited longer`;
     if (lastRefusal) return `a raylet refused, the next try follows; ${lastRefusal}`;
     return "its turn comes with the next round";

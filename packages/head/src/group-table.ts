@@ -9,7 +9,7 @@ import { advance, bundlesOn, type GroupRecord, groupRow, missingOf, newGroup, no
 import { BUNDLES_TOTAL_LIMIT, GROUPS_LIMIT, REMOVED_GROUPS_KEPT } from "./limits.ts";
 import { nameKey } from "./names.ts";
 import type { NodeTable } from "./node-table.ts";
-import { explain } from "./placement/explain.ts";
+import { whyNot } from "./placement/explain.ts";
 import { byNode, type Placement, sumUnits } from "./placement/request.ts";
 import type { Rooms } from "./placement/room-index.ts";
 
@@ -339,7 +339,7 @@ export class GroupTable {
     const waiting = this.#queue.get(pgId);
     if (!waiting || this.#groups.get(pgId)?.attempt) return [];
     const request = missingOf(waiting.record);
-    const found = explain(request, nodes.rooms(), nodes.totals());
+    const found = whyNot(request, nodes.index(), nodes.totals());
     if (found.length > 0) return found;
     const text = this.#queue.whyNotYet(waiting, request, nodes);
     return [{ bundle: request.bundles[0]?.index ?? 0, kind: "busy", text: text.slice(0, 2_048), missing: {} }];

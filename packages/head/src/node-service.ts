@@ -18,6 +18,8 @@ import { type HeadContext, onlyFor } from "./context.ts";
 import { eventOfNode } from "./event-of.ts";
 import { BEAT_MS } from "./limits.ts";
 import type { NodeEffect } from "./node-effect.ts";
+import type { NodeRoom } from "./placement/room.ts";
+import { RoomTeller } from "./room-news.ts";
 
 /** Serves `node.*`, and tells groups and actors when a node comes, falters or dies. */
 export class NodeService {
@@ -25,6 +27,7 @@ export class NodeService {
   readonly #actors: ActorService;
   /** Grows when a node comes or dies. */
   #peersVersion = 0;
+  readonly #rooms = new RoomTeller((room) => this.#roomRow(room));
 
   constructor(ctx: HeadContext, actors: ActorService) {
     this.#ctx = ctx;
@@ -62,7 +65,7 @@ export class NodeService {
     });
     endpoint.serve(nodeRooms, ({ version }, call) => {
       onlyFor(call, "raylet");
-      return version === nodes.changes ? { version } : { version: nodes.changes, nodes: this.#rooms() };
+      return this.#rooms.news(this.#ctx.groups.rooms(nodes).all(), version);
     });
     endpoint.serve(nodesList, () => ({ nodes: nodes.rows(clock.now()) }));
   }
@@ -113,20 +116,14 @@ export class NodeService {
     }
   }
 
-  #rooms(): NodeRoomRow[] {
-    const { nodes, groups } = this.#ctx;
-    return groups
-      .rooms(nodes)
-      .all()
-      .map(({ nodeId, labels, free, devices }) => {
-        const { url, socket, pidNamespace, total } = nodes.record(nodeId)!;
-        const offered = devices.filter(({ units }) => units > 0).map(({ resource, units }) => ({ resource, units }));
-        const row: NodeRoomRow = { nodeId, labels: { ...labels }, total, free: { ...free }, devices: offered };
-        if (url !== undefined) row.url = url;
-        if (socket !== undefined) row.socket = socket;
-        if (pidNamespace !== undefined) row.pidNamespace = pidNamespace;
-        return row;
-      });
+  #roomRow({ nodeId, labels, free, devices }: NodeRoom): NodeRoomRow {
+    const { url, socket, pidNamespace, total } = this.#ctx.nodes.record(nodeId)!;
+    const offered = devices.filter(({ units }) => units > 0).map(({ resource, units }) => ({ resource, units }));
+    const row: NodeRoomRow = { nodeId, labels: { ...labels }, total, free: { ...free }, devices: offered };
+    if (url !== undefined) row.url = url;
+    if (socket !== undefined) row.socket = socket;
+    if (pidNamespace !== undefined) row.pidNamespace = pidNamespace;
+    return row;
   }
 
   /** Other nodes, to ask when the head is silent. */

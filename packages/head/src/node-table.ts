@@ -32,6 +32,7 @@ export class NodeTable {
   readonly #headOutageMs: number;
   readonly #limit: number;
   readonly #index = new RoomIndex();
+  readonly #totals = new RoomIndex();
   /** Nodes whose room the index does not have as it is now. */
   readonly #dirty = new Set<string>();
   /** Device → the node that offered it last. */
@@ -276,8 +277,21 @@ export class NodeTable {
 
   /** The same, for looking up. Good until something changes. */
   index(): RoomIndex {
+    this.#refresh();
+    return this.#index;
+  }
+
+  /** What the cluster has when nothing runs, suspect nodes included. Good until something changes. */
+  totals(): RoomIndex {
+    this.#refresh();
+    return this.#totals;
+  }
+
+  #refresh(): void {
     for (const nodeId of this.#dirty) {
       const node = this.#nodes.get(nodeId);
+      if (!node || node.state === "DEAD") this.#totals.delete(nodeId);
+      else if (this.#totals.get(nodeId) !== node.total) this.#totals.set(node.total, node.total, node.order);
       if (node?.state !== "ALIVE" || !node.view || node.view.suspect) this.#index.delete(nodeId);
       else {
         const { record, topology, view, claims, total, order } = node;
@@ -285,18 +299,12 @@ export class NodeTable {
       }
     }
     this.#dirty.clear();
-    return this.#index;
   }
 
   /** What a node has when nothing runs there; undefined for one that is dead. */
   total(nodeId: string): NodeRoom | undefined {
     const node = this.#nodes.get(nodeId);
     return node && node.state !== "DEAD" ? node.total : undefined;
-  }
-
-  /** What the cluster has when nothing runs, suspect nodes included. */
-  totals(): NodeRoom[] {
-    return [...this.#nodes.values()].filter((node) => node.state !== "DEAD").map((node) => node.total);
   }
 
   record(nodeId: string): Readonly<NodeRecord> | undefined {

@@ -111,7 +111,7 @@ describe("life and death", () => {
     expect(at(SUSPECT_MS - 1)).toEqual([]);
     expect(at(SUSPECT_MS)).toEqual(["suspect"]);
     expect(nodes.rooms()).toEqual([]);
-    expect(nodes.totals()).toHaveLength(1);
+    expect(nodes.totals().all()).toHaveLength(1);
     expect(at(DEAD_MS - 1)).toEqual([]);
     expect(at(DEAD_MS)).toEqual(["save", "dead"]);
     expect(nodes.state("node_a")).toBe("DEAD");
@@ -246,6 +246,6 @@ describe("views and claims", () => {
     const view = { version: 1, free: {}, devices: { "GPU-2": 10_000 } };
     const nodes = joined(0, { devices: [device("GPU-1"), sick], view });
     expect(new Room(nodes.rooms()[0]!).amount("GPU")).toBe(0);
-    expect(new Room(nodes.totals()[0]!).amount("GPU")).toBe(10_000);
+    expect(new Room(nodes.totals().all()[0]!).amount("GPU")).toBe(10_000);
   });
 });

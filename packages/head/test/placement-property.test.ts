@@ -92,7 +92,7 @@ test("a placement never takes what is not there, and STRICT strategies hold", ()
       const placement = place(wanted, rooms);
       if (placement) replay(wanted, rooms, placement);
     }),
-    { numRuns: 600 },
+    { numRuns: 600, seed: 1 },
   );
 });
 
@@ -101,7 +101,7 @@ test("a small placement is found if and only if there is one", () => {
     fc.property(nodes(3), requests(4), (rooms, wanted) => {
       expect(place(wanted, rooms) !== undefined).toBe(possible(wanted, rooms));
     }),
-    { numRuns: 1_000 },
+    { numRuns: 1_000, seed: 1 },
   );
 });
 
@@ -111,7 +111,7 @@ test("PACK uses one node when one node can hold all", () => {
       if (!possible({ ...wanted, strategy: "STRICT_PACK" }, rooms)) return;
       expect(new Set(place({ ...wanted, strategy: "PACK" }, rooms)?.map((one) => one.nodeId)).size).toBe(1);
     }),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 1 },
   );
 });
 
@@ -122,7 +122,7 @@ test("SPREAD uses a node for each bundle when that can be", () => {
       const used = place({ ...wanted, strategy: "SPREAD" }, rooms)?.map((one) => one.nodeId);
       expect(new Set(used).size).toBe(wanted.bundles.length);
     }),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 1 },
   );
 });
 
@@ -139,7 +139,7 @@ test("there is a reason if and only if there is no placement, and infeasible mea
       if (place(wanted, total)) expect(reasons.every((reason) => reason.kind === "busy")).toBe(true);
       else if (reasons.length > 0) expect(reasons.every((reason) => reason.kind !== "busy")).toBe(true);
     }),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 1 },
   );
 });
 
@@ -148,7 +148,7 @@ test("the same input gives the same answer", () => {
     fc.property(nodes(4), requests(5), (rooms, wanted) => {
       expect(place(wanted, rooms)).toEqual(place(wanted, rooms));
     }),
-    { numRuns: 100 },
+    { numRuns: 100, seed: 1 },
   );
 });
 
@@ -223,6 +223,7 @@ test("with partly used devices, and bundles that want one link domain, a small p
     }),
     {
       numRuns: 1_000,
+      seed: 1,
       examples: [
         [
           [{ domains: ["a", "a", "a", "a", "c"], gpus: [1, 1, 1, 0.5, 1] }],

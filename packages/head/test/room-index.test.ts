@@ -2,6 +2,7 @@ import type { Strategy } from "@whipray/rpc";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { placeActor } from "../src/placement/actor-policy.ts";
+import { explain, whyNot } from "../src/placement/explain.ts";
 import { place } from "../src/placement/place.ts";
 import { without } from "../src/placement/reserve.ts";
 import type { NodeRoom } from "../src/placement/room.ts";
@@ -64,7 +65,7 @@ describe("a few rooms", () => {
         expect(index.all()).toEqual(rooms);
         expect(place(wanted, index.few(wanted))).toEqual(place(wanted, rooms));
       }),
-      { numRuns: 800 },
+      { numRuns: 800, seed: 1 },
     );
   });
 
@@ -86,7 +87,31 @@ describe("a few rooms", () => {
         };
         expect(placeActor(actor, few, totalOf)?.nodeId).toEqual(placeActor(actor, rooms, totalOf)?.nodeId);
       }),
-      { numRuns: 800 },
+      { numRuns: 800, seed: 1 },
+    );
+  });
+
+  test("say why there is no place as all do", () => {
+    const kept = fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 });
+    const asked = fc.tuple(strategy, fc.array(bundle, { minLength: 1, maxLength: 5 }), kept, selector);
+    fc.assert(
+      fc.property(changes, asked, (list, [strategy, bundles, keptAt, labels]) => {
+        const [now, total] = [new RoomIndex(), new RoomIndex()];
+        const rooms = grow(now, list);
+        const totals = rooms.map(({ nodeId, labels, devices }) =>
+          node(
+            nodeId,
+            { CPU: 3, memory: 2 },
+            devices.map(() => 1),
+            { labels },
+          ),
+        );
+        for (const [at, room] of totals.entries()) total.set(room, room, at);
+        const more = { kept: keptAt.map((at) => `n${at}`), ...(labels && { labels }) };
+        const wanted = request(strategy, bundles, more);
+        expect(whyNot(wanted, now, total)).toEqual(explain(wanted, rooms, totals));
+      }),
+      { numRuns: 800, seed: 1 },
     );
   });
 
@@ -108,7 +133,7 @@ describe("a few rooms", () => {
           expect(place(wanted, rooms.few(wanted))).toEqual(place(wanted, rooms.all()));
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 1 },
     );
   });
 

@@ -86,9 +86,10 @@ export class SegmentPool {
     this.#count--;
   }
 
-  /** Gives up what was not used since `before`. */
-  expire(before: number): void {
-    for (let since = this.idleSince; since !== undefined && since <= before; since = this.idleSince) this.#dropOldest();
+  /** Gives up what was not used for `warmMs`. */
+  expire(now: number, warmMs: number): void {
+    // Summed as who waits for it does: with a difference the last bit may say "not yet" at the very time that was awaited.
+    while ((this.idleSince ?? Infinity) + warmMs <= now) this.#dropOldest();
   }
 
   #oldest(): IdleSegment | undefined {

@@ -221,17 +221,18 @@ export class StoreTable {
   /** Time passed: patience may be over, warm segments may be cold, freed objects may still be held. */
   tick(now: number): StoreAction[] {
     return this.#change(now, () => {
-      this.#pool.expire(now - this.#limits.warmMs);
+      this.#pool.expire(now, this.#limits.warmMs);
       this.#actions.push(...this.#freed.due(now));
     });
   }
 
   /** When `tick` has something to do. */
   nextTick(): number | undefined {
-    const warmUntil = (this.#pool.idleSince ?? Infinity) + this.#limits.warmMs;
-    const patientUntil = this.#queue[0]?.patientUntil ?? Infinity;
-    const next = Math.min(warmUntil, patientUntil, this.#freed.next);
-    return next === Infinity ? undefined : next;
+    const until = this.#queue[0]?.patientUntil ?? Infinity;
+    // Beyond its patience a request waits for spills alone: their end is no matter of time.
+    const patientUntil = until <= this.#now && this.#spills.comingBytes > 0 ? Infinity : until;
+    const next = Math.min((this.#pool.idleSince ?? Infinity) + this.#limits.warmMs, patientUntil, this.#freed.next);
+    return Number.isFinite(next) ? next : undefined;
   }
 
   #change(now: number, change: () => void): StoreAction[] {

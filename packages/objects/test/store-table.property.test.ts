@@ -113,8 +113,11 @@ test("any history: bytes are conserved, one object a segment, nothing pinned is 
             apply(model.diskStep(table, one.nth, one.fails === 0, now));
             break;
           default:
-            now += one.ms;
+            // Some times have more digits than a double: what is awaited must be due when it comes.
+            now = one.ms % 3 === 0 ? Math.max(now, table.nextTick() ?? now) : now + one.ms / 3;
             apply(table.tick(now));
+            // What waits for a disk is no matter of time: nothing is due again at once.
+            expect(table.nextTick() ?? now + 1).toBeGreaterThan(now);
         }
         model.check(table);
       }
@@ -155,7 +158,7 @@ test("any history: bytes are conserved, one object a segment, nothing pinned is 
       expect(table.nextTick()).toBeUndefined();
       for (const kind of model.seen) seen.add(kind);
     }),
-    { numRuns: 100 },
+    { numRuns: 100, seed: 1 },
   );
   expect([...seen].sort()).toEqual(["attached", "discard", "erase", "grant", "letGo", "refuse", "restore", "spill"]);
 });

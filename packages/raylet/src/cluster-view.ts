@@ -104,7 +104,9 @@ export class ClusterView {
       const answer = await peer.invoke(nodeRooms, version === undefined ? {} : { version }, {
         timeoutMs: ASK_LIMIT_MS,
       });
-      this.#told = answer.nodes?.filter(({ nodeId }) => nodeId !== this.#nodeId) ?? this.#told;
+      const { nodes, changed = [], gone = [] } = answer;
+      const told = nodes ?? merged(this.#told, changed, gone);
+      this.#told = told.filter(({ nodeId }) => nodeId !== this.#nodeId);
       this.#others = this.#told;
       this.#version = answer.version;
       this.#atMs = this.#clock.now();
@@ -113,6 +115,15 @@ export class ClusterView {
       this.#logger.debug("no newer view of the cluster", { error: asWhiprayError(error).message });
     }
   }
+}
+
+/** What changed takes its place, what came the end. */
+function merged(told: NodeRoomRow[], changed: readonly NodeRoomRow[], gone: readonly string[]): NodeRoomRow[] {
+  if (changed.length === 0 && gone.length === 0) return told;
+  const rows = new Map(told.map((row) => [row.nodeId, row]));
+  for (const nodeId of gone) rows.delete(nodeId);
+  for (const row of changed) rows.set(row.nodeId, row);
+  return [...rows.values()];
 }
 
 function asIfIdle(node: NodeRoomRow): NodeRoomRow {

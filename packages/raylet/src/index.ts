@@ -42,6 +42,7 @@ export {
   type PeerAnswer,
   SUSPECT_MS,
 } from "./node-lease.ts";
+export { loadObjectService } from "./object-door.ts";
 export { PluginEyes, type PluginEyesOptions } from "./plugin-eyes.ts";
 export { pluginVisibility } from "./plugin-visibility.ts";
 export { bindTest, PortFile } from "./port-file.io.ts";

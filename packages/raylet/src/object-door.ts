@@ -18,6 +18,11 @@ export interface ObjectDoorOptions extends Omit<ObjectServiceOptions, "store"> {
   readonly open: () => Promise<NodeStore>;
 }
 
+/** Loads what the first call needs. Simulations do it ahead: loading takes time that no simulated clock sees. */
+export function loadObjectService() {
+  return import("./object-service.ts");
+}
+
 /**
  * Takes the calls for the node's object store, which is loaded with the first of them: a cluster starts without it, and most never
  * need it. All calls wait for it in the same way, so that their order stays.
@@ -68,7 +73,7 @@ export class ObjectDoor {
   }
 
   async #load(): Promise<ObjectService> {
-    const [{ ObjectService }, store] = await Promise.all([import("./object-service.ts"), this.#options.open()]);
+    const [{ ObjectService }, store] = await Promise.all([loadObjectService(), this.#options.open()]);
     this.#service = new ObjectService({ ...this.#options, store });
     return this.#service;
   }

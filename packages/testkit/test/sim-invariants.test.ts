@@ -1,5 +1,6 @@
 import type { ActorSpec, GroupCreate } from "@whipray/rpc";
 import { describe, expect, test } from "vitest";
+import type { ObjectRef } from "whipray";
 import { type Asked, type CallRecord, History, type Hold, type Life, WRITTEN_AFTER_MS } from "../src/sim/history.ts";
 import {
   type ActorSeen,
@@ -13,6 +14,8 @@ import {
   sharedNames,
   unconserved,
 } from "../src/sim/invariants.ts";
+import { storeViolations } from "../src/sim/object-rules.ts";
+import type { ObjectLife, SimObjects } from "../src/sim/sim-objects.ts";
 
 // A checker that finds nothing proves nothing: each of these is shown the violation that it is there for.
 
@@ -121,6 +124,50 @@ test("P9 and P10: a call that ran twice, and one that overtook another, are foun
   history.ran("t2", "lane", 1);
   history.ran("t1", "other lane", 0);
   expect(history.found).toEqual(["lane: call 1 began after call 2", "call t1 ran 2 times"]);
+});
+
+describe("an object", () => {
+  const life = (more: Partial<ObjectLife> = {}): ObjectLife => {
+    const owner = { alive: true } as SimObjects;
+    return {
+      ref: { id: "obj_a" } as ObjectRef,
+      owner,
+      mark: 7,
+      words: 3,
+      keeper: () => true,
+      disposed: false,
+      ...more,
+    };
+  };
+
+  test("that is not what was put is found", () => {
+    const history = new History();
+    history.got("obj_a", new Uint32Array([7, 7, 7]), life());
+    expect(history.found).toEqual([]);
+    for (const wrong of [[7, 7], [7, 7, 8], [8, 8, 8], []]) history.got("obj_a", new Uint32Array(wrong), life());
+    history.got("obj_a", undefined, life());
+    expect(history.found).toHaveLength(5);
+  });
+
+  test("that is not there is found where nothing happened to it; an error that nobody may get is found in any case", () => {
+    const gone = [{ disposed: true }, { owner: { alive: false } as SimObjects }, { keeper: () => false }];
+    const history = new History();
+    for (const more of gone) history.gotNone("get", life(more), "OBJECT_LOST", 0);
+    history.gotNone("get", life(), "OBJECT_LOST", 60_000);
+    history.gotNone("get", life(), "DEADLINE_EXCEEDED", 0);
+    expect(history.found).toEqual([]);
+    history.gotNone("get", life({ keeper: undefined }), "OWNER_DIED", 0);
+    history.gotNone("get", life(), "OBJECT_FREED", 0);
+    history.gotNone("get", life({ disposed: true }), "OBJECT_CORRUPT", 0);
+    expect(history.found).toHaveLength(3);
+  });
+});
+
+test("a store whose table counts other bytes than there are, or that has more than it may, is found", () => {
+  const store = { nodeId: "node_a", capacityBytes: 100, usedBytes: 40, pooledBytes: 20, segmentBytes: 60 };
+  expect(storeViolations(store)).toEqual([]);
+  expect(storeViolations({ ...store, pooledBytes: 10 })).toHaveLength(1);
+  expect(storeViolations({ ...store, capacityBytes: 50 })).toHaveLength(1);
 });
 
 describe("P7: a head that", () => {

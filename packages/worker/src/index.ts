@@ -1,5 +1,6 @@
 export { ActorExit, exitActor } from "./actor-exit.ts";
 export { ACTOR_START, type ActorClass, RAW_CALL, type StartsLater, type TakesRawCalls } from "./actor-methods.ts";
+export { CallRunner } from "./call-runner.ts";
 export {
   type ActorContext,
   actorContext,
@@ -16,6 +17,7 @@ export {
   INLINE_OBJECT_BYTES,
   isLarge,
   isStored,
+  loadObjectClient,
   NO_ROOM,
   type ObjectAccess,
   openArguments,
@@ -25,4 +27,5 @@ export {
 export type { ObjectClient, ObjectHome } from "./object-client.ts";
 export type { RunningTask } from "./running-task.ts";
 export type { TaskWaits } from "./task-waits.ts";
+export type { Garbage } from "./view-collector.ts";
 export { originalPath } from "./working-copy.ts";

@@ -19,16 +19,17 @@ export function isLarge(parts: Parts): boolean {
   return bytes > INLINE_OBJECT_BYTES;
 }
 
-/** The store is loaded with the first large value: most programs start without one. */
+/** What `openObjectClient` loads. Simulations do it ahead: loading takes time that no simulated clock sees. */
+export function loadObjectClient() {
+  return Promise.all([import("./object-client.ts"), import("@whipray/objects"), import("./garbage.io.ts")]);
+}
+
+/** The store is loaded with the first large value: most programs start without one. `mapper` and `garbage`: default this machine's own. */
 export async function openObjectClient(
-  options: Omit<ObjectClientOptions, "mapper" | "garbage">,
+  options: Omit<ObjectClientOptions, "mapper" | "garbage"> & Partial<ObjectClientOptions>,
 ): Promise<ObjectClient> {
-  const [{ ObjectClient }, { procMapper }, { systemGarbage }] = await Promise.all([
-    import("./object-client.ts"),
-    import("@whipray/objects"),
-    import("./garbage.io.ts"),
-  ]);
-  return new ObjectClient({ ...options, mapper: procMapper, garbage: systemGarbage() });
+  const [{ ObjectClient }, { procMapper }, { systemGarbage }] = await loadObjectClient();
+  return new ObjectClient({ mapper: procMapper, garbage: systemGarbage(), ...options });
 }
 
 /** What values of a worker's calls have to do with the node's store. */

@@ -261,3 +261,14 @@ def test_a_door_that_nobody_uses_closes_and_so_does_the_line_of_who_says_nothing
         assert silent.recv(1) == b""
     ours.close()
     link._forget_descriptors()
+
+
+def test_a_caller_that_does_not_read_holds_up_nobody(worker):
+    with Caller(worker) as stalled, Caller(worker) as other:
+        for _ in range(40):
+            stalled.request("call", {"method": "give", "engineName": "e", "args": ["x" * 60_000]})
+        # Its socket is full now, and so is that of the next one, until it reads.
+        wait_for(lambda: worker.ask("health")["queued"] == 0)
+        answers = [other.begin("give", "y" * 60_000) for _ in range(40)]
+        assert all(other.wait(one) == "y" * 60_000 for one in answers)
+        assert other.call("add", 1) == 2

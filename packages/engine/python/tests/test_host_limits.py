@@ -2,13 +2,15 @@
 
 import socket
 import threading
+import time
 
 import pytest
 from host_worker import wire
 
 from whipray_engine import line as line_module
 from whipray_engine import link as link_module
-from whipray_engine.frame import CLOSE, OPEN, OPENED, Splitter, frame
+from whipray_engine import route as route_module
+from whipray_engine.frame import CLOSE, ERROR, OPEN, OPENED, REQUEST, Splitter, frame
 from whipray_engine.host import Host
 from whipray_engine.link import Link
 from whipray_engine.settings import Settings
@@ -37,6 +39,29 @@ def test_a_link_has_a_limited_number_of_routes(pair, monkeypatch):
     answers = [(number, kind, bytes(body)) for number, kind, _, _, _, body in splitter.frames()]
     assert [answer[:2] for answer in answers] == [(2, OPENED), (4, OPENED), (6, OPENED), (8, CLOSE)]
     assert wire.decode_map(answers[3][2])["code"] == "LIMIT"
+
+
+def test_a_deadline_that_is_far_away_gets_its_timer_when_it_is_near_and_rings_in_time(pair, monkeypatch):
+    link, worker = pair
+    monkeypatch.setattr(route_module, "FAR_DEADLINE_MS", 60)
+    worker.sendall(frame(OPEN, 2, wire.pack({"to": "n/e"})))
+    began = time.monotonic()
+    for sequence, left_ms in ((1, 150), (2, 10_000_000_000)):
+        worker.sendall(frame(REQUEST, 2, wire.pack({"m": "call", "d": left_ms}), b"\x80", 0, sequence))
+    link.worker.read()
+    calls = link.worker.routes[2].calls
+    assert [call.timer for call in calls.values()] == [None, None] and len(link.timers.heap) == 1
+    while 1 in calls:
+        link.timers.run()
+        time.sleep(0.002)
+        assert time.monotonic() - began < 20
+    assert time.monotonic() - began >= 0.15
+    assert 2 in calls and link.worker.routes[2].watches
+    link._write()
+    splitter = Splitter()
+    splitter.received(worker.recv_into(splitter.room()))
+    error = [wire.decode_map(bytes(body)) for _, kind, _, _, _, body in splitter.frames() if kind == ERROR][0]
+    assert error["code"] == "DEADLINE_EXCEEDED" and "150 ms" in error["message"]
 
 
 def test_the_main_thread_starts_no_call_while_too_many_bytes_of_replies_wait(pair):

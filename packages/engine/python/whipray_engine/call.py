@@ -58,6 +58,7 @@ class Call:
     kept = ()  # ids of those
     demand = 0
     timer = None
+    due = None  # (time, milliseconds from the start) of a deadline that is far away
 
     def __init__(self, route, sequence, method, wants_stream, oneway, size):
         self.route, self.sequence, self.method = route, sequence, method

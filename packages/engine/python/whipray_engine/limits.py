@@ -67,6 +67,8 @@ KEPT_BYTES = 17_179_869_184
 QUICK_SECONDS = 0.0005
 """A method that took no longer last time is quick: the answer before it waits for its own."""
 QUICK_METHODS_LIMIT = 256
+FAR_DEADLINE_MS = 20_000
+"""Calls whose deadline is farther have no timer of their own until it is nearer."""
 LEAD_TICK_SECONDS = 0.002
 """So long the main thread may run a method before the I/O thread serves the link in its place."""
 LEAD_TICKS_IDLE = 25

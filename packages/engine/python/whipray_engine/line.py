@@ -32,6 +32,7 @@ class Line:
         self.controls = []
         self.outbox = Outbox()  # frames that were taken from their routes
         self.blocked = False  # the socket took no more at the last write
+        self.awaited = False  # the I/O thread watches for room in it
 
     # --- receiving ---------------------------------------------------------------------------------------------------------------
 

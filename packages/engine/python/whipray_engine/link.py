@@ -38,7 +38,6 @@ class Link:
         self.inbox = deque()
         self.sleeping = False  # the I/O thread, in poll
         self.sleeps_until = 0.0
-        self.awaits_room = False  # it watches for room in the socket
         self.turn = threading.Lock()
         self.main_thread = threading.main_thread().ident
         self.main_in_turn = False
@@ -109,7 +108,7 @@ class Link:
     def _needs_io(self, blocked):
         """Whether the I/O thread would sleep too long, or not see that the socket takes more."""
         timers = self.timers.heap
-        return blocked and not self.awaits_room or bool(timers) and timers[0][0] + _TICK_SECONDS < self.sleeps_until
+        return blocked and any([line.blocked and not line.awaited for line in self.lines]) or bool(timers) and timers[0][0] + _TICK_SECONDS < self.sleeps_until
 
     def wake(self):
         """The I/O thread looks up."""
@@ -228,7 +227,9 @@ class Link:
                 # By a timer or another thread. Nothing but bytes wakes the main thread: the worker's answer will.
                 self.asked_for_echo = True
                 self.worker.control(frame(PING))
-            blocked = self.awaits_room = self._write()
+            blocked = self._write()
+            for line in self.lines:
+                line.awaited = line.blocked
             if longest_ms is not None:
                 wait_ms = longest_ms if wait_ms is None else min(wait_ms, longest_ms)
             self.sleeping = True

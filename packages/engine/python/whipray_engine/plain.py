@@ -218,7 +218,11 @@ def _take(data, at, extension):
 def _take_array(data, at, count, extension):
     values = []
     for _ in range(count):
-        value, at = _take(data, at, extension)
+        value = data[at]
+        if value < 0x80:
+            at += 1
+        else:
+            value, at = _take(data, at, extension)
         values.append(value)
     return values, at
 
@@ -238,6 +242,9 @@ def _take_map(data, at, count, extension):
         if 0xA0 <= first < 0xC0:
             end = at + 1 + (first & 31)
             values[key], at = str(data[at + 1 : end], "utf-8"), end
+        elif first < 0x80:
+            values[key] = first
+            at += 1
         else:
             values[key], at = _take(data, at, extension)
     return values, at

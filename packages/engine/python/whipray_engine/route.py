@@ -1,13 +1,14 @@
 """A route of the link: the calls of one caller in the order of their sequences, and credit in both directions. I/O thread only."""
 
 from collections import deque
+from time import monotonic
 
 from . import wire
 from .assembly import Assembly, Whole, part_lengths, too_large
 from .call import Call
 from .errors import Cancelled, DecodeError, HostError, ProtocolError
 from .frame import ACK, CANCEL, CHUNK, CHUNKED, CREDIT, DEMAND, FROM_CALLEE, ONEWAY, PREFIX, REQUEST, STREAM, U32, USES_CREDIT, frame
-from .limits import BULK_MESSAGES_LIMIT, CACHED_HEADER_BYTES, CACHED_HEADERS, MAX_TIMER_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES, SMALL_BYTES
+from .limits import BULK_MESSAGES_LIMIT, CACHED_HEADER_BYTES, CACHED_HEADERS, FAR_DEADLINE_MS, PREFIX_BYTES, ROUTE_WINDOW_BYTES, SMALL_BYTES
 from .message import Message
 
 
@@ -19,6 +20,7 @@ class Route:
         self.last = 0  # the highest sequence that came
         self.headers = {}
         self.deadlines = 0  # among them
+        self.watches = False  # a timer is set for deadlines that are far away
         self.calls = {}
         self.uploads = {}
         self.order = deque()  # calls that the main thread has not been given yet
@@ -133,9 +135,34 @@ class Route:
             return HostError("RANGE", "the deadline `d` must be a number of milliseconds; got %.40r" % (remaining_ms,))
         if remaining_ms <= 0:
             return _late(call, remaining_ms)
-        if remaining_ms <= MAX_TIMER_MS:
-            call.timer = self.link.timers.at(remaining_ms, lambda: call.abort(_late(call, remaining_ms), True))
+        if remaining_ms > FAR_DEADLINE_MS:
+            # Hardly any call lives so long: no timer for each.
+            call.due = (monotonic() + remaining_ms / 1000, remaining_ms)
+            if not self.watches:
+                self.watches = True
+                self.link.timers.at(FAR_DEADLINE_MS / 2, self._look_at_deadlines)
+        else:
+            call.timer = self.link.timers.at(remaining_ms, self._expire, call, remaining_ms)
         return None
+
+    def _look_at_deadlines(self):
+        """Those that have come near get timers of their own."""
+        self.watches, now = False, monotonic()
+        for call in list(self.calls.values()):
+            if call.due is None:
+                continue
+            at, whole_ms = call.due
+            left_ms = (at - now) * 1000
+            if left_ms > FAR_DEADLINE_MS:
+                self.watches = True
+            else:
+                call.due = None
+                call.timer = self.link.timers.at(max(0, left_ms), self._expire, call, whole_ms)
+        if self.watches:
+            self.link.timers.at(FAR_DEADLINE_MS / 2, self._look_at_deadlines)
+
+    def _expire(self, call, whole_ms):
+        call.abort(_late(call, whole_ms), True)
 
     def _chunk(self, flags, sequence, body):
         call = self.uploads.get(sequence)

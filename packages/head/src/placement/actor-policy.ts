@@ -22,7 +22,7 @@ export function placeActor(
 ): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
   const fitting = now
     .filter((node) => !request.avoid?.has(node.nodeId) && matchesLabels(node.labels, request.labels))
-    .map((node) => new Room(node))
+    .map(lookAt)
     .filter((room) => room.fits(request));
   const near = fitting.find((room) => room.nodeId === request.nodeId);
   if (request.nodeId !== undefined && (near || !request.nodeSoft)) return near && taken(near, request);
@@ -59,6 +59,6 @@ function usedShare(name: string, room: Room, total: Room, asked: Units): number 
 }
 
 function taken(room: Room, wanted: Wanted): { nodeId: string; devices: readonly DeviceGrant[] } | undefined {
-  const devices = room.take(wanted);
+  const devices = new Room(room.snapshot()).take(wanted);
   return devices && { nodeId: room.nodeId, devices };
 }

@@ -3,56 +3,65 @@ import type { WaitReason } from "@whipray/rpc";
 import { REASONS_LIMIT } from "../limits.ts";
 import { pour } from "./pack.ts";
 import { place } from "./place.ts";
-import { type BundleRequest, hardestFirst, type PlaceRequest, sumUnits } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { allows, type BundleRequest, hardestFirst, type PlaceRequest, shapeOf, sumUnits } from "./request.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
+import type { Rooms } from "./room-index.ts";
 
 type Kind = WaitReason["kind"];
 
+/** As `explain`, from the rooms of a cluster: it looks at kinds of nodes, so its cost does not grow with them. */
+export function whyNot(request: PlaceRequest, now: Rooms, total: Rooms): WaitReason[] {
+  return explain(request, now.kinds(request), total.kinds(request), total.size);
+}
+
 /**
  * Why `request` has no place among `now`: one reason a bundle that is in the way, empty if and only if there is a place.
- * `infeasible`: not even an empty cluster (`total`) could hold the bundle; `strategy`: each bundle alone yes, but not as the strategy
- * wants them; `busy`: when others end. At most `REASONS_LIMIT` reasons.
+ * `infeasible`: not even an empty cluster (`total`, of `count` nodes) could hold the bundle; `strategy`: each bundle alone yes, but not as the
+ * strategy wants them; `busy`: when others end. At most `REASONS_LIMIT` reasons.
  */
-export function explain(request: PlaceRequest, now: readonly NodeRoom[], total: readonly NodeRoom[]): WaitReason[] {
+export function explain(
+  request: PlaceRequest,
+  now: readonly NodeRoom[],
+  total: readonly NodeRoom[],
+  count = total.length,
+): WaitReason[] {
   if (place(request, now)) return [];
-  const reasons = impossible(request, total) ?? againstStrategy(request, total) ?? busy(request, now);
+  const reasons = impossible(request, total) ?? againstStrategy(request, total, count) ?? busy(request, now);
   return reasons.slice(0, REASONS_LIMIT);
 }
 
 function impossible(request: PlaceRequest, total: readonly NodeRoom[]): WaitReason[] | undefined {
   const reasons: WaitReason[] = [];
+  const closestOf = closestAmong(total);
   for (const bundle of request.bundles) {
-    const closest = closestTo(bundle, total);
+    const closest = closestOf(bundle);
     if (closest && isNone(closest.missing)) continue;
     reasons.push(short(bundle, "infeasible", closest, "no node can ever hold it:"));
   }
   return reasons.length > 0 ? reasons : undefined;
 }
 
-function againstStrategy(request: PlaceRequest, total: readonly NodeRoom[]): WaitReason[] | undefined {
+function againstStrategy(request: PlaceRequest, total: readonly NodeRoom[], count: number): WaitReason[] | undefined {
   if (place(request, total)) return undefined;
   if (request.strategy === "STRICT_PACK") return together(request, "strategy", total, "STRICT_PACK wants one node:");
+  const { rest, left } = unplaced(request, total);
   if (request.strategy === "STRICT_SPREAD") {
-    const nodes = total.length - request.keptNodeIds.length;
+    const nodes = count - request.keptNodeIds.length;
     const text = `STRICT_SPREAD wants a node for each of ${request.bundles.length} bundles; ${Math.max(0, nodes)} other nodes are there or too few of them can hold one`;
-    return unplaced(request, total).map((bundle) => reason(bundle.index, "strategy", text, {}));
+    return rest.map((bundle) => reason(bundle.index, "strategy", text, {}));
   }
-  const rest = unplaced(request, total);
+  const closestOf = closestAmong(left);
   return rest.map((bundle) =>
-    short(
-      bundle,
-      "infeasible",
-      closestTo(bundle, leftOver(request, total)),
-      "beside the other bundles, even when empty,",
-    ),
+    short(bundle, "infeasible", closestOf(bundle), "beside the other bundles, even when empty,"),
   );
 }
 
 function busy(request: PlaceRequest, now: readonly NodeRoom[]): WaitReason[] {
   if (request.strategy === "STRICT_PACK") return together(request, "busy", now, "STRICT_PACK wants one node:");
-  const left = leftOver(request, now);
-  return unplaced(request, now).map((bundle) => {
-    const closest = closestTo(bundle, left);
+  const { rest, left } = unplaced(request, now);
+  const closestOf = closestAmong(left);
+  return rest.map((bundle) => {
+    const closest = closestOf(bundle);
     if (closest && !isNone(closest.missing)) return short(bundle, "busy", closest, "");
     if (!closest && now.length > left.length) {
       return reason(bundle.index, "busy", `${describe(bundle)}; every node with room for it holds another bundle`, {});
@@ -62,15 +71,13 @@ function busy(request: PlaceRequest, now: readonly NodeRoom[]): WaitReason[] {
   });
 }
 
-/** Bundles that find no room after the others have taken theirs; never empty. */
-function unplaced(request: PlaceRequest, rooms: readonly NodeRoom[]): BundleRequest[] {
-  const { rest } = trial(request, rooms);
-  return rest.length > 0 ? rest : request.bundles.slice(0, 1);
-}
-
-/** What is left of the rooms then; under STRICT_SPREAD only nodes without a bundle of the group. */
-function leftOver(request: PlaceRequest, rooms: readonly NodeRoom[]): NodeRoom[] {
-  return trial(request, rooms).left;
+/**
+ * Bundles that find no room after the others have taken theirs; never empty. `left` is what the rooms have then; under STRICT_SPREAD only nodes
+ * without a bundle of the group.
+ */
+function unplaced(request: PlaceRequest, rooms: readonly NodeRoom[]): { rest: BundleRequest[]; left: NodeRoom[] } {
+  const { rest, left } = trial(request, rooms);
+  return { rest: rest.length > 0 ? rest : request.bundles.slice(0, 1), left };
 }
 
 function trial(request: PlaceRequest, nodes: readonly NodeRoom[]): { rest: BundleRequest[]; left: NodeRoom[] } {
@@ -79,15 +86,14 @@ function trial(request: PlaceRequest, nodes: readonly NodeRoom[]): { rest: Bundl
   const left: NodeRoom[] = [];
   for (const node of nodes) {
     if (strict && request.keptNodeIds.includes(node.nodeId)) continue;
-    const room = new Room(node);
-    const first = rest.find((bundle) => matchesLabels(room.labels, bundle.labels) && room.fits(bundle));
-    if (strict) {
-      if (first) rest = rest.filter((bundle) => bundle !== first);
-      else left.push(node);
-      continue;
+    const first = rest.find((bundle) => allows(lookAt(node), bundle));
+    if (!first) left.push(node);
+    else if (strict) rest = rest.filter((bundle) => bundle !== first);
+    else {
+      const room = new Room(node);
+      rest = pour(rest, room).rest;
+      left.push(room.snapshot());
     }
-    rest = pour(rest, room).rest;
-    left.push(room.snapshot());
   }
   return { rest, left };
 }
@@ -107,12 +113,22 @@ interface Closest {
   room: Room;
 }
 
+/** `closestTo` these rooms, worked out once for bundles that ask for the same. */
+function closestAmong(rooms: readonly NodeRoom[]): (bundle: BundleRequest) => Closest | undefined {
+  const known = new Map<string, Closest | undefined>();
+  return (bundle) => {
+    const shape = shapeOf(bundle);
+    if (!known.has(shape)) known.set(shape, closestTo(bundle, rooms));
+    return known.get(shape);
+  };
+}
+
 /** The node that lacks the smallest share of what the bundle asks; undefined when none has the labels. */
 function closestTo(bundle: BundleRequest, rooms: readonly NodeRoom[]): Closest | undefined {
   let best: (Closest & { share: number }) | undefined;
   for (const node of rooms) {
     if (!matchesLabels(node.labels, bundle.labels)) continue;
-    const room = new Room(node);
+    const room = lookAt(node);
     const missing = room.missing(bundle);
     const share = Object.keys(missing).reduce((sum, name) => sum + missing[name]! / bundle.units[name]!, 0);
     if (!best || share < best.share) best = { nodeId: node.nodeId, missing, room, share };

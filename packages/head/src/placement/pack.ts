@@ -12,7 +12,7 @@ import {
   sumUnits,
   wastesDevices,
 } from "./request.ts";
-import { lookAt, type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room, signatureOf } from "./room.ts";
 import { packsBadly, SearchBudget, search } from "./search.ts";
 
 /** All bundles on one node: the one that they leave fullest; among equals the first. */
@@ -31,11 +31,7 @@ export function placePack(request: PlaceRequest, rooms: readonly NodeRoom[]): Pl
     onOneNode(request.bundles, near, budget) ??
     onOneNode(request.bundles, rooms, budget) ??
     pourAll(request, rooms) ??
-    search(
-      request.bundles,
-      rooms.map((room) => new Room(room)),
-      budget,
-    )
+    search(request.bundles, rooms, budget)
   );
 }
 
@@ -45,19 +41,22 @@ function onOneNode(
   budget: SearchBudget,
 ): Placement | undefined {
   const sum = sumUnits(bundles);
-  const candidates = rooms.map(lookAt).filter((room) => mayHold(room, sum));
-  const scored = candidates.map((room) => ({ room, waste: wastesDevices(room, sum), empty: emptiness(room, sum) }));
+  const scored: { node: NodeRoom; waste: number; empty: number }[] = [];
+  for (const node of rooms) {
+    const room = lookAt(node);
+    if (mayHold(room, sum)) scored.push({ node, waste: wastesDevices(room, sum), empty: emptiness(room, sum) });
+  }
   scored.sort((a, b) => a.waste - b.waste || a.empty - b.empty);
   const sight = sightOf(bundles);
   const refused = new Set<string>();
-  for (const { room } of scored) {
-    const signature = refused.size > 0 || packsBadly(bundles, room) ? room.signature(sight) : "";
-    if (refused.has(signature)) continue;
-    const poured = pour(hardestFirst(bundles), new Room(room.snapshot()));
+  for (const { node } of scored) {
+    const badly = packsBadly(bundles, lookAt(node));
+    if (refused.size > 0 && refused.has(signatureOf(node, sight))) continue;
+    const poured = pour(hardestFirst(bundles), new Room(node));
     if (poured.rest.length === 0) return poured.placed;
-    const found = packsBadly(bundles, room) ? search(bundles, [new Room(room.snapshot())], budget) : undefined;
+    const found = badly ? search(bundles, [node], budget) : undefined;
     if (found) return found;
-    refused.add(signature || room.signature(sight));
+    refused.add(signatureOf(node, sight));
   }
   return undefined;
 }
@@ -71,7 +70,7 @@ function pourAll(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement |
   for (const node of rooms) {
     const room = lookAt(node);
     const isKept = kept.has(node.nodeId);
-    const key = `${isKept} ${room.signature(sight)}`;
+    const key = `${isKept} ${signatureOf(node, sight)}`;
     const kind = kinds.get(key);
     if (kind) kind.twins.push(node);
     else kinds.set(key, { room, isKept, twins: [node] });

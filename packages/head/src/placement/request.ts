@@ -48,15 +48,16 @@ export function allows(room: Room, bundle: BundleRequest): boolean {
   return matchesLabels(room.labels, bundle.labels) && room.fits(bundle);
 }
 
-/** What these bundles see of a node: nodes that look the same to it serve them equally. */
-export function sightOf(bundles: readonly BundleRequest[]): Required<Sight> {
+/** What these bundles see of a node: nodes that look the same to it serve them equally. Equal sights have equal keys. */
+export function sightOf(bundles: readonly BundleRequest[]): Required<Sight> & { readonly key: string } {
   const names = new Set<string>();
   const labels = new Set<string>();
   for (const bundle of bundles) {
     for (const name in bundle.units) names.add(name);
     for (const key in bundle.labels) labels.add(key);
   }
-  return { names: [...names].sort(), labels: [...labels].sort() };
+  const sight = { names: [...names].sort(), labels: [...labels].sort() };
+  return { ...sight, key: JSON.stringify(sight) };
 }
 
 const SHAPES = new WeakMap<BundleRequest, string>();

@@ -1,6 +1,6 @@
 import { place } from "./place.ts";
 import { type PlaceRequest, sumUnits } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 import { ReducedRooms, type RoomIndex, type Rooms } from "./room-index.ts";
 
 /** Nodes that a starving group waits for: bundle index → node. What frees up there is kept for it. */
@@ -29,7 +29,7 @@ export function reserve(
 
 /** How much of the wanted amounts is free on a node. */
 function share(node: NodeRoom, wanted: Readonly<Record<string, number>>): number {
-  const room = new Room(node);
+  const room = lookAt(node);
   return Object.keys(wanted).reduce((sum, name) => sum + Math.min(1, room.amount(name) / wanted[name]!), 0);
 }
 

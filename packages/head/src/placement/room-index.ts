@@ -1,7 +1,7 @@
 import { hybridScore } from "@whipray/core";
 import { usedBeside } from "./actor-policy.ts";
 import { allows, type BundleRequest, type PlaceRequest, shapeOf, sightOf } from "./request.ts";
-import { lookAt, type NodeRoom, type Room, type Sight } from "./room.ts";
+import { lookAt, type NodeRoom, type Room, signatureOf } from "./room.ts";
 
 /** Resource sets and label keys that kinds are kept for; the one that was asked for longest ago goes first. */
 export const SIGHTS_LIMIT = 64;
@@ -16,7 +16,12 @@ export interface Rooms {
    * those that hold none of its bundles. `fullness`: whoever asks also looks at how full nodes are, as the policy for actors does.
    */
   few(request: Pick<PlaceRequest, "bundles" | "keptNodeIds">, fullness?: boolean): readonly NodeRoom[];
+  /** The same and, of those that hold none of its bundles, one of each kind: to say why there is no place. */
+  kinds(request: Pick<PlaceRequest, "bundles" | "keptNodeIds">): readonly NodeRoom[];
+  readonly size: number;
 }
+
+type Asked = Pick<PlaceRequest, "bundles" | "keptNodeIds">;
 
 interface Entry {
   readonly node: NodeRoom;
@@ -56,23 +61,37 @@ export class RoomIndex implements Rooms {
     return this.#entries.get(nodeId)?.node;
   }
 
-  few(
-    request: Pick<PlaceRequest, "bundles" | "keptNodeIds">,
-    fullness = false,
-    instead: ReadonlyMap<string, NodeRoom> = NONE,
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  few(request: Asked, fullness = false, instead: ReadonlyMap<string, NodeRoom> = NONE): readonly NodeRoom[] {
+    return this.#chosen(request, fullness, instead, 0);
+  }
+
+  kinds(request: Asked, instead: ReadonlyMap<string, NodeRoom> = NONE): readonly NodeRoom[] {
+    // One that holds a bundle of the group already may not stand for its likes.
+    return this.#chosen(request, false, instead, 1 + request.keptNodeIds.length);
+  }
+
+  /** `useless`: how many of a kind that holds none of the bundles. */
+  #chosen(
+    { bundles, keptNodeIds }: Asked,
+    fullness: boolean,
+    instead: ReadonlyMap<string, NodeRoom>,
+    useless: number,
   ): readonly NodeRoom[] {
-    const { bundles, keptNodeIds } = request;
     const shapes = [...new Map(bundles.map((bundle) => [shapeOf(bundle), bundle])).values()];
     const usable = (room: Room): boolean => shapes.some((bundle) => allows(room, bundle));
     const found: Entry[] = [];
     const count = bundles.length + keptNodeIds.length;
     for (const members of this.#kinds(bundles, fullness).members()) {
-      if (!usable(members[0]!.room)) continue;
-      let left = count;
+      let left = usable(members[0]!.room) ? count : useless;
       for (const entry of members) {
+        if (left === 0) break;
         if (instead.has(entry.node.nodeId)) continue;
         found.push(entry);
-        if (--left === 0) break;
+        left--;
       }
     }
     const others = new Set([...keptNodeIds, ...instead.keys()]);
@@ -88,7 +107,7 @@ export class RoomIndex implements Rooms {
 
   #kinds(bundles: readonly BundleRequest[], fullness: boolean): Kinds {
     const sight = sightOf(bundles);
-    const key = JSON.stringify([sight, fullness]);
+    const key = `${fullness} ${sight.key}`;
     const kinds = this.#sights.get(key) ?? new Kinds(sight, fullness, this.#entries.keys());
     this.#sights.delete(key);
     this.#sights.set(key, kinds);
@@ -103,12 +122,12 @@ const NONE: ReadonlyMap<string, NodeRoom> = new Map();
 /** Nodes that look the same to whoever sees only some resources and labels. */
 class Kinds {
   readonly stale: Set<string>;
-  readonly #sight: Required<Sight>;
+  readonly #sight: ReturnType<typeof sightOf>;
   readonly #fullness: boolean;
   readonly #where = new Map<string, { kind: string; entry: Entry }>();
   readonly #members = new Map<string, Entry[]>();
 
-  constructor(sight: Required<Sight>, fullness: boolean, nodeIds: Iterable<string>) {
+  constructor(sight: ReturnType<typeof sightOf>, fullness: boolean, nodeIds: Iterable<string>) {
     this.#sight = sight;
     this.#fullness = fullness;
     this.stale = new Set(nodeIds);
@@ -129,7 +148,7 @@ class Kinds {
 
   #add(entry: Entry): void {
     const { room, total, node } = entry;
-    const kind = room.signature(this.#sight) + (this.#fullness ? this.#fullnessOf(room, lookAt(total)) : "");
+    const kind = signatureOf(node, this.#sight) + (this.#fullness ? this.#fullnessOf(room, lookAt(total)) : "");
     const members = this.#members.get(kind) ?? [];
     if (members.length === 0) this.#members.set(kind, members);
     members.splice(placeOf(members, entry.order), 0, entry);
@@ -182,7 +201,15 @@ export class ReducedRooms implements Rooms {
     return this.#instead.get(nodeId) ?? this.#rooms.get(nodeId);
   }
 
-  few(request: Pick<PlaceRequest, "bundles" | "keptNodeIds">, fullness?: boolean): readonly NodeRoom[] {
+  get size(): number {
+    return this.#rooms.size;
+  }
+
+  few(request: Asked, fullness?: boolean): readonly NodeRoom[] {
     return this.#rooms.few(request, fullness, this.#instead);
+  }
+
+  kinds(request: Asked): readonly NodeRoom[] {
+    return this.#rooms.kinds(request, this.#instead);
   }
 }

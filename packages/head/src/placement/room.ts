@@ -39,12 +39,26 @@ export interface Sight {
 }
 
 const LOOKS = new WeakMap<NodeRoom, Room>();
+const SIGNATURES = new WeakMap<NodeRoom, Map<string, string>>();
+/** Sights of one node whose texts are kept. */
+const SIGNATURES_KEPT = 8;
 
 /** A room to look at, never to take from: made once for a node as it is. */
 export function lookAt(node: NodeRoom): Room {
   const known = LOOKS.get(node) ?? new Room(node);
   LOOKS.set(node, known);
   return known;
+}
+
+/** `signature` of a node as it is: the text is made once for everybody who sees the same of it (`key`). */
+export function signatureOf(node: NodeRoom, sight: Sight & { readonly key: string }): string {
+  const texts = SIGNATURES.get(node) ?? new Map<string, string>();
+  const known = texts.get(sight.key);
+  if (known !== undefined) return known;
+  const text = lookAt(node).signature(sight);
+  if (texts.size >= SIGNATURES_KEPT) texts.clear();
+  SIGNATURES.set(node, texts.set(sight.key, text));
+  return text;
 }
 
 const NOTHING_KNOWN = new DeviceTopology([]);

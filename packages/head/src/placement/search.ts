@@ -9,7 +9,7 @@ import {
   sightOf,
   sumUnits,
 } from "./request.ts";
-import type { Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 
 /** Steps that one placement may still spend on searching. */
 export class SearchBudget {
@@ -18,15 +18,16 @@ export class SearchBudget {
 
 /**
  * Exhaustive search for any placement, behind the greedy policies: bundles hardest first, every node and every choice of a
- * shared device, twins tried once. It changes `rooms` only when it finds one. Bounded: `SEARCH_STEPS_LIMIT` looks at a node, groups
+ * shared device, twins tried once. Bounded: `SEARCH_STEPS_LIMIT` looks at a node, groups
  * up to `SEARCH_BUNDLES_LIMIT`; beyond that "not found" does not mean "there is none".
  */
 export function search(
   bundles: readonly BundleRequest[],
-  rooms: readonly Room[],
+  nodes: readonly NodeRoom[],
   budget: SearchBudget,
 ): Placement | undefined {
-  if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, rooms)) return undefined;
+  if (bundles.length > SEARCH_BUNDLES_LIMIT || !enough(bundles, nodes.map(lookAt))) return undefined;
+  const rooms = nodes.map((node) => new Room(node));
   const ordered = linkedFirst(hardestFirst(bundles));
   const sight = sightOf(bundles);
   const placed: PlacedOn[] = [];

@@ -9,13 +9,13 @@ import {
   shapeOf,
   wastesDevices,
 } from "./request.ts";
-import { type NodeRoom, Room } from "./room.ts";
+import { lookAt, type NodeRoom, Room } from "./room.ts";
 import { SearchBudget, search } from "./search.ts";
 
 /** One node a bundle, never one that holds a surviving bundle of the group. Exact: a matching, not a guess. */
 export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): Placement | undefined {
   const kept = new Set(request.keptNodeIds);
-  const free = rooms.filter((room) => !kept.has(room.nodeId)).map((room) => new Room(room));
+  const free = rooms.filter((room) => !kept.has(room.nodeId)).map(lookAt);
   if (request.bundles.length > free.length) return undefined;
   const holders = new Map<Room, BundleRequest>();
   const candidates = new Map<string, Room[]>();
@@ -31,7 +31,7 @@ export function placeStrictSpread(request: PlaceRequest, rooms: readonly NodeRoo
   return [...holders].map(([room, bundle]) => ({
     index: bundle.index,
     nodeId: room.nodeId,
-    devices: room.take(bundle)!,
+    devices: new Room(room.snapshot()).take(bundle)!,
   }));
 }
 
@@ -77,29 +77,28 @@ export function placeSpread(request: PlaceRequest, rooms: readonly NodeRoom[]): 
   return (
     placeStrictSpread(request, rooms) ??
     fewestFirst(request, rooms) ??
-    search(
-      request.bundles,
-      rooms.map((room) => new Room(room)),
-      new SearchBudget(),
-    )
+    search(request.bundles, rooms, new SearchBudget())
   );
 }
 
 function fewestFirst(request: PlaceRequest, nodes: readonly NodeRoom[]): Placement | undefined {
-  const rooms = nodes.map((room) => new Room(room));
+  // Copied when something is taken from them.
+  const rooms = nodes.map(lookAt);
   const load = new Map<string, number>();
   for (const nodeId of request.keptNodeIds) load.set(nodeId, (load.get(nodeId) ?? 0) + 1);
   const placed: PlacedOn[] = [];
   for (const bundle of hardestFirst(request.bundles)) {
-    let best: { room: Room; load: number; empty: number } | undefined;
-    for (const room of rooms) {
+    let best: { at: number; room: Room; load: number; empty: number } | undefined;
+    for (const [at, room] of rooms.entries()) {
       if (!allows(room, bundle)) continue;
-      const here = { room, load: load.get(room.nodeId) ?? 0, empty: emptiness(room, bundle.units) };
+      const here = { at, room, load: load.get(room.nodeId) ?? 0, empty: emptiness(room, bundle.units) };
       if (!best || here.load < best.load || (here.load === best.load && here.empty > best.empty)) best = here;
     }
     if (!best) return undefined;
-    placed.push({ index: bundle.index, nodeId: best.room.nodeId, devices: best.room.take(bundle)! });
-    load.set(best.room.nodeId, best.load + 1);
+    const room = best.room === lookAt(nodes[best.at]!) ? new Room(nodes[best.at]!) : best.room;
+    rooms[best.at] = room;
+    placed.push({ index: bundle.index, nodeId: room.nodeId, devices: room.take(bundle)! });
+    load.set(room.nodeId, best.load + 1);
   }
   return placed;
 }

@@ -166,11 +166,19 @@ const nodeRoomField = shape({
   devices: list(shape({ resource: str(64), units: count(10_000) }), DEVICES_PER_NODE_LIMIT),
 });
 export type NodeRoomRow = Infer<typeof nodeRoomField>;
-/** raylet → head: the nodes that are alive, to pass tasks on to. Without `nodes`: as in that `version`. */
+/**
+ * raylet → head: the nodes that are alive, to pass tasks on to. `nodes` is all of them; without it the asker knows those of `version`: since then
+ * `changed` did, or came, and `gone` left.
+ */
 export const nodeRooms = method(
   "node.rooms",
   shape({ version: optional(count()) }),
-  shape({ version: count(), nodes: optional(list(nodeRoomField)) }),
+  shape({
+    version: count(),
+    nodes: optional(list(nodeRoomField)),
+    changed: optional(list(nodeRoomField)),
+    gone: optional(list(id("node"))),
+  }),
 );
 
 /** head → raylet: what is kept there for placement groups that have waited too long; tasks pass only beside it. */

@@ -65,7 +65,7 @@ function differ(what: string, head: readonly string[], there: readonly string[],
 }
 
 /** What is left where everything was taken away. Pure. */
-export function leftovers({ head, nodes, history }: Snapshot): string[] {
+export function leftovers({ head, nodes, stores, history }: Snapshot): string[] {
   const found = nodes.flatMap((node) => {
     const free: Record<string, number> = { ...node.view.free };
     const gpus = Object.values(node.view.devices).reduce((sum, units) => sum + units, 0);
@@ -74,6 +74,11 @@ export function leftovers({ head, nodes, history }: Snapshot): string[] {
       free[name] === total ? [] : [`${node.nodeId}: ${free[name] ?? 0} of ${total} ${name} free`],
     );
   });
+  for (const store of stores) {
+    const [objects, files] = [store.objects(), store.files()];
+    if (objects.length > 0) found.push(`${store.nodeId} keeps ${objects.join("; ")}`);
+    if (files.length > 0) found.push(`${store.nodeId} keeps files of ${files.join(", ")}`);
+  }
   const running = history.lives.filter((life) => life.to === undefined);
   if (running.length > 0)
     found.push(`${running.map((life) => `${life.actorId} in ${life.process}`).join(", ")} run still`);

@@ -1,5 +1,7 @@
 import type { ActorSpec, DeviceGrant, GroupCreate } from "@whipray/rpc";
 import { type ActorSeen, doubleLives, lateCalls, overbooked } from "./invariants.ts";
+import { isSure, MAY_END_WITH, NOT_THERE } from "./object-rules.ts";
+import { type Marked, marked, type ObjectLife, type SimObjects } from "./sim-objects.ts";
 import type { SimWorker } from "./sim-worker.ts";
 
 /** A device in the hands of a process. `from` and `to` are places in the order of events; no `to`: held still, or nobody knows. */
@@ -55,6 +57,10 @@ export class History {
   readonly open = new Set<CallRecord>();
   readonly actors = new Map<string, Asked<ActorSpec>>();
   readonly groups = new Map<string, Asked<GroupCreate>>();
+  /** Objects that somebody owns, or owned. */
+  readonly objects: ObjectLife[] = [];
+  /** Processes that may own some: `address incarnation` → its objects. */
+  readonly owners = new Map<string, SimObjects>();
   /** Token of a call → how often its method began. */
   readonly runs = new Map<string, number>();
   /** What went wrong at an event itself: devices with two owners, actors that live twice, calls that ran twice or in the wrong order. */
@@ -115,6 +121,19 @@ export class History {
     call.outcome = outcome;
     call.endedAtMs = nowMs;
     this.found.push(...lateCalls([call], nowMs));
+  }
+
+  /** Somebody got the value of an object. */
+  got(what: string, value: unknown, expected: Marked): void {
+    const { mark, words } = marked(value) ?? {};
+    if (mark === expected.mark && words === expected.words) return;
+    this.found.push(`${what}: ${words} words of ${mark} instead of ${expected.words} words of ${expected.mark}`);
+  }
+
+  /** Somebody asked for an object, and this came of it instead. */
+  gotNone(what: string, life: ObjectLife, code: string, brokenMs: number): void {
+    if (!MAY_END_WITH.has(code)) this.found.push(`${what}: ${code}`);
+    if (NOT_THERE.has(code) && isSure(life, brokenMs)) this.found.push(`${what}: ${code}, and nothing happened to it`);
   }
 
   ended(worker: SimWorker, nowMs: number): void {

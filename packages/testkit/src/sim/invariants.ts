@@ -1,6 +1,7 @@
 import type { Head } from "@whipray/head";
 import type { NodeView, RunningActor, RunningBundle } from "@whipray/rpc";
 import type { Asked, CallRecord, History, Hold, Life } from "./history.ts";
+import type { StoreSeen } from "./object-rules.ts";
 
 /** What must be true of a cluster at any moment. Pure: what is seen in, violations out. */
 
@@ -24,6 +25,7 @@ export interface Snapshot {
   /** Undefined while no head listens. */
   readonly head: HeadStatus | undefined;
   readonly nodes: readonly NodeSnapshot[];
+  readonly stores: readonly StoreSeen[];
   readonly history: History;
 }
 

@@ -1,5 +1,6 @@
 import type { Raylet } from "@whipray/raylet";
 import { type HeadSeen, headViolations, lateCalls, unconserved } from "./invariants.ts";
+import { storeViolations } from "./object-rules.ts";
 import type { SimRaylet } from "./sim-raylet.ts";
 import type { SimCluster } from "./simulate.ts";
 
@@ -26,7 +27,11 @@ export class Lookout {
     const { history, raylets, clock } = this.#cluster;
     const nowMs = clock.now();
     const found = [...history.found];
-    for (const raylet of raylets) if (this.#changed(raylet)) found.push(...unconserved(raylet.look()!, history));
+    for (const raylet of raylets) {
+      if (this.#changed(raylet)) found.push(...unconserved(raylet.look()!, history));
+      const store = raylet.lookAtStore();
+      if (store) found.push(...storeViolations(store));
+    }
     const head = this.#head();
     if (head) {
       found.push(...headViolations(head, history));

@@ -17,6 +17,7 @@ import {
   jobOpen,
   type Method,
   nodesList,
+  type Parts,
   type Peer,
   type TaskLease,
   type TaskLeaseAnswer,
@@ -24,8 +25,10 @@ import {
   taskRelease,
   WireEndpoint,
 } from "@whipray/rpc";
+import { daemons } from "whipray";
 import { ProcessClock } from "./process-clock.ts";
 import { HEAD_URL } from "./sim-head.ts";
+import { SimObjects } from "./sim-objects.ts";
 import type { World } from "./world.ts";
 
 /** What a call of an actor of a simulation answers. */
@@ -34,6 +37,16 @@ export interface CallAnswer {
   readonly pid: number;
   readonly epoch: number;
   readonly workerId: string;
+}
+
+export interface CallOptions {
+  /** What its method takes, before it answers. */
+  readonly ms?: number;
+  readonly timeoutMs?: number;
+  /** Of a task: the group in which it runs. */
+  readonly pgId?: string | undefined;
+  /** Further arguments. */
+  readonly more?: readonly unknown[];
 }
 
 /** Ends of a control call after which it is asked again: every request is idempotent by an id that this side made. */
@@ -49,12 +62,14 @@ const BOUND_SLACK_MS = 1_000;
 export class SimDriver {
   readonly jobId: string;
   readonly machine: string;
+  readonly objects: SimObjects;
   readonly #world: World;
   readonly #endpoint: WireEndpoint;
   readonly #clock: ProcessClock;
   readonly #lanes = new Map<Peer, { name: string; next: number }>();
   readonly #found = new Map<string, { row: ActorRow; peer: Peer }>();
   #head: Peer | undefined;
+  #listening: Peer | undefined;
   #tokens = 0;
 
   constructor(world: World, machine: string) {
@@ -70,6 +85,13 @@ export class SimDriver {
       pid: 1,
       transport: world.network.at(machine, this.#clock),
     });
+    const services = world.services(machine, this.#clock);
+    const reach = { endpoint: this.#endpoint, headUrl: HEAD_URL, known: undefined, head: () => this.#head! };
+    this.objects = new SimObjects({
+      ...{ process: machine, ...services, endpoint: this.#endpoint, viaUrl: HEAD_URL, history: world.history },
+      access: daemons.objectAccess({ ...services, ...reach }),
+      isAlive: () => !this.#clock.killed,
+    });
   }
 
   /** Registers the job, and again whenever the head turns out to be another one. */
@@ -82,7 +104,16 @@ export class SimDriver {
     head.onReset(() => void head.invoke(jobOpen, request).catch(() => {})); // the next reset or `open` tries again
     // An outage of the head may be longer than a session lasts.
     head.onClose(() => this.#clock.after(ASK_PAUSE_MS, () => void this.open().catch(() => {})));
+    this.#listen();
     await head.invoke(jobOpen, request);
+  }
+
+  /** What others ask of this process, the values of its refs above all, comes over a data link of its own. */
+  #listen(): void {
+    if (this.#listening && !this.#listening.closed) return;
+    const data = this.#endpoint.connect({ to: "head/head", url: HEAD_URL, purpose: "data", restarts: true });
+    this.#listening = data;
+    data.onClose(() => this.#clock.after(ASK_PAUSE_MS, () => this.#listen()));
   }
 
   /** Asks until there is an answer, or `limitMs` has passed. @throws what the head answered. */
@@ -165,16 +196,18 @@ export class SimDriver {
   }
 
   /** One call, sent at most once. `ms` is how long its method takes. @throws what became of it. */
-  call(
-    actorId: string,
-    method: "run" | "crash" = "run",
-    { ms = 0, timeoutMs = CALL_LIMIT_MS }: { ms?: number; timeoutMs?: number } = {},
-  ): Promise<CallAnswer> {
-    return this.#record(actorId, timeoutMs, async (token, leftMs) => {
+  async call(actorId: string, method: "run" | "crash" = "run", options: CallOptions = {}): Promise<CallAnswer> {
+    return decodeValues(await this.callFor(actorId, method, options)) as CallAnswer;
+  }
+
+  /** The parts of its reply. */
+  callFor(actorId: string, method: string, options: CallOptions = {}): Promise<Parts> {
+    const { ms = 0, timeoutMs = CALL_LIMIT_MS, more = [] } = options;
+    return this.record(actorId, timeoutMs, async (token, leftMs) => {
       const { row, peer } = await this.#find(actorId, Math.ceil(timeoutMs / 2));
       const lane = this.#lane(peer);
-      const parts = encodeValues([token, lane.name, lane.next++, ms]);
-      return decodeValues(await peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs() })) as CallAnswer;
+      const parts = encodeValues([token, lane.name, lane.next++, ms, ...more]);
+      return peer.call(method, parts, { epoch: row.epoch, timeoutMs: leftMs() });
     });
   }
 
@@ -182,12 +215,18 @@ export class SimDriver {
    * One task, sent at most once: a lease on a node that the head shows alive, a call of its worker, the lease given back. `nest` waits in the worker
    * for a task of its own. @throws what became of it.
    */
-  task(
+  async task(
     resources: Readonly<Record<string, number>>,
     method: "run" | "crash" | "nest" = "run",
-    { ms = 0, timeoutMs = CALL_LIMIT_MS, pgId }: { ms?: number; timeoutMs?: number; pgId?: string | undefined } = {},
+    options: CallOptions = {},
   ): Promise<CallAnswer> {
-    return this.#record("task", timeoutMs, async (token, leftMs) => {
+    return decodeValues(await this.taskFor(resources, method, options)) as CallAnswer;
+  }
+
+  /** The parts of its reply. */
+  taskFor(resources: Readonly<Record<string, number>>, method: string, options: CallOptions = {}): Promise<Parts> {
+    const { ms = 0, timeoutMs = CALL_LIMIT_MS, pgId, more = [] } = options;
+    return this.record("task", timeoutMs, async (token, leftMs) => {
       const { nodes } = await this.ask(nodesList, {}, leftMs());
       const alive = nodes.filter((node) => node.state === "ALIVE");
       const node = alive[this.#world.random.below(Math.max(1, alive.length))];
@@ -220,8 +259,7 @@ export class SimDriver {
           asked = elsewhere ? { raylet: rayletOf(elsewhere.nodeId, at), url: at } : first;
         }
         const peer = this.#endpoint.connect({ to: lease.address, url: asked.url, purpose: "data" });
-        const parts = encodeValues([token, leaseId, 0, ms]);
-        return decodeValues(await peer.call(method, parts, { timeoutMs: leftMs() })) as CallAnswer;
+        return await peer.call(method, encodeValues([token, leaseId, 0, ms, ...more]), { timeoutMs: leftMs() });
       } finally {
         void asked.raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
       }
@@ -229,11 +267,11 @@ export class SimDriver {
   }
 
   /** Notes a call and its end (P11). */
-  async #record(
+  async record<T>(
     actorId: string,
     timeoutMs: number,
-    run: (token: string, leftMs: () => number) => Promise<CallAnswer>,
-  ): Promise<CallAnswer> {
+    run: (token: string, leftMs: () => number) => Promise<T>,
+  ): Promise<T> {
     const startedMs = this.#clock.now();
     const token = `${this.machine}#${++this.#tokens}`;
     const boundAtMs = startedMs + timeoutMs + BOUND_SLACK_MS;

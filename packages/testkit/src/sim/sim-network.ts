@@ -23,12 +23,17 @@ export function machineOf(host: string): string {
 /** The network of a simulated cluster: machines that can be parted, and processes that can be stopped or killed. */
 export class SimNetwork {
   readonly #memory: MemoryNetwork;
+  readonly #clock: Clock;
+  /** Ways that are lost, and processes that are stopped, with the time since when. */
+  readonly #since = new Map<string, number>();
+  #brokenMs = 0;
   #quiet = false;
   readonly #lost = new Set<string>();
   readonly #dark = new Set<string>();
   readonly #stopped = new Set<string>();
 
   constructor(clock: Clock, random: RandomSource, faults: SimFaults) {
+    this.#clock = clock;
     const { minDelayMs = 0.2, maxDelayMs = 2, cutProbability = 0 } = faults;
     this.#memory = new MemoryNetwork(clock, {
       delayMs: (from, to) =>
@@ -45,7 +50,8 @@ export class SimNetwork {
     const transport = this.#memory.at(host);
     return {
       dial: async (url, options) => {
-        const channel = await transport.dial(url, options);
+        // A socket of the machine is found by its path.
+        const channel = await transport.dial(url.replace(/^unix:/, "memory:"), options);
         if (!clock.killed) return channel;
         channel.destroy();
         return new Promise<never>(() => {});
@@ -60,6 +66,7 @@ export class SimNetwork {
   /** What one machine sends to the other does not arrive until `heal`; the other way is open. */
   lose(from: string, to: string): void {
     this.#lost.add(`${from}>${to}`);
+    this.#broke(`${from}>${to}`);
     this.#apply();
   }
 
@@ -71,7 +78,11 @@ export class SimNetwork {
 
   /** Ends what `lose` and `part` did, for one machine or for all. What was under way arrives, in order. */
   heal(machine?: string): void {
-    for (const way of this.#lost) if (machine === undefined || way.split(">").includes(machine)) this.#lost.delete(way);
+    for (const way of this.#lost) {
+      if (machine !== undefined && !way.split(">").includes(machine)) continue;
+      this.#lost.delete(way);
+      this.#mended(way);
+    }
     this.#apply();
   }
 
@@ -97,11 +108,13 @@ export class SimNetwork {
   /** A process that was stopped: it sends nothing, and what is sent to it waits in its sockets. */
   stop(host: string): void {
     this.#stopped.add(host);
+    this.#broke(host);
     this.#apply();
   }
 
   resume(host: string): void {
     this.#stopped.delete(host);
+    this.#mended(host);
     this.#apply();
   }
 
@@ -114,6 +127,21 @@ export class SimNetwork {
   cutBetween(one: string, other: string): void {
     const pair = [one, other].sort().join();
     this.#memory.cut((from, to) => [machineOf(from), machineOf(to)].sort().join() === pair);
+  }
+
+  /** How long ways were lost and processes stopped, added up. */
+  get brokenMs(): number {
+    const nowMs = this.#clock.now();
+    return [...this.#since.values()].reduce((sum, sinceMs) => sum + nowMs - sinceMs, this.#brokenMs);
+  }
+
+  #broke(what: string): void {
+    if (!this.#since.has(what)) this.#since.set(what, this.#clock.now());
+  }
+
+  #mended(what: string): void {
+    this.#brokenMs += this.#clock.now() - (this.#since.get(what) ?? this.#clock.now());
+    this.#since.delete(what);
   }
 
   /** Whether a frame from one host would arrive at the other now. */

@@ -1,5 +1,6 @@
 import { toUnits, UNITS_PER_ONE } from "@whipray/core";
 import type { ProbeAnswer } from "@whipray/head";
+import { DEFAULT_LIMITS, MemorySegments, NodeStore } from "@whipray/objects";
 import {
   BeatLoop,
   type Beats,
@@ -13,7 +14,9 @@ import {
 } from "@whipray/raylet";
 import { type Listener, WireEndpoint } from "@whipray/rpc";
 import type { NodeSnapshot } from "./invariants.ts";
+import type { StoreSeen } from "./object-rules.ts";
 import { ProcessClock } from "./process-clock.ts";
+import { SimDisk } from "./sim-disk.ts";
 import { HEAD_URL } from "./sim-head.ts";
 import { SimWorker } from "./sim-worker.ts";
 import type { World } from "./world.ts";
@@ -21,6 +24,9 @@ import type { World } from "./world.ts";
 export interface SimRayletSpec {
   /** What the node has, as people write it: `{ CPU: 4, GPU: 2 }`. GPUs become devices. */
   readonly resources: Readonly<Record<string, number>>;
+  /** Of its object store: memory, and spill files. Defaults 1 MiB and 4 MiB. */
+  readonly storeBytes?: number;
+  readonly spillBytes?: number;
 }
 
 interface RayletProcess {
@@ -28,7 +34,12 @@ interface RayletProcess {
   readonly clock: ProcessClock;
   readonly processes: MemoryProcesses;
   readonly listener: Listener;
+  readonly store: NodeStore;
+  readonly segments: MemorySegments;
+  readonly disk: SimDisk;
 }
+
+const MIB = 1_048_576;
 
 /** A machine with a raylet: the real `Raylet` on parts in memory, wired as `startRayletNode` does it. */
 export class SimRaylet {
@@ -43,6 +54,7 @@ export class SimRaylet {
   /** Renewal verdicts that its beats came to, with the time. */
   readonly verdicts: { atMs: number; state: string; fence?: string | undefined }[] = [];
   readonly #world: World;
+  readonly #spec: SimRayletSpec;
   readonly #ports = new MemoryPortStore({ first: 10_000, last: 11_999 });
   #running: RayletProcess | undefined;
   #power = true;
@@ -50,6 +62,7 @@ export class SimRaylet {
 
   constructor(world: World, machine: string, spec: SimRayletSpec) {
     this.#world = world;
+    this.#spec = spec;
     this.machine = machine;
     this.nodeId = world.ids.next("node");
     this.url = `memory:${machine}`;
@@ -87,6 +100,30 @@ export class SimRaylet {
     return { nodeId, total, view, bundles, actors, leases: raylet.counts.actors, tasks: raylet.counts.tasks };
   }
 
+  /** Its object store; undefined while none runs, and before the first object. */
+  lookAtStore(): StoreSeen | undefined {
+    const { store, segments, disk } = this.#running ?? {};
+    if (!store || !segments || !disk || (segments.count === 0 && store.stats.objects === 0)) return undefined;
+    const { usedBytes, pooledBytes } = store.stats;
+    const { nodeId } = this;
+    const objects = () => Array.from(store.rows(), ({ id, owner, state }) => `${id} of ${owner}, ${state}`);
+    const sizes = { capacityBytes: store.capacityBytes, usedBytes, pooledBytes, segmentBytes: segments.bytes };
+    return { nodeId, ...sizes, objects, files: () => disk.objects };
+  }
+
+  /** Where processes of this machine map its objects. */
+  get mapper(): MemorySegments {
+    return this.#running!.segments;
+  }
+
+  get store(): NodeStore | undefined {
+    return this.#running?.store;
+  }
+
+  get disk(): SimDisk | undefined {
+    return this.#running?.disk;
+  }
+
   /** Settles when it is registered; never when it is killed before. The clock must run meanwhile. */
   async start(): Promise<void> {
     if (this.#running) throw new Error(`${this.machine} has a raylet`);
@@ -113,11 +150,17 @@ export class SimRaylet {
       this.workers.push(new SimWorker(this.#world, this, child));
     });
     const { incarnation } = endpoint;
+    const segments = new MemorySegments();
+    const disk = new SimDisk(clock, services.random);
+    const { storeBytes: capacityBytes = MIB, spillBytes: diskBytes = 4 * MIB } = this.#spec;
+    const limits = { ...DEFAULT_LIMITS, capacityBytes, diskBytes };
+    const store = new NodeStore({ limits, segments, spill: disk, clock, logger: services.logger });
     const raylet = new Raylet(
       {
         ...{ ...services, endpoint, processes, guards: new MemoryGuards(), logs: new MemoryLogs() },
         beats: this.#beats(clock, new WireEndpoint({ ...services, ...link, address: `${nodeId}/beats` })),
         ports: new Ports({ store: this.#ports, probe: async () => true, random: services.random, raylet: incarnation }),
+        objects: async () => store,
         secrets: { write: async (name) => `/secret/${name}`, remove: async () => {} },
         visibility: { variables: () => ({}), overridden: () => [], reserved: () => [], untouched: () => [] },
       },
@@ -133,7 +176,7 @@ export class SimRaylet {
       },
     );
     const listener = network.listen(machine, machine, (channel) => endpoint.accept(channel));
-    this.#running = { raylet, clock, processes, listener };
+    this.#running = { raylet, clock, processes, listener, store, segments, disk };
     endpoint.connect({ to: "head/head", url: HEAD_URL, purpose: "data", restarts: true });
     await raylet.start();
   }

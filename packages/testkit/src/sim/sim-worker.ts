@@ -1,8 +1,7 @@
-import { asWhiprayError, toUnits, WhiprayError } from "@whipray/core";
+import { delay, toUnits, WhiprayError } from "@whipray/core";
 import type { MemoryChild } from "@whipray/raylet";
 import {
   actorHost,
-  decodeValues,
   encodeValues,
   type IncomingCall,
   type Infer,
@@ -16,11 +15,15 @@ import {
   workerExit,
   workerReady,
 } from "@whipray/rpc";
+import { CallRunner, openObjectClient } from "@whipray/worker";
 import { ProcessClock } from "./process-clock.ts";
+import { HEAD_URL } from "./sim-head.ts";
+import { type Marked, marked, SimObjects, valueWith } from "./sim-objects.ts";
 import type { SimRaylet } from "./sim-raylet.ts";
 import type { World } from "./world.ts";
 
 type Hosted = Infer<(typeof actorHost)["request"]>;
+type Method = (token: string, ms: number, ...more: unknown[]) => Promise<unknown>;
 type TaskHosted = Infer<(typeof taskHost)["request"]>;
 
 /** From the start of a process to its first words, at most. */
@@ -28,13 +31,16 @@ const START_MS = 60;
 /** What a constructor takes, at most. */
 const CONSTRUCT_MS = 40;
 
+/** A method that got a value lets go of it, so often. */
+const RELEASES = 0.7;
 /** What a nested task may take. */
 const NESTED_LIMIT_MS = 8_000;
 
 /**
  * The in-memory twin of a worker process (`@whipray/worker`): becomes one actor or one job's host of tasks, refuses calls for another epoch, runs
- * one call at a time in the order in which they came. Its methods are `run` (counts its token), `crash`, and for tasks `nest`: it gives its
- * CPUs back, waits for a task of its own on its node, and goes on.
+ * one call at a time in the order in which they came, by the real `CallRunner`. Its methods are `run` (counts its token), `crash`, `take` (a value),
+ * `make` (a value), `keep` (a value that stays its own, and gives the ref), and for tasks `nest`: it gives its CPUs back, waits for a task of its
+ * own on its node, and goes on.
  */
 export class SimWorker {
   readonly child: MemoryChild;
@@ -47,6 +53,8 @@ export class SimWorker {
   readonly #clock: ProcessClock;
   readonly #endpoint: WireEndpoint;
   readonly #listener: Listener;
+  readonly objects: SimObjects;
+  readonly #runner: CallRunner;
   #raylet: Peer | undefined;
   #queue: Promise<void> = Promise.resolve();
 
@@ -70,6 +78,8 @@ export class SimWorker {
     this.#listener = world.network.listen(env["WHIPRAY_SOCKET"]!, this.#host, (channel) =>
       this.#endpoint.accept(channel),
     );
+    this.objects = this.#objectsOf(`memory:${env["WHIPRAY_RAYLET_SOCKET"]!}`);
+    this.#runner = new CallRunner(this.objects.revive, this.objects.access, {});
     this.#endpoint.serve(actorHost, (request) => this.#become(request));
     this.#endpoint.serve(taskHost, (request) => {
       this.tasks = request;
@@ -125,21 +135,64 @@ export class SimWorker {
   }
 
   async #run(call: IncomingCall): Promise<void> {
-    const [token, lane, place, ms = 0] = decodeValues(call.parts) as [string, string, number, number?];
+    const method: Method | undefined = this.#methods[call.method];
     const what = this.hosted?.spec.actorId ?? "task";
-    this.#world.history.ran(token, `${what} ${this.workerId} ${lane}`, place);
-    if (call.method === "crash") {
+    await this.#runner.run(
+      call,
+      (...args: unknown[]) => {
+        const [token, lane, place, ms, ...more] = args as [string, string, number, number, ...unknown[]];
+        this.#world.history.ran(token, `${what} ${this.workerId} ${lane}`, place);
+        return method!(token, ms, ...more);
+      },
+      undefined,
+    );
+  }
+
+  readonly #methods: Readonly<Record<string, Method>> = {
+    run: async (token, ms) => {
+      if (ms > 0) await delay(this.#clock, ms);
+      return this.#answer(token);
+    },
+    crash: async () => {
       this.child.exit({ code: 1, signal: null });
-      return;
-    }
-    try {
-      if (call.method === "nest") await this.#nest(token, ms);
-      else if (ms > 0) await new Promise<void>((resolve) => this.#clock.after(ms, resolve));
-      const epoch = this.hosted?.epoch ?? 0;
-      call.reply(encodeValues({ token, pid: this.child.pid, epoch, workerId: this.workerId }));
-    } catch (error) {
-      call.fail(asWhiprayError(error));
-    }
+      return new Promise<never>(() => {});
+    },
+    nest: async (token, ms) => {
+      await this.#nest(token, ms);
+      return this.#answer(token);
+    },
+    take: async (token, ms, value) => {
+      const array = value as Uint32Array;
+      this.objects.use(array);
+      if (ms > 0) await delay(this.#clock, ms);
+      const what = marked(array);
+      await this.objects.leave(array, this.#world.random.next() < RELEASES);
+      return { ...this.#answer(token), ...what };
+    },
+    make: async (_token, ms, mark, words) => {
+      if (ms > 0) await delay(this.#clock, ms);
+      return valueWith({ mark, words } as Marked);
+    },
+    keep: async (_token, _ms, mark, words) => this.objects.put({ mark, words } as Marked),
+  };
+
+  #answer(token: string): { token: string; pid: number; epoch: number; workerId: string } {
+    return { token, pid: this.child.pid, epoch: this.hosted?.epoch ?? 0, workerId: this.workerId };
+  }
+
+  #objectsOf(rayletUrl: string): SimObjects {
+    const { node, child } = this;
+    const endpoint = this.#endpoint;
+    const { ids, clock, logger } = this.#world.services(this.#host, this.#clock);
+    const home = { address: `${node.nodeId}/raylet`, url: rayletUrl, local: true };
+    let client: ReturnType<typeof openObjectClient> | undefined;
+    const parts = { endpoint, ids, clock, logger, mapper: node.mapper, home };
+    const open = () => openObjectClient({ ...parts, garbage: this.objects.garbage, urlOf: async () => HEAD_URL });
+    return new SimObjects({
+      ...{ process: this.#host, endpoint, clock, ids, viaUrl: rayletUrl, history: this.#world.history },
+      access: { client: () => (client ??= open()) },
+      isAlive: () => child.running,
+    });
   }
 
   /** A task of its own on this node, which takes `ms`. */

@@ -6,6 +6,7 @@ import { Lookout } from "./lookout.ts";
 import { SimDriver } from "./sim-driver.ts";
 import { SimHead } from "./sim-head.ts";
 import type { SimFaults, SimNetwork } from "./sim-network.ts";
+import { loadObjects } from "./sim-objects.ts";
 import { SimRaylet, type SimRayletSpec } from "./sim-raylet.ts";
 import { World } from "./world.ts";
 
@@ -20,6 +21,8 @@ export interface SimulateOptions {
   readonly logger?: (clock: Clock) => Logger;
 }
 
+/** So many events at one moment are a process that wakes itself without end. */
+const EVENTS_AT_ONCE_LIMIT = 10_000;
 const START_LIMIT_MS = 30_000;
 
 /** A violated promise. The message names the seed. */
@@ -38,11 +41,14 @@ export class SimCluster {
   readonly drivers: SimDriver[] = [];
   readonly world: World;
   readonly #lookout = new Lookout(this);
+  #eventsAtOnce = 0;
 
   constructor({ seed, raylets, faults = {}, head = {}, logger = () => silentLogger }: SimulateOptions) {
     this.seed = seed;
     this.clock = new SimulatedClock();
-    this.world = new World({ seed, clock: this.clock, history: this.history, logger: logger(this.clock), faults });
+    const rayletAt = (address: string) => this.raylets.find(({ nodeId }) => address === `${nodeId}/raylet`)?.raylet;
+    const { clock, history } = this;
+    this.world = new World({ seed, clock, history, logger: logger(clock), faults, rayletAt });
     this.network = this.world.network;
     this.head = new SimHead(
       this.world,
@@ -73,9 +79,7 @@ export class SimCluster {
     const endMs = clock.now() + ms;
     await settle();
     for (let nextMs = clock.nextAtMs(); nextMs !== undefined && nextMs <= endMs; nextMs = clock.nextAtMs()) {
-      clock.step();
-      await settle();
-      this.check();
+      await this.#event();
     }
     clock.advance(Math.max(0, endMs - clock.now()));
     await settle();
@@ -95,11 +99,19 @@ export class SimCluster {
       const nextMs = this.clock.nextAtMs();
       if (nextMs === undefined || nextMs > endMs)
         throw new Error(`seed ${this.seed}: nothing came within ${limitMs} ms`);
-      this.clock.step();
-      await settle();
-      this.check();
+      await this.#event();
     }
     return promise;
+  }
+
+  async #event(): Promise<void> {
+    const nowMs = this.clock.now();
+    this.clock.step();
+    await settle();
+    this.check();
+    this.#eventsAtOnce = this.clock.now() === nowMs ? this.#eventsAtOnce + 1 : 0;
+    if (this.#eventsAtOnce > EVENTS_AT_ONCE_LIMIT)
+      this.fail(["time stands still: somebody wakes himself again and again"]);
   }
 
   /** Runs until it is true. @throws after `limitMs` of simulated time. */
@@ -114,7 +126,8 @@ export class SimCluster {
   snapshot(): Snapshot {
     const head = this.head.alive ? this.head.head?.status() : undefined;
     const nodes = this.raylets.flatMap((raylet) => raylet.look() ?? []);
-    return { nowMs: this.clock.now(), head, nodes, history: this.history };
+    const stores = this.raylets.flatMap((raylet) => raylet.lookAtStore() ?? []);
+    return { nowMs: this.clock.now(), head, nodes, stores, history: this.history };
   }
 
   /** What `run` and `until` do after each event. @throws InvariantError */
@@ -133,6 +146,7 @@ export class SimCluster {
 
 /** Starts a cluster; its head and raylets are up when this settles. */
 export async function simulate(options: SimulateOptions): Promise<SimCluster> {
+  await loadObjects();
   const cluster = new SimCluster(options);
   await cluster.until(cluster.head.start(), START_LIMIT_MS);
   await cluster.until(Promise.all(cluster.raylets.map((raylet) => raylet.start())), START_LIMIT_MS);

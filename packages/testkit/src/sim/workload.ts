@@ -2,6 +2,7 @@ import { type RandomSource, seededRandom } from "@whipray/core";
 import { STARVATION_MS } from "@whipray/head";
 import { STRATEGIES } from "@whipray/rpc";
 import { disagreements, leftovers } from "./calm.ts";
+import { ObjectSteps } from "./object-steps.ts";
 import { SimDriver } from "./sim-driver.ts";
 import { SYNC_MS } from "./sim-head.ts";
 import type { SimRaylet } from "./sim-raylet.ts";
@@ -14,7 +15,7 @@ export const SHORT_STEPS = 20;
 const HEAD_OUTAGE_MS = 6_000;
 /** When nothing goes wrong any more, all agree within this, and nothing is left when everything was taken away. */
 const CALM_MS = 90_000;
-const END_MS = 10_000;
+const END_MS = 40_000;
 /** A short seed is calm when all have agreed for so long. */
 const AGREED_MS = 3_000;
 const LOOK_MS = 500;
@@ -28,11 +29,14 @@ class Schedule {
   readonly #actors: string[] = [];
   /** Other drivers, which come and go. */
   readonly #others: SimDriver[] = [];
+  readonly #objects: ObjectSteps;
 
   constructor(cluster: SimCluster, driver: SimDriver) {
     this.#cluster = cluster;
     this.#driver = driver;
     this.#random = seededRandom(cluster.seed ^ 0x10ad);
+    const of = { anyone: () => this.#anyone(), actorId: () => this.#pick(this.#actors) };
+    this.#objects = new ObjectSteps({ cluster, random: this.#random, ...of });
   }
 
   #pick<T>(from: readonly T[]): T | undefined {
@@ -191,8 +195,9 @@ class Schedule {
   }
 
   step(): void | Promise<void> {
-    let at = this.#random.below(this.#steps.reduce((sum, [weight]) => sum + weight, 0));
-    for (const [weight, step] of this.#steps) {
+    const steps = [...this.#steps, ...this.#objects.all];
+    let at = this.#random.below(steps.reduce((sum, [weight]) => sum + weight, 0));
+    for (const [weight, step] of steps) {
       at -= weight;
       if (at >= 0) continue;
       this.#cluster.world.logger.debug("step", { step: String(step).slice(6, 80) });
@@ -208,6 +213,7 @@ class Schedule {
     if (whole) await cluster.run(CALM_MS);
     else await this.#within(CALM_MS, AGREED_MS, disagreements);
     cluster.fail(disagreements(cluster.snapshot()));
+    await this.#objects.getAll(this.#driver);
   }
 
   /** Runs until nothing is `wrong` for `standsMs` at a stretch, or `limitMs` have passed. */
@@ -223,9 +229,11 @@ class Schedule {
   /** Everything is taken away: nothing is left anywhere. */
   async end(): Promise<void> {
     const cluster = this.#cluster;
+    this.#objects.disposeAll();
     for (const { pgId } of cluster.snapshot().head!.groups) await cluster.until(this.#driver.removeGroup(pgId));
     for (const { actorId, state } of cluster.snapshot().head!.actors)
       if (state !== "DEAD") await cluster.until(this.#driver.killActor(actorId));
+    await cluster.until(this.#driver.close());
     await this.#within(END_MS, 0, leftovers);
     cluster.fail(leftovers(cluster.snapshot()));
   }
@@ -252,7 +260,11 @@ export interface SeedOptions extends Pick<SimulateOptions, "logger"> {
 export async function runSeed(seed: number, options: SeedOptions = {}): Promise<SeedReport> {
   const { steps = STEPS, logger } = options;
   const random = seededRandom(seed ^ 0xc1a5);
-  const raylets = Array.from({ length: 3 }, () => ({ resources: { CPU: 4, GPU: 2 } }));
+  const [storeBytes, spillBytes] = [
+    random.below(2) === 0 ? 524_288 : 2_097_152,
+    [0, 524_288, 4_194_304][random.below(3)]!,
+  ];
+  const raylets = Array.from({ length: 3 }, () => ({ resources: { CPU: 4, GPU: 2 }, storeBytes, spillBytes }));
   const maxDelayMs = [1, 5, 50, 300][random.below(4)]!;
   const cutProbability = [0, 0, 0.001, 0.005][random.below(4)]!;
   const faults = { maxDelayMs, cutProbability };

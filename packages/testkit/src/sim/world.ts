@@ -19,8 +19,18 @@ export class World {
   readonly history: History;
   readonly logger: Logger;
   readonly clusterId: string;
+  /** The raylet that runs there now, by its address. */
+  readonly rayletAt: (address: string) => object | undefined;
 
-  constructor(init: { seed: number; clock: SimulatedClock; history: History; logger: Logger; faults: SimFaults }) {
+  constructor(init: {
+    seed: number;
+    clock: SimulatedClock;
+    history: History;
+    logger: Logger;
+    faults: SimFaults;
+    rayletAt: (address: string) => object | undefined;
+  }) {
+    this.rayletAt = init.rayletAt;
     this.clock = init.clock;
     this.history = init.history;
     this.logger = init.logger;

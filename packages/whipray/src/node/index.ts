@@ -1,5 +1,11 @@
-/** Heads and raylets as processes, and the files that they and their drivers find each other by. For the CLI and the testkit. */
+/**
+ * Heads and raylets as processes, the files that they and their drivers find each other by, and what a driver does with objects. For the CLI and
+ * the testkit.
+ */
 
+export { getRefs, waitRefs } from "../get-wait.ts";
+export { objectAccess } from "../object-home.ts";
+export { ObjectStore, objectGet } from "../object-store.ts";
 export { ownVersion } from "../version.io.ts";
 export { type ClusterTokens, clusterTokens } from "./access.ts";
 export { addressPath, driverUrl } from "./address-file.io.ts";
