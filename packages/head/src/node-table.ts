@@ -1,7 +1,7 @@
 import type { DeviceTopology, ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
-import type { KnownNode } from "./known-node.ts";
+import { calmUntil, type KnownNode } from "./known-node.ts";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -220,13 +220,7 @@ export class NodeTable {
     return node.gone < PROBES_GONE ? [] : this.#die(node, "raylet process is gone");
   }
 
-  /** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
-  calmUntilMs(nowMs: number): number {
-    const living = [...this.#nodes.values()].filter(({ state }) => state !== "DEAD");
-    const calm = living.every(({ state, claims }) => state === "ALIVE" && claims.size === 0);
-    if (!calm || this.#untold.length > 0) return nowMs;
-    return Math.min(...living.map(({ renewedAtMs }) => renewedAtMs + PROBE_AFTER_MS));
-  }
+  readonly calmUntilMs = (nowMs: number): number => (this.#untold.length > 0 ? nowMs : calmUntil(this.#nodes, nowMs));
 
   tick(nowMs: number): NodeEffect[] {
     const effects = this.#untold.splice(0);
