@@ -1,7 +1,7 @@
 import type { DeviceTopology } from "@whipray/core";
 import type { DeviceReport, NodeRow, NodeView } from "@whipray/rpc";
 import { PROBE_AFTER_MS } from "./limits.ts";
-import type { Claim, NodeRecord } from "./node-record.ts";
+import { type Claim, type NodeRecord, rowOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
 
 /** What the head has of a node in memory. */
@@ -28,9 +28,16 @@ export interface KnownNode {
   seen: { report: DeviceReport; atMs: number } | undefined;
 }
 
-/** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
-export function calmUntil(nodes: ReadonlyMap<string, KnownNode>, nowMs: number): number {
-  const living = [...nodes.values()].filter(({ state }) => state !== "DEAD");
+/** A node as others are told of it. */
+export function knownRow({ record, state, view, seen, why }: KnownNode, nowMs: number): NodeRow {
+  const report = seen && { ...seen.report, agoMs: seen.report.agoMs + Math.max(0, Math.floor(nowMs - seen.atMs)) };
+  const row = rowOf(record, state, view, report);
+  return state === "SUSPECT" && why !== undefined ? { ...row, suspectReason: why.slice(0, 1_024) } : row;
+}
+
+/** When the first of these can have become something else without an event; now, unless all that live are well. */
+export function calmUntilMs(nodes: readonly KnownNode[], nowMs: number): number {
+  const living = nodes.filter(({ state }) => state !== "DEAD");
   const calm = living.every(({ state, claims }) => state === "ALIVE" && claims.size === 0);
   return calm ? Math.min(...living.map(({ renewedAtMs }) => renewedAtMs + PROBE_AFTER_MS)) : nowMs;
 }
