@@ -14,5 +14,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     teardownTimeout: 10_000,
+    // A condition is waited for with patience: its one second would be a measure of speed.
+    expect: { poll: { timeout: 20_000 } },
   },
 });

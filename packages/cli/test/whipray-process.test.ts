@@ -135,6 +135,27 @@ test(
   TEST_MS,
 );
 
+test(
+  "SIGKILL of the raylet: doctor names it, and start --head brings it back to the head that goes on",
+  async () => {
+    const [before] = await livingNodes();
+    const head = JSON.parse(readFileSync(join(run, "daemons/head.json"), "utf8")).pid;
+    process.kill(before!.pid, "SIGKILL");
+    await until("the node is dead", async () => (await livingNodes()).length === 0);
+    const { problems } = JSON.parse((await whipray("doctor", "--json")).stdout);
+    expect(problems.join("\n")).toContain(`the raylet ${before?.pid} that was started here is gone`);
+    const again = await whipray("start", "--head", "--json");
+    expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining(`(pid ${head}) goes on`) });
+    expect(JSON.parse(again.stdout)).toMatchObject({ clusterId: started.clusterId, address: started.address });
+    expect((await livingNodes()).map(({ id }) => id)).toEqual([JSON.parse(again.stdout).nodeId]);
+    expect(await whipray("start", "--head")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("ALREADY_RUNNING"),
+    });
+  },
+  TEST_MS,
+);
+
 async function livingNodes(): Promise<{ id: string; pid: number; state: string }[]> {
   const { nodes } = JSON.parse((await whipray("list", "nodes", "--json")).stdout);
   return nodes.filter(({ state }: { state: string }) => state === "ALIVE");

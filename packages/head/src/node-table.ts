@@ -1,7 +1,7 @@
 import type { DeviceTopology, ResourceUnits, WhiprayError } from "@whipray/core";
 import type { DeviceGrant, DeviceReport, NodeRegister, NodeRow, NodeView } from "@whipray/rpc";
 import { limit } from "./full-table.ts";
-import type { KnownNode } from "./known-node.ts";
+import { calmUntilMs, type KnownNode, knownRow } from "./known-node.ts";
 import {
   CLAIM_SETTLE_MS,
   DEAD_MS,
@@ -14,7 +14,7 @@ import {
 } from "./limits.ts";
 import type { NodeEffect, ProbeAnswer } from "./node-effect.ts";
 import { duplicateDevice, nodeIdInUse, staleEpoch } from "./node-errors.ts";
-import { type NodeRecord, recordOf, roomNow, roomTotal, rowOf, shows, topologyOf } from "./node-record.ts";
+import { type NodeRecord, recordOf, roomNow, roomTotal, shows, topologyOf } from "./node-record.ts";
 import type { NodeRoom } from "./placement/room.ts";
 import { RoomIndex } from "./placement/room-index.ts";
 import { falseView } from "./view-check.ts";
@@ -222,10 +222,7 @@ export class NodeTable {
 
   /** Before that a tick has nothing to do unless something else happens: no node that is well is silent for too long. */
   calmUntilMs(nowMs: number): number {
-    const living = [...this.#nodes.values()].filter(({ state }) => state !== "DEAD");
-    const calm = living.every(({ state, claims }) => state === "ALIVE" && claims.size === 0);
-    if (!calm || this.#untold.length > 0) return nowMs;
-    return Math.min(...living.map(({ renewedAtMs }) => renewedAtMs + PROBE_AFTER_MS));
+    return this.#untold.length > 0 ? nowMs : calmUntilMs([...this.#nodes.values()], nowMs);
   }
 
   tick(nowMs: number): NodeEffect[] {
@@ -321,11 +318,7 @@ export class NodeTable {
   }
 
   rows(nowMs: number): NodeRow[] {
-    return [...this.#nodes.values()].map(({ record, state, view, seen, why }) => {
-      const report = seen && { ...seen.report, agoMs: seen.report.agoMs + Math.max(0, Math.floor(nowMs - seen.atMs)) };
-      const row = rowOf(record, state, view, report);
-      return state === "SUSPECT" && why !== undefined ? { ...row, suspectReason: why.slice(0, 1_024) } : row;
-    });
+    return [...this.#nodes.values()].map((node) => knownRow(node, nowMs));
   }
 
   #put(record: NodeRecord, nowMs: number, state: NodeRow["state"], topology = topologyOf(record)): KnownNode {

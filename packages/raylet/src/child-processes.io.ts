@@ -13,6 +13,8 @@ import { spawnInTerminal } from "./pty.io.ts";
 const SWEEP_PAUSE_MS = 20;
 /** Before another look, where a process was about to become another one (exec) and showed no environment. */
 const UNCLEAR_PAUSE_MS = 2;
+/** An exec that takes longer than this waits for a disk, and is none of ours. */
+const UNCLEAR_LIMIT_MS = 1_000;
 /** Looks at an unreadable /proc before it is an error. */
 const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
@@ -123,7 +125,7 @@ export class ChildProcesses implements Processes {
         notBefore === undefined ? undefined : this.#ours,
       );
       emptySince = found.length > 0 ? undefined : (emptySince ?? this.#clock.now());
-      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= SWEEP_PAUSE_MS);
+      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= UNCLEAR_LIMIT_MS);
       if (emptySince !== undefined && settled) return { killed: killed.size, left: 0 };
       if (this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {

@@ -16,10 +16,15 @@ const line = Buffer.allocUnsafe(STAT_BYTES);
 
 /** Undefined when it is gone. A look at /proc reads one a process: three system calls, no more. */
 export function statOf(pid: number): ProcessStat | undefined {
+  const text = statText(pid);
+  return text === undefined ? undefined : parseStat(pid, text);
+}
+
+function statText(pid: number): string | undefined {
   let file: number | undefined;
   try {
     file = openSync(`/proc/${pid}/stat`, "r");
-    return parseStat(pid, line.toString("latin1", 0, readSync(file, line)));
+    return line.toString("latin1", 0, readSync(file, line));
   } catch {
     return undefined;
   } finally {
@@ -33,10 +38,15 @@ export function parseStat(pid: number, text: string): ProcessStat {
   return { pid, state: fields[0]!, parent: Number(fields[1]), startTime: Number(fields[19]) };
 }
 
+/** Whether the text of a stat file shows no address of an environment (field 50): the image of its exec is not laid out yet. */
+export function isInExec(text: string): boolean {
+  return text.slice(text.lastIndexOf(")") + 2).split(" ")[47] === "0";
+}
+
 /** What one look at /proc found. */
 export interface MarkedProcesses {
   readonly found: readonly ProcessStat[];
-  /** A process showed no environment: it may be in the middle of an exec, so the look should be repeated. */
+  /** A process is in the middle of an exec and shows no environment, so the look should be repeated. */
   readonly unclear: boolean;
 }
 
@@ -61,8 +71,11 @@ export async function processesWith(
   let unclear = false;
   const look = async (before: ProcessStat): Promise<void> => {
     // Those of other users cannot be read, and are not ours.
-    const environment = await readFile(`/proc/${before.pid}/environ`).catch(() => undefined);
-    if (environment?.length === 0) unclear = true;
+    const read = () => readFile(`/proc/${before.pid}/environ`).catch(() => undefined);
+    let environment = await read();
+    // Empty: of the image that an exec has just replaced, of the one that it makes, or really so (`env -i`).
+    if (environment?.length === 0) environment = await read();
+    if (environment?.length === 0 && isInExec(statText(before.pid) ?? "")) unclear = true;
     if (!environment || !Buffer.concat([Buffer.of(0), environment, Buffer.of(0)]).includes(mark)) return;
     if (statOf(before.pid)?.startTime === before.startTime) found.push(before);
   };

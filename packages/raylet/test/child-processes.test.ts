@@ -3,7 +3,7 @@ import { systemClock } from "@whipray/core";
 import { describe, expect, test } from "vitest";
 import { ChildProcesses } from "../src/child-processes.io.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
-import { parseStat, processesWith, statOf } from "../src/process-table.io.ts";
+import { isInExec, parseStat, processesWith, statOf } from "../src/process-table.io.ts";
 import { until } from "./temporary-folder.ts";
 
 const processes = new ChildProcesses(systemClock);
@@ -118,6 +118,21 @@ describe("child processes", () => {
       startTime: 4_711,
     });
     expect(statOf(process.pid)?.pid).toBe(process.pid);
-    expect(readFileSync("/proc/self/stat", "latin1")).toContain("(");
+    const own = readFileSync("/proc/self/stat", "latin1");
+    expect(own).toContain("(");
+    const rest = own.slice(own.lastIndexOf(")") + 2).split(" ");
+    expect([isInExec(own), isInExec(`9 (a) b) ${rest.with(47, "0").join(" ")}`), isInExec("")]).toEqual([
+      ...[false, true, false],
+    ]);
+  });
+
+  test("F24 a process without any environment is looked at once, and is not taken for one in the middle of an exec", async () => {
+    const child = await processes.spawn({ ...spec(["-i", "/bin/sleep", "60"]), command: "/usr/bin/env" });
+    await until("it has none", () => readFileSync(`/proc/${child.pid}/cmdline`, "latin1").startsWith("/bin/sleep"));
+    const { found } = await processesWith("WHIPRAY_TEST_MARK", "none");
+    expect(found).toEqual([]);
+    expect(isInExec(readFileSync(`/proc/${child.pid}/stat`, "latin1"))).toBe(false);
+    child.kill("SIGKILL");
+    await child.exited;
   });
 });

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { delay, systemClock } from "@whipray/core";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { Deadline } from "../../../scripts/vitest/deadline.ts";
 import { ChildProcesses } from "../src/child-processes.io.ts";
 import { GUARD_KILL_BY_MS } from "../src/guards.ts";
 import { MemoryLog } from "../src/memory-logs.ts";
@@ -15,8 +16,8 @@ import { temporaryFolder, until } from "./temporary-folder.ts";
 
 const env = { PATH: process.env["PATH"]!, HOME: process.env["HOME"]! };
 const FAKE = { fakeDevices: "8xH100" };
-/** What one look at all processes of a busy machine may take, beyond the guards' own time. */
-const LOOK_MARGIN_MS = 1_000;
+/** What a look at all processes and the start of a worker take, beyond the guards' own time. */
+const LOOK_MARGIN_MS = 2_000;
 const H100_QUERY = "index, uuid, name, memory.total [MiB], driver_version";
 const ALL = { units: { GPU: 8 * WHOLE }, placementUnits: { GPU: 8 * WHOLE } };
 
@@ -218,13 +219,12 @@ describe("a raylet that comes back", () => {
     expect(why!.reason).toContain(`cluster_one ${nodeId}`);
     // Two guards, a worker and an engine with what it started: all but the worker that waits warm, without a device.
     expect((await usersOf(nodeId)).length).toBeGreaterThanOrEqual(4);
-    const stoppedMs = performance.now();
     process.kill(child.pid, "SIGSTOP");
+    const gone = new Deadline(GUARD_KILL_BY_MS + LOOK_MARGIN_MS);
     onTestFinished(() => void child.kill("SIGCONT"));
-    const untilMs = stoppedMs + GUARD_KILL_BY_MS + LOOK_MARGIN_MS;
     let owner = (await second.start("Counter", ALL)).answer;
     expect(owner.refused).toContain("locked: its lock is held by cluster_one");
-    while (!owner.ok && performance.now() < untilMs) {
+    while (!owner.ok && !gone.over) {
       await delay(systemClock, 100);
       owner = (await second.start("Counter", ALL)).answer;
     }

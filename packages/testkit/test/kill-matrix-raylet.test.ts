@@ -1,7 +1,7 @@
-import { systemClock } from "@whipray/core";
 import { RayScheduler, WorkerFailedError } from "@whipray/scheduler";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Cluster } from "whipray";
+import { Deadline } from "../../../scripts/vitest/deadline.ts";
 import { describeLeaks } from "../src/leak-check.ts";
 import type { RealCluster } from "../src/real-cluster.io.ts";
 import { CRASHED_MS, nodeState, rayletKilled, SILENT_NODE_MS } from "./kills.ts";
@@ -10,8 +10,10 @@ import { DEATH_MS, PATIENCE_MS, Rank, rayletAt, type Stage, startStage } from ".
 
 // The raylet is killed, or stopped: what was its own must be gone although nobody is left who would tell it to go.
 const TEST_MS = 90_000;
-/** F2: a guard whose raylet is silent has ended its tree by then; and what a busy machine adds. */
+/** F2: a guard whose raylet is silent has ended its tree by then; and what the look takes. */
 const SILENT_MS = 8_000 + 500;
+/** P2: no node is dead earlier. */
+const NOT_DEAD_MS = 8_000;
 let real: RealCluster;
 let cluster: Cluster;
 let stage: Stage;
@@ -81,18 +83,14 @@ test(
     const planted = await lost.plant();
     const { outcome } = await lost.running(600);
     const raylet = rayletAt(real, "near");
-    const stoppedAt = systemClock.now();
-    const left = (deadlineMs: number): number => stoppedAt + deadlineMs - systemClock.now();
+    const [gone, dead] = [new Deadline(SILENT_MS), new Deadline(SILENT_NODE_MS)];
     await raylet.kill("SIGSTOP");
-    await until("engine and planted grandchild are gone", left(SILENT_MS), () => !anyRuns([lost.engine, planted]));
-    expect(await nodeState(cluster, raylet.nodeId)).not.toBe("DEAD");
-    await until(
-      "the node is dead",
-      left(SILENT_NODE_MS),
-      async () => (await nodeState(cluster, raylet.nodeId)) === "DEAD",
-    );
+    await until("engine and planted grandchild are gone", gone, () => !anyRuns([lost.engine, planted]));
+    const state = await nodeState(cluster, raylet.nodeId);
+    if (gone.passedMs < NOT_DEAD_MS) expect(state).not.toBe("DEAD");
+    await until("the node is dead", dead, async () => (await nodeState(cluster, raylet.nodeId)) === "DEAD");
     expect(await outcome).toBeInstanceOf(WorkerFailedError);
-    await until("12 s are over", PATIENCE_MS, () => left(12_000) <= 0);
+    await until("12 s are over", PATIENCE_MS, () => gone.passedMs > 12_000);
     await raylet.kill("SIGCONT");
     await until("it has rejoined", PATIENCE_MS, async () => (await nodeState(cluster, raylet.nodeId)) === "ALIVE");
     await until("its old worker is gone", DEATH_MS, () => !anyRuns([lost.worker, lost.guard]));

@@ -1,17 +1,17 @@
 import { existsSync } from "node:fs";
-import { systemClock } from "@whipray/core";
 import { WorkerFailedError } from "@whipray/scheduler";
 import { expect } from "vitest";
 import type { Cluster } from "whipray";
+import { Deadline } from "../../../scripts/vitest/deadline.ts";
 import { anyRuns, runs, until } from "./outside.ts";
 import { DEATH_MS, GUARD_MS, PATIENCE_MS, type Place, Rank, rayletAt, type Stage } from "./stage.ts";
 
 // What must be true when one process dies, whatever the road by which the driver sees it: on the cluster's machine, or behind a tunnel.
 
-/** P1: a crashed node that the head can dial is dead for it; and what a busy machine adds. */
-export const CRASHED_MS = 3_000 + 1_000;
-/** P2: a node that is silent, and cannot be asked why, is dead for the head; and what a busy machine adds. */
-export const SILENT_NODE_MS = 10_000 + 1_500;
+/** P1: a crashed node that the head can dial is dead for it; and what the look takes. */
+export const CRASHED_MS = 3_000 + 500;
+/** P2: a node that is silent, and cannot be asked why, is dead for the head; and what the look takes. */
+export const SILENT_NODE_MS = 10_000 + 500;
 
 export type When = "idle" | "busy";
 
@@ -45,8 +45,7 @@ export async function guardKilled(stage: Stage, when: When): Promise<void> {
   const planted = await rank.plant();
   const { outcome } = when === "busy" ? await rank.running(600) : { outcome: undefined };
   process.kill(rank.guard, "SIGKILL");
-  await until("the engine is gone", GUARD_MS, () => !runs(rank.engine));
-  await until("the planted grandchild is gone", GUARD_MS, () => !runs(planted));
+  await until("the engine and the planted grandchild are gone", GUARD_MS, () => !anyRuns([rank.engine, planted]));
   const failed = await (outcome ?? rank.call("pid").catch((error: unknown) => error));
   expect(failed).toBeInstanceOf(WorkerFailedError);
   expect(runs(rank.worker)).toBe(true);
@@ -72,10 +71,9 @@ export async function rayletKilled(stage: Stage, place: Place, when: When, known
   const { outcome } = when === "busy" ? await lost.running(600) : { outcome: undefined };
   const raylet = rayletAt(real, place);
   await raylet.kill();
-  const killedAt = systemClock.now();
+  const known = new Deadline(knownMs);
   await until("its engine is gone", GUARD_MS, () => !anyRuns([lost.engine]));
-  const leftMs = killedAt + knownMs - systemClock.now();
-  await until("the head knows", leftMs, async () => (await nodeState(cluster, raylet.nodeId)) === "DEAD");
+  await until("the head knows", known, async () => (await nodeState(cluster, raylet.nodeId)) === "DEAD");
   const failed = await (outcome ?? lost.call("pid").catch((error: unknown) => error));
   expect(failed).toBeInstanceOf(WorkerFailedError);
   expect(String(failed)).toContain(raylet.nodeId);

@@ -1,12 +1,18 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { delay, systemClock } from "@whipray/core";
 import { daemons } from "whipray";
+import { Deadline } from "../../../scripts/vitest/deadline.ts";
 
-/** Waits for what comes by itself. @throws Error naming `what` after `deadlineMs`. */
-export async function until(what: string, deadlineMs: number, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const giveUpAt = systemClock.now() + deadlineMs;
+/** Waits for what comes by itself. @throws Error naming `what` after the deadline, which begins now unless it is one that runs already. */
+export async function until(
+  what: string,
+  limit: number | Deadline,
+  holds: () => boolean | Promise<boolean>,
+): Promise<void> {
+  const deadline = typeof limit === "number" ? new Deadline(limit) : limit;
   while (!(await holds())) {
-    if (systemClock.now() > giveUpAt) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    if (deadline.over)
+      throw new Error(`not within ${deadline.ms} ms (${Math.round(deadline.passedMs)} passed): ${what}`);
     await delay(systemClock, 25);
   }
 }

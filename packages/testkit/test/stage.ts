@@ -15,7 +15,7 @@ const PYTHONPATH = fileURLToPath(new URL("./fixtures/engines/", import.meta.url)
 export const PATIENCE_MS = 30_000;
 /** "What it owned is gone in 10 s." */
 export const DEATH_MS = 10_000;
-/** P5: what a guard takes after its raylet, or its engine, is gone; and what a busy machine adds. */
+/** P5: what it takes after a guard, or its raylet, is gone. */
 export const GUARD_MS = 2_000;
 
 /** A head, a raylet, and a raylet on a foreign machine. @param far what that one has beside */

@@ -14,6 +14,7 @@ import {
 } from "../doctor/machine-look.io.ts";
 import { topologyReport } from "../doctor/topology-report.ts";
 import { fileError } from "../file-error.ts";
+import { addressOf } from "../places.io.ts";
 import { askHead } from "./ask-head.io.ts";
 import type { AskFlags, CommandContext } from "./command-context.ts";
 
@@ -50,18 +51,18 @@ export async function doctorCommand(flags: DoctorFlags, context: CommandContext)
 async function clusterReport(flags: AskFlags, context: CommandContext): Promise<ClusterReport> {
   let address: string | undefined;
   try {
+    address = addressOf(flags.address, context.places);
     await using head = await askHead(flags, context);
-    address = head.url;
     const [{ nodes }, { groups }, { actors }] = await Promise.all([
       head.ask(nodesList, {}),
       head.ask(groupTable, {}),
       head.ask(actorsList, {}),
     ]);
-    const shown = nodes.map((node) => {
+    const rows = nodes.map((node) => {
       const { id, name, state, devices, look } = nodeStatus(node, groups, actors);
       return { id, name, state, devices, topology: topologyReport(node.devices, node.links), stale: look?.stale };
     });
-    return { state: "up", address: address.replace(/#.*/, ""), nodes: shown };
+    return { state: "up", address: shown(address), nodes: rows };
   } catch (thrown) {
     const error = asWhiprayError(thrown);
     if (error.code === "NO_ADDRESS" || (error.code === "NOT_FOUND" && flags.address === undefined)) {
@@ -70,9 +71,14 @@ async function clusterReport(flags: AskFlags, context: CommandContext): Promise<
     const message = fileError(thrown)?.message ?? error.message;
     return {
       state: "unreachable",
-      address: address ?? flags.address ?? `of ${context.places.address}`,
+      address: shown(address ?? flags.address ?? `of ${context.places.address}`),
       error: message,
       nodes: [],
     };
   }
+}
+
+/** The pin is long, and no news. */
+function shown(address: string): string {
+  return address.replace(/#.*/, "");
 }

@@ -31,28 +31,17 @@ function hideArguments({ join: token }: StartFlags): void {
 
 async function startHead(flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon[]> {
   const { places, output } = context;
-  const { host, port, tls = false, insecurePlaintext = false } = flags;
-  const running = daemons
-    .listDaemons(places.daemons)
-    .find(({ state }) => state.kind === "head" && daemons.daemonRuns(state));
-  if (running) {
+  const { host, insecurePlaintext = false } = flags;
+  const running = livingHead(context);
+  if (running && (flags.block || livingRaylet(running.clusterId, context))) {
     throw new WhiprayError({
       code: "ALREADY_RUNNING",
-      message: `A head runs here already (pid ${running.state.pid}, ${running.state.url}); "whipray stop" ends it`,
+      message: `A head runs here already (pid ${running.pid}, ${running.url}); "whipray stop" ends it`,
     });
   }
-  const directory = resolve(flags.directory ?? join(places.state, "head"));
-  checkHeadSocket(directory);
-  const head = await daemons.launchDaemon(
-    {
-      kind: "head",
-      stateFile: join(places.daemons, "head.json"),
-      tied: flags.block === true,
-      ...{ directory, host, port, tls, insecurePlaintext },
-    },
-    launchOptions("head", flags, context),
-  );
-  const url = ready(head, flags).url!;
+  const directory = running?.directory ?? resolve(flags.directory ?? join(places.state, "head"));
+  const head = running ? undefined : await launchHead(directory, flags, context);
+  const url = running?.url ?? ready(head!, flags).url!;
   const pin = pinIn(url);
   const { clusterId, secret } = daemons.readClusterFile(directory);
   const tokens = daemons.clusterTokens(secret);
@@ -66,13 +55,15 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
   try {
     if (!left) raylet = await startRaylet(local, { clusterId, token: tokens.raylet }, flags, context);
   } catch (error) {
-    head.child.kill("SIGTERM");
-    daemons.removeFile(places.address);
+    head?.child.kill("SIGTERM");
+    if (head) daemons.removeFile(places.address);
     throw error;
   }
   // In a program on this machine the address file adds the pin.
   const address = new URL(local).host;
   const nodeId = left?.nodeId ?? raylet?.state?.nodeId;
+  if (running)
+    output.say(`The head of this machine (pid ${running.pid}) goes on; flags of the head do not apply to it.`);
   if (left)
     output.say(
       `The raylet of this machine (pid ${left.pid}) goes on with what it runs; resource flags do not apply to it.`,
@@ -92,11 +83,30 @@ async function startHead(flags: StartFlags, context: CommandContext): Promise<da
     if (insecurePlaintext && !daemons.isLoopback(host))
       output.say("Warning: --insecure-plaintext sends tokens and data over the network in plain text.");
   }
-  return raylet ? [raylet, head] : [head];
+  return [raylet, head].filter((one) => one !== undefined);
+}
+
+function launchHead(directory: string, flags: StartFlags, context: CommandContext): Promise<daemons.LaunchedDaemon> {
+  const { host, port, tls = false, insecurePlaintext = false } = flags;
+  checkHeadSocket(directory);
+  return daemons.launchDaemon(
+    {
+      kind: "head",
+      stateFile: join(context.places.daemons, "head.json"),
+      tied: flags.block === true,
+      ...{ directory, host, port, tls, insecurePlaintext },
+    },
+    launchOptions("head", flags, context),
+  );
+}
+
+function livingHead({ places }: CommandContext): daemons.DaemonState | undefined {
+  const known = daemons.listDaemons(places.daemons).map(({ state }) => state);
+  return known.find((state) => state.kind === "head" && daemons.daemonRuns(state));
 }
 
 /** This machine's raylet of a cluster, which may have outlived its head. */
-function livingRaylet(clusterId: string, { places }: CommandContext): daemons.DaemonState | undefined {
+function livingRaylet(clusterId: string | undefined, { places }: CommandContext): daemons.DaemonState | undefined {
   const known = daemons.listDaemons(places.daemons).map(({ state }) => state);
   return known.find((state) => state.kind === "raylet" && state.clusterId === clusterId && daemons.daemonRuns(state));
 }
