@@ -16,13 +16,14 @@ export interface Expectation {
   readonly atMost: number;
 }
 
-const KINDS = ["group", "noRoom", "why", "actor", "inGroup"] as const;
-const WORDS: Readonly<Record<(typeof KINDS)[number] | "tick", string>> = {
+const DECISIONS = ["group", "noRoom", "actor", "inGroup"] as const;
+const ROWS = [...DECISIONS, "why", "tick"] as const;
+const WORDS: Readonly<Record<(typeof ROWS)[number], string>> = {
   group: "group of 8 bundles",
   noRoom: "group that finds no room",
-  why: "why a group waits",
   actor: "actor",
   inGroup: "actor in a group",
+  why: "why a group waits",
   tick: "tick of the head",
 };
 
@@ -39,7 +40,7 @@ export function expectations(all: readonly Figures[]): Expectation[] {
   const list: Expectation[] = [];
   const large = all.find(({ nodes }) => nodes === EXPECTED_NODES);
   if (large) {
-    for (const kind of KINDS)
+    for (const kind of DECISIONS)
       list.push({ name: `${WORDS[kind]}: p99 in ms at 1 000 nodes`, value: large[kind].p99, atMost: P99_LIMIT_MS });
     list.push({ name: "memory in MB at 1 000 nodes", value: large.memoryMb, atMost: MEMORY_LIMIT_MB });
   }
@@ -73,7 +74,7 @@ export function table(all: readonly Figures[]): string[] {
       "groups, actors",
       all.map(({ groups, actors }) => `${groups}, ${actors}`),
     ),
-    ...[...KINDS, "tick" as const].map(times),
+    ...ROWS.map(times),
     row(
       "memory, MB",
       all.map(({ memoryMb }) => memoryMb.toFixed(0)),

@@ -84,9 +84,9 @@ describe("registration", () => {
     const nodes = table();
     nodes.register(request("a"), 0);
     nodes.beat("node_a", 1, 10);
-    expect(nodes.rooms()).toEqual([]);
+    expect(nodes.index().all()).toEqual([]);
     expect(kinds(nodes.opened("node_a", 1))).toEqual(["alive", "probe"]);
-    expect(nodes.rooms()).toHaveLength(1);
+    expect(nodes.index().all()).toHaveLength(1);
   });
 
   test("limits: NODES_LIMIT live nodes, DEAD_NODES_KEPT dead ones", () => {
@@ -110,7 +110,7 @@ describe("life and death", () => {
     const at = (ms: number) => kinds(nodes.tick(5_000 + ms));
     expect(at(SUSPECT_MS - 1)).toEqual([]);
     expect(at(SUSPECT_MS)).toEqual(["suspect"]);
-    expect(nodes.rooms()).toEqual([]);
+    expect(nodes.index().all()).toEqual([]);
     expect(nodes.totals().all()).toHaveLength(1);
     expect(at(DEAD_MS - 1)).toEqual([]);
     expect(at(DEAD_MS)).toEqual(["save", "dead"]);
@@ -172,7 +172,7 @@ describe("life and death", () => {
 });
 
 describe("views and claims", () => {
-  const free = (nodes: NodeTable) => nodes.rooms()[0]?.free["CPU"];
+  const free = (nodes: NodeTable) => nodes.index().all()[0]?.free["CPU"];
 
   test("views are taken in the order of their versions", () => {
     const nodes = joined();
@@ -195,7 +195,7 @@ describe("views and claims", () => {
       const refusal = nodes.viewed("node_a", 1, { version: 2, free, devices });
       expect(refusal).toMatchObject({ code: "INVALID_VIEW", details: { nodeId: "node_a", what, value, limit } });
       expect(nodes.rows(1_000)[0]).toMatchObject({ state: "SUSPECT", suspectReason: refusal!.message, view });
-      expect(nodes.rooms()).toEqual([]);
+      expect(nodes.index().all()).toEqual([]);
       expect(nodes.tick(1_100)).toEqual([{ kind: "suspect", nodeId: "node_a", reason: refusal!.message }]);
       expect(nodes.beat("node_a", 1, 2_000)).toEqual([]);
       expect(nodes.viewed("node_a", 1, { ...view, version: 3 })).toBeUndefined();
@@ -213,7 +213,7 @@ describe("views and claims", () => {
   test("a suspicious raylet gets nothing new", () => {
     const nodes = joined();
     nodes.viewed("node_a", 1, { version: 5, free: { CPU: 5 }, devices: {}, suspect: true });
-    expect(nodes.rooms()).toEqual([]);
+    expect(nodes.index().all()).toEqual([]);
   });
 
   test("a claim takes scalars and devices until it is given back", () => {
@@ -222,7 +222,7 @@ describe("views and claims", () => {
     const grant = { uuid: "GPU-1", index: 0, resource: "GPU", units: 4_000 };
     const id = nodes.claim("node_a", { CPU: 10_000, GPU: 4_000 }, [grant], 0, false);
     expect(free(nodes)).toBe(30_000);
-    expect(new Room(nodes.rooms()[0]!).amount("GPU")).toBe(6_000);
+    expect(new Room(nodes.index().all()[0]!).amount("GPU")).toBe(6_000);
     nodes.viewed("node_a", 1, { version: 2, free: { CPU: 30_000 }, devices: { "GPU-1": 6_000 } });
     expect(free(nodes)).toBe(20_000);
     nodes.unclaim("node_a", id);
@@ -245,7 +245,7 @@ describe("views and claims", () => {
     const sick = { ...device("GPU-2", 1), health: "unhealthy" as const };
     const view = { version: 1, free: {}, devices: { "GPU-2": 10_000 } };
     const nodes = joined(0, { devices: [device("GPU-1"), sick], view });
-    expect(new Room(nodes.rooms()[0]!).amount("GPU")).toBe(0);
+    expect(new Room(nodes.index().all()[0]!).amount("GPU")).toBe(0);
     expect(new Room(nodes.totals().all()[0]!).amount("GPU")).toBe(10_000);
   });
 });

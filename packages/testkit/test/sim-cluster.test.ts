@@ -40,6 +40,10 @@ test("a long schedule waits through all of its calm time", async () => {
   expect((await runSeed(7, { steps: STEPS })).simulatedMs).toBeGreaterThan(90_000);
 });
 
+test("seed 3797: a lease whose grant crossed the cancel of its request is given back", async () => {
+  expect((await runSeed(3_797, { steps: SHORT_STEPS })).simulatedMs).toBeGreaterThan(0);
+});
+
 describe("a simulated cluster", () => {
   test("is made of the classes that the daemons make", async () => {
     const cluster = await simulate({ seed: 1, raylets: [{ resources: { CPU: 1 } }] });

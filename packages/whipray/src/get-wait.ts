@@ -51,39 +51,70 @@ export async function waitRefs<T extends ObjectRef>(
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
     throw invalid(`numReturns must be a whole number from 1 to ${refs.length}, the number of refs; got ${numReturns}`);
   }
-  const arrived = new Set<RefSource>();
+  const watching = loop?.list.deref() === refs && loop.fetchLocal === fetchLocal ? loop : undefined;
+  const arrived = watching?.arrived ?? new Set<RefSource>();
   const isReady = ({ source }: ObjectRef): boolean => arrived.has(source) || source.isReady(fetchLocal);
-  if (countUpTo(numReturns, refs, isReady) < numReturns) await arrival(clock, refs, options, numReturns, arrived);
-  return split<T>(refs, numReturns, isReady);
+  const ready = countUpTo(numReturns, refs, isReady);
+  if (ready < numReturns)
+    await arrival(clock, refs, options, numReturns, isReady, watching ?? watched(refs, fetchLocal, arrived));
+  const [found, others] = split<T>(refs, numReturns, isReady);
+  if (loop?.list.deref() === refs) loop.list = new WeakRef(others);
+  return [found, others];
 }
 
 const watch = new SettleWatch();
 /** Lists that `wait` gave, with their lengths: a loop that waits for what is pending, one by one, need not be checked each time. */
 const uniqueLists = new WeakMap<readonly ObjectRef[], number>();
 
-/** Until enough have arrived, or the time is over; those that did are in `arrived` afterwards. */
+/** What the latest wait watched: when the next one is for the list that it gave, nothing is watched anew. */
+interface Loop {
+  list: WeakRef<readonly ObjectRef[]>;
+  readonly fetchLocal: boolean;
+  readonly arrived: Set<RefSource>;
+  /** Waits under way. */
+  readonly waits: Set<() => void>;
+  readonly unwatch: () => void;
+}
+let loop: Loop | undefined;
+
+function watched(list: readonly ObjectRef[], fetchLocal: boolean, arrived: Set<RefSource>): Loop {
+  if (loop?.waits.size === 0) loop.unwatch();
+  const pending = list.flatMap(({ source }) => (source.isReady(fetchLocal) ? [] : [source]));
+  const waits = new Set<() => void>();
+  const unwatch = watch.watch(pending, fetchLocal, (source) => {
+    arrived.add(source);
+    for (const tell of waits) tell();
+  });
+  loop = { list: new WeakRef(list), fetchLocal, arrived, waits, unwatch };
+  return loop;
+}
+
+/** Until enough have arrived, or the time is over. */
 async function arrival(
   clock: Clock,
   refs: readonly ObjectRef[],
   options: WaitOptions,
   numReturns: number,
-  arrived: Set<RefSource>,
+  isReady: (ref: ObjectRef) => boolean,
+  watching: Loop,
 ): Promise<void> {
-  const { fetchLocal = true } = options;
+  let missing = numReturns - countUpTo(numReturns, refs, isReady);
   let enough: () => void = () => {};
   const done = new Promise<void>((resolve) => {
     enough = resolve;
   });
-  for (const { source } of refs) if (source.isReady(fetchLocal)) arrived.add(source);
-  const pending = refs.flatMap(({ source }) => (arrived.has(source) ? [] : [source]));
-  const unwatch = watch.watch(pending, fetchLocal, (source) => {
-    arrived.add(source);
-    if (arrived.size >= numReturns) enough();
-  });
+  const tell = (): void => {
+    if (--missing > 0) return;
+    // What arrived may have been given by a wait before.
+    missing = numReturns - countUpTo(numReturns, refs, isReady);
+    if (missing <= 0) enough();
+  };
+  watching.waits.add(tell);
   try {
-    await bounded(clock, done, options, () => {});
+    if (missing > 0) await bounded(clock, done, options, () => {});
   } finally {
-    unwatch();
+    watching.waits.delete(tell);
+    if (watching !== loop && watching.waits.size === 0) watching.unwatch();
   }
 }
 

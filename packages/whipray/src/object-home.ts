@@ -36,7 +36,7 @@ async function open({ endpoint, ids, clock, logger, headUrl, known, head }: Obje
     return (await alive()).find(({ nodeId }) => `${nodeId}/raylet` === raylet)?.url ?? headUrl;
   };
   const home = known ?? homeAmong(await alive(), headUrl);
-  return openObjectClient({ endpoint, ids, clock, logger, home, urlOf });
+  return openObjectClient({ endpoint, ids, clock, logger, home, urlOf, collectsOnlyForRoom: true });
 }
 
 function homeAmong(nodes: readonly NodeRow[], headUrl: string): ObjectHome {

@@ -17,6 +17,7 @@ import {
   type TaskLeaseAnswer,
   type TaskLeaseAsk,
   taskLease,
+  taskRelease,
 } from "@whipray/rpc";
 import type { Driver } from "./driver.ts";
 import type { TaskShape } from "./task-options.ts";
@@ -81,13 +82,21 @@ export async function leaseWorker(
       const error = asWhiprayError(thrown);
       if (place === first || !mayPass(error)) throw error;
       // The first one knows others, or lets it wait; of one that is out of reach it hears soon.
-      if (error.code !== "NODE_BUSY") await delay(driver.connection.clock, LEASE_RETRY_MS);
+      if (error.code !== "NODE_BUSY") {
+        giveBack(place, request.leaseId);
+        await delay(driver.connection.clock, LEASE_RETRY_MS);
+      }
       answer = {};
     }
     if (answer.lease) return { lease: answer.lease, place };
     passedOn = answer.elsewhere?.wait === false;
     place = answer.elsewhere ? await reach(driver, answer.elsewhere) : first;
   }
+}
+
+/** A grant may have crossed the cancel of a request that took too long: nobody else would end that lease. */
+function giveBack({ raylet }: TaskPlace, leaseId: string): void {
+  raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
 }
 
 function ask({ raylet }: TaskPlace, request: TaskLeaseAsk, signal: AbortSignal): Promise<TaskLeaseAnswer> {

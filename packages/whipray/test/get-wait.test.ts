@@ -3,8 +3,14 @@ import { describe, expect, test } from "vitest";
 import { getRefs, waitRefs } from "../src/get-wait.ts";
 import { ObjectRef, type RefSource } from "../src/object-ref.ts";
 
+interface Opened {
+  readonly ref: ObjectRef<number>;
+  resolve(value: number): void;
+  reject(error: Error): void;
+}
+
 /** A ref that is settled by the test. */
-function open(id: string): { ref: ObjectRef<number>; resolve(value: number): void; reject(error: Error): void } {
+function open(id: string): Opened {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let isSettled = false;
   const settled = promise.then(
@@ -100,6 +106,28 @@ describe("ray 8.54: wait", () => {
     const waiting = waitRefs(new SimulatedClock(), [open("a").ref], { signal: abort.signal });
     abort.abort(new Error("enough"));
     await expect(waiting).rejects.toThrow("enough");
+  });
+
+  test("waits for one list at the same time, others in between, and again for what they gave: each gets what it waits for", async () => {
+    const clock = new SimulatedClock();
+    const [a, b, c, d] = ["a", "b", "c", "d"].map(open) as [Opened, Opened, Opened, Opened];
+    const list = [a.ref, b.ref, c.ref];
+    const one = waitRefs(clock, list);
+    const two = waitRefs(clock, list, { numReturns: 2 });
+    const other = waitRefs(clock, [d.ref, c.ref]);
+    b.resolve(1);
+    const [ready, pending] = await one;
+    expect([ready, pending]).toEqual([[b.ref], [a.ref, c.ref]]);
+    const next = waitRefs(clock, pending);
+    const nextTwo = waitRefs(clock, pending, { numReturns: 2, timeoutMs: 100 });
+    c.resolve(2);
+    expect(await other).toEqual([[c.ref], [d.ref]]);
+    expect(await two).toEqual([[b.ref, c.ref], [a.ref]]);
+    expect(await next).toEqual([[c.ref], [a.ref]]);
+    await clock.run(100);
+    expect(await nextTwo).toEqual([[c.ref], [a.ref]]);
+    a.resolve(3);
+    expect(await waitRefs(clock, pending, { numReturns: 2 })).toEqual([[a.ref, c.ref], []]);
   });
 
   test("1 000 refs, one after another: each source is asked once, duplicates are found also in a list that wait gave", async () => {

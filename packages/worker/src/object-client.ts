@@ -52,6 +52,8 @@ export interface ObjectClientOptions {
   readonly urlOf: (raylet: string) => Promise<string>;
   /** Collected when a raylet asks for what nobody reaches; without it views go in their own time. */
   readonly garbage?: Garbage | undefined;
+  /** Only when somebody waits for room. Default false. */
+  readonly collectsOnlyForRoom?: boolean | undefined;
 }
 
 export interface PutOptions {
@@ -86,8 +88,8 @@ export class ObjectClient {
     this.#views = new ObjectViews(options.mapper, (object) => {
       if (this.#released.push(object) === 1) queueMicrotask(() => this.#sendReleased());
     });
-    const { endpoint, clock, garbage } = options;
-    const collector = garbage && new ViewCollector({ clock, garbage, views: this.#views });
+    const { endpoint, clock, garbage, collectsOnlyForRoom: onlyForRoom } = options;
+    const collector = garbage && new ViewCollector({ clock, garbage, views: this.#views, onlyForRoom });
     endpoint.serve(objectLetGo, ({ ids }) => {
       collector?.ask(ids);
       return null;

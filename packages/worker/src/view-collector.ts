@@ -10,8 +10,10 @@ export const COLLECT_LATEST_MS = 2_000;
 /** What is reached on purpose is looked for again after twice the time, from the first of these to the second. */
 const FIRST_AGAIN_MS = 100;
 export const LONGEST_AGAIN_MS = 30_000;
-/** A collection is followed by a rest of so many times its own length: it takes no more than 5 % of the time. */
+/** A collection is followed by a rest of so many times its own length: they take no more than 5 % of the time, from the fifth on 0.5 %. */
 const REST_FACTOR = 19;
+const LATER_REST_FACTOR = 199;
+const LATER_AGAIN_MS = 1_000;
 
 /** The garbage collector of this process. */
 export interface Garbage {
@@ -25,6 +27,8 @@ export interface ViewCollectorOptions {
   readonly clock: Clock;
   readonly garbage: Garbage;
   readonly views: Pick<ObjectViews, "has" | "count">;
+  /** A program of the user's: a full collection of its heap may take long, so only when somebody waits for room. */
+  readonly onlyForRoom?: boolean | undefined;
 }
 
 /**
@@ -48,8 +52,8 @@ export class ViewCollector {
 
   /** These objects were freed; without any, room is needed. */
   ask(objects: readonly string[]): void {
-    const { clock, views, garbage } = this.#options;
-    for (const object of objects) if (views.has(object)) this.#wanted.add(object);
+    const { clock, views, garbage, onlyForRoom = false } = this.#options;
+    if (!onlyForRoom) for (const object of objects) if (views.has(object)) this.#wanted.add(object);
     if (objects.length === 0 && views.count > 0) this.#pressed = true;
     if (this.#wanted.size === 0 && !this.#pressed) return;
     this.#since = clock.now();
@@ -81,7 +85,7 @@ export class ViewCollector {
     }
     garbage.collect();
     const done = clock.now();
-    this.#restUntil = done + REST_FACTOR * (done - now);
+    this.#restUntil = done + (this.#againMs < LATER_AGAIN_MS ? REST_FACTOR : LATER_REST_FACTOR) * (done - now);
     this.#since = done;
     this.#pressed = false;
     this.#lookIn(this.#againMs);

@@ -3,6 +3,10 @@ import { expect, test } from "vitest";
 import { COLLECT_LATEST_MS, LONGEST_AGAIN_MS, ViewCollector } from "../src/view-collector.ts";
 
 function world(...mapped: string[]) {
+  return limitedWorld(false, ...mapped);
+}
+
+function limitedWorld(onlyForRoom: boolean, ...mapped: string[]) {
   const clock = new SimulatedClock();
   const views = new Set(mapped);
   const reached = new Set(mapped);
@@ -18,6 +22,7 @@ function world(...mapped: string[]) {
   const collector = new ViewCollector({
     clock,
     garbage,
+    onlyForRoom,
     views: {
       has,
       get count() {
@@ -85,4 +90,15 @@ test("what is reached on purpose is looked for again, ever more seldom, up to LO
   const { length } = state.collections;
   await clock.run(10 * LONGEST_AGAIN_MS);
   expect(state.collections.length).toBe(length);
+});
+
+test("a user's program collects only when somebody waits for room", async () => {
+  const { clock, reached, views, state, collector } = limitedWorld(true, "a");
+  reached.clear();
+  collector.ask(["a"]);
+  await clock.run(60_000);
+  expect(state.collections).toEqual([]);
+  collector.ask([]);
+  await clock.run(60_000);
+  expect(views.size).toBe(0);
 });

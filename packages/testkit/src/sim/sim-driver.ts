@@ -246,8 +246,9 @@ export class SimDriver {
           const limit = { timeoutMs: leftMs() };
           const request = { ...ask, env: {}, isolation: "env" as const, passedOn };
           const answer = await asked.raylet.invoke(taskLease, request, limit).catch((error: unknown) => {
-            // It may wait at the first one only.
+            // It may wait at the first one only. A grant that crossed the cancel of a late request would stay for ever.
             if (!passedOn) throw error;
+            void asked.raylet.invoke(taskRelease, { leaseId }).catch(() => {}); // with its raylet gone the lease is too
             return {};
           });
           const { elsewhere } = answer as TaskLeaseAnswer;
