@@ -16,19 +16,23 @@ START_SECONDS = 60
 
 
 class FarNode:
-    def __init__(self):
+    def __init__(self, name="far"):
+        self.name = name
         address = ray.get_runtime_context().gcs_address
-        options = [f"--address={address}", '--resources={"far":1}', "--num-cpus=2", "--block"]
+        options = [f"--address={address}", f'--resources={{"{name}":1}}', "--num-cpus=2", "--block"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
         self.process = subprocess.Popen(command, stdout=sys.stderr, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
-        while not any(node["Alive"] and "far" in node["Resources"] for node in ray.nodes()):
+        while not self.alive():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError("the second raylet did not come up")
             time.sleep(0.05)
 
+    def alive(self):
+        return any(node["Alive"] and self.name in node["Resources"] for node in ray.nodes())
+
     def actor(self):
-        return ready(Actor.options(resources={"far": 0.001}).remote())[0]
+        return ready(Actor.options(resources={self.name: 0.001}).remote())[0]
 
     def kill_raylet(self):
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
@@ -43,7 +47,7 @@ class FarNode:
         self.process.terminate()
         self.process.wait(60)
         deadline = time.monotonic() + START_SECONDS
-        while any(node["Alive"] and "far" in node["Resources"] for node in ray.nodes()) and time.monotonic() < deadline:
+        while self.alive() and time.monotonic() < deadline:
             time.sleep(0.05)
 
 

@@ -16,6 +16,7 @@ os.dup2(2, 1)
 
 import ray_connect  # noqa: E402  (imports ray, which may print)
 import ray_far  # noqa: E402, F401
+import ray_growth  # noqa: E402, F401
 import ray_open_loop  # noqa: E402, F401
 import ray_own_rows  # noqa: E402, F401  (adds its rows)
 import ray_rows  # noqa: E402

@@ -1,11 +1,14 @@
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { fallen, type GateRows, gate } from "./gate/gate.ts";
 import { holds, missed, type Row } from "./measure.ts";
 import { quick } from "./quick.ts";
 import { expectations, holdsUp, scale, table } from "./scale/scale.ts";
 import { vsRay } from "./vs-ray/vs-ray.ts";
 
 const USAGE = `usage: npm run bench -- quick [--json] [--strict]
+       npm run bench -- gate [--against FILE] [--json]
        npm run bench -- scale [--json] [--strict]
        npm run bench -- --vs-ray [--quick] [--rows a,b] [--seconds N] [--rounds N] [--against FILE] [--readme] [--json]`;
 
@@ -48,9 +51,16 @@ async function main(): Promise<number> {
     return await vsRay({ rows, seconds, rounds, quick: values.quick, json, against, readme, folder, out });
   }
   const [what] = positionals;
-  if (values["vs-ray"] || positionals.length !== 1 || (what !== "quick" && what !== "scale")) {
+  if (values["vs-ray"] || positionals.length !== 1 || !["quick", "scale", "gate"].includes(what!)) {
     console.error(USAGE);
     return 2;
+  }
+  if (what === "gate") {
+    const rows = await gate();
+    if (json) console.log(JSON.stringify(rows, undefined, 2));
+    else for (const [name, part] of Object.entries(rows)) console.log(`${name.padEnd(44)}${part.toFixed(3)}`);
+    const recorded = against === undefined ? {} : (JSON.parse(readFileSync(against, "utf8")) as GateRows);
+    return judged(fallen(recorded, rows), true);
   }
   if (what === "scale") {
     const sizes = scale();

@@ -90,7 +90,8 @@ export function ussMb(pids: readonly number[]): number {
 
 /** A helper process of the benchmark; ready when it sends its first message. */
 export async function helper(file: URL, args: readonly string[]): Promise<{ stop(): void }> {
-  const child = fork(file, args, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  // Of its own group: Ctrl-C in a terminal is for whoever reports what was measured.
+  const child = fork(file, args, { stdio: ["ignore", "ignore", "inherit", "ipc"], detached: true });
   await new Promise<void>((resolve, reject) => {
     child.once("message", () => resolve());
     child.once("exit", (code) => reject(new Error(`${file.pathname} ended with ${code}`)));

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
+import { quantile } from "../src/statistics.ts";
 import { type Column, compare } from "../src/vs-ray/compare.ts";
 import { LastingSide } from "../src/vs-ray/lasting-side.ts";
 import { judge, type RowResult } from "../src/vs-ray/measured.ts";
@@ -36,16 +37,78 @@ async function run(columns: Column[], rows: readonly RowSpec[] = [ROW]): Promise
   return results;
 }
 
-it("an open loop counts from when a call was due, not from when it was sent", async () => {
-  const started = performance.now();
-  const blocked = (): Promise<void> => {
-    while (performance.now() - started < 30);
-    return Promise.resolve();
-  };
-  const took = await openLoop(blocked, 1_000, 0.02);
-  expect(took).toHaveLength(20);
-  // The first call held all up: the ones that were due meanwhile waited for it.
-  expect(Math.min(...took)).toBeGreaterThan(0.009);
+describe("an open loop, with a server whose latency is known", () => {
+  /** One server that takes `serviceMs` for each call, in their order, and stands still once; its own clock, moved by turns of a tenth of a millisecond. */
+  function server(serviceMs: number, stall: { fromMs: number; toMs: number } = { fromMs: 0, toMs: 0 }) {
+    let now = 0;
+    let freeAt = 0;
+    const waiting: { at: number; resolve: () => void }[] = [];
+    const call = (): Promise<void> => {
+      const begins = Math.max(now, freeAt);
+      freeAt = (begins >= stall.fromMs && begins < stall.toMs ? stall.toMs : begins) + serviceMs;
+      return new Promise((resolve) => void waiting.push({ at: freeAt, resolve }));
+    };
+    const turn = async (): Promise<void> => {
+      now = Math.round((now + 0.1) * 10) / 10;
+      while (waiting[0] && waiting[0].at <= now + 1e-9) waiting.shift()!.resolve();
+      await Promise.resolve();
+    };
+    const time = { nowMs: () => now, turn };
+    /** Turns until all have come back: the loop itself stops turning when the last call is sent. */
+    const latencies = async (perSecond: number, seconds: number): Promise<number[]> => {
+      const all = openLoop(call, perSecond, seconds, time);
+      let over = false;
+      void all.finally(() => {
+        over = true;
+      });
+      while (!over) {
+        await new Promise((resolve) => setImmediate(resolve));
+        await turn();
+      }
+      return (await all).map((took) => took * 1_000);
+    };
+    return latencies;
+  }
+
+  it("each call has the server's latency while it keeps up", async () => {
+    const took = await server(0.5)(1_000, 0.2);
+    expect(took).toHaveLength(200);
+    // A turn of the simulated loop is a tenth of a millisecond.
+    expect(quantile(took, 0.5)).toBeCloseTo(0.5, 0);
+    expect(Math.min(...took)).toBeGreaterThan(0.49);
+    expect(quantile(took, 0.99)).toBeLessThan(1);
+  });
+
+  it("a standstill counts for every call that was due in it, not for one alone", async () => {
+    // 1 000 calls, one a millisecond; the server stands still from 300 to 400 ms, and needs 0.5 ms a call to catch up.
+    const took = await server(0.5, { fromMs: 300, toMs: 400 })(1_000, 1);
+    expect(Math.max(...took)).toBeGreaterThan(99);
+    // A loop that waits for each answer would have seen one slow call. Here 100 were due meanwhile, and as many until it had caught up.
+    const late = took.filter((ms) => ms > 1);
+    expect(late.length).toBeGreaterThan(190);
+    expect(late.length).toBeLessThan(205);
+    expect(quantile(took, 0.9)).toBeGreaterThan(45);
+    expect(quantile(took, 0.9)).toBeLessThan(55);
+  });
+
+  it("a server that cannot keep up has latencies that grow to the end", async () => {
+    const took = await server(2)(1_000, 0.1);
+    // The last of 100 calls was due at 99 ms and came back at 200.
+    expect(Math.max(...took)).toBeGreaterThan(100);
+    expect(Math.max(...took)).toBeLessThan(103);
+  });
+
+  it("a turn of the loop that comes late counts, too", async () => {
+    const started = performance.now();
+    const blocked = (): Promise<void> => {
+      while (performance.now() - started < 30);
+      return Promise.resolve();
+    };
+    const took = await openLoop(blocked, 1_000, 0.02);
+    expect(took).toHaveLength(20);
+    // The first call held all up: the ones that were due meanwhile waited for it.
+    expect(Math.min(...took)).toBeGreaterThan(0.009);
+  });
 });
 
 describe("sides in turns", () => {

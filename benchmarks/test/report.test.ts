@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { NOISE_PART, regressions, regressionText } from "../src/vs-ray/against.ts";
+import { growthOf, growthText } from "../src/vs-ray/growth.ts";
 import type { RowResult } from "../src/vs-ray/measured.ts";
 import { BEGIN, END, markdownOf, withTable } from "../src/vs-ray/readme.ts";
 import { type Run, reportOf } from "../src/vs-ray/report.ts";
@@ -106,5 +107,34 @@ describe("the table of README.md", () => {
     expect(() => withTable("no markers", run, "p.svg")).toThrow(/README\.md needs/);
     const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
     expect(withTable(readme, run, "p.svg")).toContain("| won |");
+  });
+});
+
+describe("the cost of growth", () => {
+  const grown = (id: string, ray: number, whipray: number): RowResult => {
+    const one = result(id, ray, whipray);
+    return { ...one, row: { ...one.row, id } };
+  };
+  const results = [
+    grown("grow-actors-1", 100, 800),
+    grown("grow-actors-10", 50, 800),
+    grown("grow-actors-100", 25, 800),
+    grown("grow-raylets-1", 1, 9),
+  ];
+
+  it("is what ten times as many leave of the rate, of what was measured twice or more", () => {
+    const [ray, ours, ...more] = growthOf(results, ["ray", "whipray"]);
+    expect(ray!.perTenfold).toBeCloseTo(0.5);
+    expect(ours!.perTenfold).toBeCloseTo(1);
+    expect(more).toEqual([]);
+    expect(growthText(ray!)).toBe(
+      "cost of growth, ray: ten times the actors leave 0.50 of the rate (100 /s with 1, 50.0 /s with 10, 25.0 /s with 100)",
+    );
+  });
+
+  it("stands in the report and in README.md", () => {
+    const run = { ...RUN, results };
+    for (const text of [reportOf(run), markdownOf(run, "p.svg")])
+      expect(text).toContain("ten times the actors leave 0.50");
   });
 });

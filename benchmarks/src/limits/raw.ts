@@ -28,6 +28,7 @@ export async function openRawLimits(): Promise<RawLimits> {
   const path = (name: string): string => join(folder, name);
   const python = spawn("python3", [fileURLToPath(new URL("./echo.py", import.meta.url)), path("py")], {
     stdio: ["ignore", "pipe", "inherit"],
+    detached: true,
   });
   await new Promise((resolve) => python.stdout.once("data", resolve));
   const paths = ["echo", "relay", "py", "frames"].map(path);

@@ -10,7 +10,9 @@ export interface TcpCopy {
 }
 
 export async function openTcpCopy(bytes: number): Promise<TcpCopy> {
-  const child = fork(fileURLToPath(new URL("./sink.ts", import.meta.url)), [String(bytes)]);
+  const child = fork(fileURLToPath(new URL("./sink.ts", import.meta.url)), [String(bytes)], {
+    detached: true,
+  });
   const [port] = (await once(child, "message")) as [number];
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");

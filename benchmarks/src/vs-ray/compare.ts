@@ -54,12 +54,14 @@ export async function* compare(
         if (result.error !== undefined) continue;
         const reply = await column.ask(row, {
           row: loopOf(row),
-          seconds: round === 0 ? seconds * WARM_UP_PART : seconds,
+          seconds: round === 0 ? (row.warmUpSeconds ?? seconds * WARM_UP_PART) : seconds,
           scale,
         });
         if (round > 0 || "error" in reply) note(result, reply, row, scale, rounds);
       }
-      if (row.limit && round > 0) limit.push(await limits.rate(row.limit, Math.min(seconds, LIMIT_SECONDS)));
+      // A round without its limit counts beside the other side all the same.
+      if (row.limit && round > 0)
+        limit.push(await limits.rate(row.limit, Math.min(seconds, LIMIT_SECONDS)).catch(() => Number.NaN));
     }
     for (const column of taking) await column.ask(row, { end: loopOf(row) });
     yield { row, columns: Object.fromEntries(results), ...(row.limit && { limit }) };

@@ -12,7 +12,7 @@ const WHIPRAY_CLI = fileURLToPath(new URL("../../node_modules/.bin/whipray", imp
 const run = promisify(execFile);
 const MIB = 1_048_576;
 
-interface FarNode {
+export interface FarNode {
   pid: number;
   stop(): Promise<void>;
 }
@@ -63,24 +63,26 @@ async function withFar(cluster: Cluster, step: (actor: ActorHandle<AsyncActor>) 
   };
 }
 
-async function farActor(cluster: Cluster): Promise<ActorHandle<AsyncActor>> {
+/** An actor on the node that was started under this name. */
+export async function farActor(cluster: Cluster, name = "far"): Promise<ActorHandle<AsyncActor>> {
   const actor = await cluster
     .actor<AsyncActor>(TARGETS, "AsyncActor")
-    .options({ numCpus: 0, resources: { far: 0.001 } })
+    .options({ numCpus: 0, resources: { [name]: 0.001 } })
     .create();
   await actor.pid();
   return actor;
 }
 
 let serial = 0;
-async function startFar(): Promise<FarNode> {
+/** A raylet with a home of its own, and one unit of the resource `name`. */
+export async function startFar(name = "far"): Promise<FarNode> {
   const near = process.env["HOME"]!;
   const home = join(near, `far${++serial}`);
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const env = { ...process.env, HOME: home };
   const token = join(near, ".config/whipray/join-token");
   const start = ["start", "--address", process.env["WHIPRAY_ADDRESS"]!, "--join-token-file", token, "--second-raylet"];
-  const what = ["--resources", '{"far":1}', "--num-cpus", "2", "--json"];
+  const what = ["--resources", JSON.stringify({ [name]: 1 }), "--num-cpus", "2", "--json"];
   const { stdout } = await run(process.execPath, [WHIPRAY_CLI, ...start, ...what], { env });
   const { nodeId } = JSON.parse(stdout) as { nodeId: string };
   const { pid } = JSON.parse(readFileSync(join(home, `.cache/whipray/daemons/${nodeId}.json`), "utf8")) as FarNode;

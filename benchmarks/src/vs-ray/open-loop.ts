@@ -2,9 +2,10 @@ import type { Start } from "./steps.ts";
 import type { Actor } from "./targets.ts";
 
 const TARGETS = new URL("./targets.ts", import.meta.url);
-const BATCH = 1_000;
 /** For the maximum rate, after as much of warming up. */
 const MAXIMUM_SECONDS = 1;
+/** Calls under way while the maximum is measured: each is sent when another one comes back, as in the open loop one by one and not in batches, which are cheaper. */
+export const MAXIMUM_WIDTH = 64;
 
 /** Calls of one actor at a part of the rate that it reached just before. */
 export const OPEN_LOOP_STEPS: Readonly<Record<string, Start>> = Object.fromEntries(
@@ -24,25 +25,42 @@ function atPartOfMaximum(part: number): Start {
 async function maximum(call: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   let calls = 0;
-  for (; performance.now() - startedAt < MAXIMUM_SECONDS * 1_000; calls += BATCH) {
-    await Promise.all(Array.from({ length: BATCH }, call));
-  }
+  const caller = async (): Promise<void> => {
+    for (; performance.now() - startedAt < MAXIMUM_SECONDS * 1_000; calls++) await call();
+  };
+  await Promise.all(Array.from({ length: MAXIMUM_WIDTH }, caller));
   return (calls * 1_000) / (performance.now() - startedAt);
 }
 
+/** The time, and a turn of the event loop: timers, which are exact to a millisecond at best, are not asked. A test has its own. */
+export interface LoopTime {
+  nowMs(): number;
+  turn(): Promise<void>;
+}
+
+const REAL: LoopTime = {
+  nowMs: () => performance.now(),
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
+};
+
 /** Sends each call when it is due; what a late turn of the loop held up counts from then, too. Seconds of each. */
-export async function openLoop(call: () => Promise<unknown>, perSecond: number, seconds: number): Promise<number[]> {
+export async function openLoop(
+  call: () => Promise<unknown>,
+  perSecond: number,
+  seconds: number,
+  { nowMs, turn }: LoopTime = REAL,
+): Promise<number[]> {
   const took: number[] = [];
   const count = Math.max(1, Math.floor(perSecond * seconds));
-  const startedAt = performance.now();
+  const startedAt = nowMs();
   const pending: Promise<void>[] = [];
   for (let sent = 0; sent < count; ) {
     for (; sent < count; sent++) {
       const dueAt = startedAt + (sent * 1_000) / perSecond;
-      if (dueAt > performance.now()) break;
-      pending.push(call().then(() => void took.push((performance.now() - dueAt) / 1_000)));
+      if (dueAt > nowMs()) break;
+      pending.push(call().then(() => void took.push((nowMs() - dueAt) / 1_000)));
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
   }
   await Promise.all(pending);
   return took;

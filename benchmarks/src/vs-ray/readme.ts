@@ -1,3 +1,4 @@
+import { growthOf, growthText } from "./growth.ts";
 import { judge, type RowResult } from "./measured.ts";
 import type { Run } from "./report.ts";
 import { figureOf, floorText, HEADLINE, losersFirst, ratioText } from "./table.ts";
@@ -31,6 +32,7 @@ export function markdownOf(run: Run, picture: string): string {
     line(head),
     line(head.map((_, i) => (i === 0 ? "---" : "---:"))),
     ...losersFirst(results).map((result) => line(cellsOf(result, columns))),
+    ...growthOf(results, columns).flatMap((growth) => ["", `${growthText(growth)}.`]),
   ].join("\n");
 }
 

@@ -1,5 +1,6 @@
 import { escaped, ratioBars, stepHistogram } from "./chart.ts";
 import type { Facts } from "./facts.ts";
+import { growthOf, growthText } from "./growth.ts";
 import { judge, type RowResult } from "./measured.ts";
 import { LEFT_OUT } from "./rows.ts";
 import { figureOf, floorText, HEADLINE, losersFirst, ratioText } from "./table.ts";
@@ -38,6 +39,9 @@ Rows that Whipray loses come first. The column “${HEADLINE}” is <code>whipra
 <p><small>${escaped(about.join(" · "))}</small></p>
 ${ratioBars(results)}
 <table><thead><tr>${head}</tr></thead><tbody>${results.map((result) => rowOf(result, columns)).join("")}</tbody></table>
+<ul>${growthOf(run.results, columns)
+    .map((growth) => `<li>${escaped(growthText(growth))}</li>`)
+    .join("")}</ul>
 <h2>Not measured</h2><ul>${left.join("")}</ul>
 </html>`;
 }

@@ -1,3 +1,5 @@
+import { GROWTH } from "./growth.ts";
+
 /** What a row is measured beside, in the same round. */
 export type LimitId = "ping" | "frames" | "two-hop" | "memcpy" | "node-start" | "tcp";
 
@@ -22,6 +24,8 @@ export interface RowSpec {
   slow?: boolean;
   /** Drivers that reach their cluster as from another machine: Ray's `ray://`, Whipray without its raylet's socket. */
   remote?: boolean;
+  /** Seconds of the round that is not counted, where half a round is not enough: on both sides daemons have just been started. */
+  warmUpSeconds?: number;
   /** Needs a second node, which the loop starts: not in an embedded cluster. */
   far?: boolean;
   /** What both promise, where it is not the same. */
@@ -157,15 +161,36 @@ export const ROWS: readonly RowSpec[] = [
     }),
   ),
   figure("kill-noticed", "kill -9 of an actor → its caller has the error", "ms"),
-  rate("cross-sync", "actor call to another node, sync", 1, { far: true, limit: "ping", floor: { times: 5 } }),
+  rate("cross-sync", "actor call to another node, sync", 1, {
+    far: true,
+    warmUpSeconds: 2,
+    limit: "ping",
+    floor: { times: 5 },
+  }),
   copied("cross-64-mib", "64 MiB to an actor on another node", 0.067_108_864, {
     far: true,
+    warmUpSeconds: 2,
     limit: "tcp",
     floor: { times: 5, ofLimit: 0.7 },
     guarantees:
       "both: a raylet of its own on this host, so values cross by TCP; Whipray's has a home, sockets and memory of its own, too",
   }),
   figure("node-killed", "kill -9 of a node's raylet → the caller of its actor has the error", "ms", { far: true }),
+  ...GROWTH.actors.map((count) =>
+    rate(`grow-actors-${count}`, `1 000 calls at once over ${count} actors`, 1_000, {
+      limit: "frames",
+      slow: count > 10,
+      guarantees: "a process each on both sides; where the machine has no memory for them the row says so",
+    }),
+  ),
+  ...GROWTH.raylets.map((count) =>
+    rate(`grow-raylets-${count}`, `1 000 calls at once over ${count} raylets, an actor each`, 1_000, {
+      limit: "frames",
+      slow: count > 4,
+      far: true,
+      guarantees: "all on this host: with more raylets than processors they share these",
+    }),
+  ),
   rate("client-get", "client: get calls", 1, { remote: true }),
   rate("client-put", "client: put calls", 1, { remote: true }),
   copied("client-put-gigabytes", "client: put gigabytes", 0.8, { remote: true, slow: true }),

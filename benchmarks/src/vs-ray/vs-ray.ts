@@ -5,6 +5,7 @@ import { ratioBars } from "./chart.ts";
 import { COLUMNS, openColumns, pythonVersion } from "./columns.ts";
 import { compare } from "./compare.ts";
 import { factsOf } from "./facts.ts";
+import { growthOf, growthText } from "./growth.ts";
 import { openLimits } from "./limits.ts";
 import type { RowResult } from "./measured.ts";
 import { rayPython } from "./ray-venv.ts";
@@ -88,7 +89,9 @@ export async function vsRay(options: VsRayOptions): Promise<number> {
     const leftOut = rows.slice(results.length).map(({ name }) => name);
     const run: Run = { format: 1, facts, columns: [...names], rounds, seconds, quick, results, leftOut };
     const written = write(join(options.out, "vs-ray"), run);
-    console.log(options.json ? JSON.stringify({ ...run, written }) : tableOf(results, names));
+    const growth = growthOf(results, names);
+    const text = [tableOf(results, names), ...growth.map(growthText)].join("\n");
+    console.log(options.json ? JSON.stringify({ ...run, growth, written }) : text);
     if (leftOut.length > 0) tell(`not measured, the time was over: ${leftOut.join(", ")}`);
     if (options.readme && !stopped) written.push(...writeReadme(join(options.out, ".."), run));
     tell(written.join("\n"));

@@ -4,6 +4,7 @@ import { type Cluster, init } from "whipray";
 import { ENGINE_STEPS } from "./engine-steps.ts";
 import { FAMILY_STEPS } from "./family.ts";
 import { FAR_STEPS } from "./far-steps.ts";
+import { GROWTH_STEPS } from "./growth-steps.ts";
 import { OPEN_LOOP_STEPS } from "./open-loop.ts";
 import type { SideReply, SideRequest } from "./side-protocol.ts";
 import { type Running, STEPS, type Start } from "./steps.ts";
@@ -15,6 +16,7 @@ const ALL: Readonly<Record<string, Start>> = {
   ...FAMILY_STEPS,
   ...OPEN_LOOP_STEPS,
   ...FAR_STEPS,
+  ...GROWTH_STEPS,
 };
 
 /** Also in the round that warms up. */

@@ -347,8 +347,7 @@ export class NodeTable {
 
   #suspect(node: KnownNode, reason: string): NodeEffect[] {
     if (node.state !== "ALIVE") return [];
-    node.state = "SUSPECT";
-    node.why = reason;
+    Object.assign(node, { state: "SUSPECT", why: reason });
     this.#changed(node);
     return [{ kind: "suspect", nodeId: node.record.nodeId, reason }];
   }
@@ -362,10 +361,8 @@ export class NodeTable {
 
   #die(node: KnownNode, reason: string, left = false): NodeEffect[] {
     const { nodeId, epoch } = node.record;
-    node.state = "DEAD";
-    node.returning = false;
+    Object.assign(node, { state: "DEAD", returning: false, view: undefined });
     node.claims.clear();
-    node.view = undefined;
     Object.assign(node.record, { dead: true, deathReason: reason });
     this.#changed(node);
     return [
@@ -376,14 +373,11 @@ export class NodeTable {
 
   #forgetOld(): NodeEffect[] {
     const dead = [...this.#nodes.values()].filter((node) => node.state === "DEAD");
-    const effects: NodeEffect[] = [];
-    for (const { record } of dead.slice(0, Math.max(0, dead.length - DEAD_NODES_KEPT))) {
-      this.#nodes.delete(record.nodeId);
-      for (const { uuid } of record.devices)
-        if (this.#offeredBy.get(uuid) === record.nodeId) this.#offeredBy.delete(uuid);
-      effects.push({ kind: "forget", nodeId: record.nodeId });
-    }
-    return effects;
+    return dead.slice(0, Math.max(0, dead.length - DEAD_NODES_KEPT)).map(({ record: { nodeId, devices } }) => {
+      this.#nodes.delete(nodeId);
+      for (const { uuid } of devices) if (this.#offeredBy.get(uuid) === nodeId) this.#offeredBy.delete(uuid);
+      return { kind: "forget", nodeId };
+    });
   }
 
   #changed(node: KnownNode): void {

@@ -199,7 +199,11 @@ export class FakePeer implements Peer {
     throw new Error("not in this fake");
   }
 
-  submit(): void {
+  submit(): number {
+    throw new Error("not in this fake");
+  }
+
+  cancel(): void {
     throw new Error("not in this fake");
   }
 

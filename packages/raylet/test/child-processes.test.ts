@@ -67,7 +67,8 @@ describe("child processes", () => {
   test("F24 a sweep finds what left session, group and parents", async () => {
     const script = `
       const { spawn } = require("child_process");
-      spawn("setsid", ["sh", "-c", "(sleep 60 &) ; (setsid sleep 60 &)"], { stdio: "ignore", detached: true }).on("exit", () => process.exit(0));`;
+      // A session leader already. (setsid would fork, and its end would come before anything was started.)
+      spawn("sh", ["-c", "(sleep 60 &) ; (setsid sleep 60 &)"], { stdio: "ignore", detached: true }).on("exit", () => process.exit(0));`;
     const child = await processes.spawn(spec(["-e", script], { WHIPRAY_TEST_MARK: "tree" }));
     await child.exited;
     expect((await processesWith("WHIPRAY_TEST_MARK", "tre")).found).toEqual([]);

@@ -174,6 +174,7 @@ export class FakePeer implements Peer {
 
   call = notHere;
   submit = notHere;
+  cancel = notHere;
   stream = notHere;
   notify = notHere;
 }

@@ -87,8 +87,10 @@ export interface Peer {
   readonly hasRoute: boolean;
   /** One reply. Sent at most once (PROTOCOL.md, "Sessions"). */
   call(method: string, parts: Parts, options?: CallOptions): Promise<Parts>;
-  /** As `call`, for who makes very many: nothing is allocated for a promise. */
-  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void;
+  /** As `call`, for who makes very many: nothing is allocated for a promise. Its number, for `cancel`. */
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): number;
+  /** Cancels the call with this number as its `signal` would; one that has ended is left alone. */
+  cancel(sequence: number, reason: WhiprayError): void;
   /** Many items. */
   stream(method: string, parts: Parts, options?: CallOptions): ItemStream;
   /** No reply, no record: for what may be lost. */

@@ -17,7 +17,7 @@ import {
 } from "@whipray/rpc";
 import { diedError, disposedError, movedError } from "./actor-death.ts";
 import { CallOrder } from "./call-order.ts";
-import { isCancelled } from "./cancelling.ts";
+import { Cancelling, isCancelled } from "./cancelling.ts";
 import type { Driver } from "./driver.ts";
 import { applyRules, isRetried, takeRetry } from "./method-rules.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -208,12 +208,21 @@ export class ActorLink {
   #send(peer: Peer, submission: Submission): void {
     const { method, parts, options, deadlineAtMs } = submission;
     const { signal, parent, traceparent } = options;
-    const plain = !(signal || parent || traceparent) && deadlineAtMs === undefined;
+    // There may be very many of those that their refs can cancel: nothing is allocated for that.
+    const byRef = parent instanceof Cancelling ? parent : undefined;
+    const plain = !(signal || (parent && !byRef) || traceparent) && deadlineAtMs === undefined;
     const stamped = plain ? this.#plainOptions : this.#stamped(options, deadlineAtMs);
+    if (byRef && !plain) stamped.parent = undefined;
     if (Number.isNaN(submission.retries)) applyRules(submission, this.#row);
     this.#begun(peer);
     this.#told(submission.report);
-    peer.submit(calledAs(method, options), parts, stamped, new ActorLink.#Sent(this, peer, submission));
+    const sequence = peer.submit(
+      calledAs(method, options),
+      parts,
+      stamped,
+      new ActorLink.#Sent(this, peer, submission),
+    );
+    byRef?.sent(peer, sequence);
   }
 
   #told(report: TaskReport | undefined): void {
@@ -260,7 +269,8 @@ export class ActorLink {
 
   #again(submission: Submission, mayHaveRun: boolean): void {
     submission.report?.waiting(mayHaveRun);
-    this.#submit(submission);
+    if (isCancelled(submission.options)) submission.reject(cancelledUnsent(submission));
+    else this.#submit(submission);
   }
 
   #begun(peer: Peer): void {

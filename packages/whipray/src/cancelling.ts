@@ -1,5 +1,5 @@
 import { TaskCancelledError, WhiprayError } from "@whipray/core";
-import type { CallCanceller, CallOptions } from "@whipray/rpc";
+import type { CallCanceller, CallOptions, Peer } from "@whipray/rpc";
 import { cancelledWithCall } from "@whipray/worker";
 import type { MethodOptions } from "./actor-types.ts";
 import type { ObjectRef } from "./object-ref.ts";
@@ -23,6 +23,9 @@ export class Cancelling implements CallCanceller {
   #abortedWith: TaskCancelledError | undefined;
   /** Whoever has the call now; it is in one place at a time. */
   #listener: ((reason: WhiprayError) => void) | undefined;
+  /** Where it was sent, and its number there. */
+  #peer: Pick<Peer, "cancel"> | undefined;
+  #sequence = 0;
   readonly #leaveCaller: (() => void) | undefined;
   target: Killable | undefined;
   /** Its worker was killed: its end is the answer. */
@@ -31,7 +34,7 @@ export class Cancelling implements CallCanceller {
   /** Made by a call that runs, it is cancelled with it, until it is `done`. */
   constructor(what: "task" | "call") {
     this.#what = what;
-    this.#leaveCaller = cancelledWithCall(() => this.cancel());
+    this.#leaveCaller = cancelledWithCall(this);
   }
 
   /** Another call made it. */
@@ -50,6 +53,12 @@ export class Cancelling implements CallCanceller {
     };
   }
 
+  /** It was sent, and nobody listens for a cancel. */
+  sent(peer: Pick<Peer, "cancel">, sequence: number): void {
+    this.#peer = peer;
+    this.#sequence = sequence;
+  }
+
   /** It has ended. */
   done(): void {
     this.#leaveCaller?.();
@@ -65,7 +74,8 @@ export class Cancelling implements CallCanceller {
     }
     const details = recursive ? {} : { recursive };
     this.#abortedWith = new TaskCancelledError({ message: `The ${this.#what} was cancelled`, details });
-    this.#listener?.(this.#abortedWith);
+    if (this.#listener) this.#listener(this.#abortedWith);
+    else this.#peer?.cancel(this.#sequence, this.#abortedWith);
   }
 }
 

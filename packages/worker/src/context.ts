@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { WhiprayError } from "@whipray/core";
 import type { ActorSpec, CallCanceller, DeviceGrant, Endpoint, Peer, RuntimeEnvSpec, WorkingCopy } from "@whipray/rpc";
-import { Children } from "./children.ts";
+import { type Child, Children } from "./children.ts";
 import type { ObjectAccess } from "./object-access.ts";
 import { RunningTask } from "./running-task.ts";
 import type { TaskWaits } from "./task-waits.ts";
@@ -92,14 +92,14 @@ export function callContext(): CallContext | undefined {
   return calls.getStore();
 }
 
-/** `cancel` is called when the call that runs now is cancelled. Returns the undo; undefined outside of a call. */
-export function cancelledWithCall(cancel: () => void): (() => void) | undefined {
+/** `child` is cancelled when the call that runs now is. Returns the undo; undefined outside of a call. */
+export function cancelledWithCall(child: Child): (() => void) | undefined {
   const call = calls.getStore();
-  if (call instanceof RunningTask) return call.children.add(cancel);
+  if (call instanceof RunningTask) return call.children.add(child);
   if (!call?.onAbort) return undefined;
   const children = childrenOf.get(call) ?? new Children(call as CallCanceller);
   childrenOf.set(call, children);
-  return children.add(cancel);
+  return children.add(child);
 }
 
 export function runInCall<Args extends unknown[], T>(

@@ -15,8 +15,12 @@ import { type ObjectAccess, openObjectClient } from "./object-access.ts";
 import type { ObjectClient } from "./object-client.ts";
 import { Worker } from "./worker.ts";
 
-/** When the compiled code of an actor's modules is written to the cache: after its first calls. */
+/**
+ * When the compiled code of an actor's modules is written to the cache: after its first calls, with what they compiled. TypeScript is written at once:
+ * to strip its types costs far more than to compile it, and actors that live for a moment only would pay for it each time.
+ */
 const COMPILED_AFTER_MS = 500;
+const TYPESCRIPT = /\.[cm]?ts$/;
 const STDIN = 0;
 /** Where memory runs out the kernel is to end this process, which somebody hears of, and not the raylet that would tell (Ray). */
 const OOM_SCORE_ADJ = "1000";
@@ -95,7 +99,7 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
     async loadClass({ spec, workingCopy }) {
       const cls = await loadActorClass(spec, nodeId, workingCopy);
       // Node writes it at a clean exit only, which few workers have. It costs nothing when all was there.
-      systemClock.after(COMPILED_AFTER_MS, flushCompileCache);
+      systemClock.after(TYPESCRIPT.test(spec.module) ? 0 : COMPILED_AFTER_MS, flushCompileCache);
       return cls;
     },
     loadFunction: (exported, copy) => loadFunction(exported, nodeId, copy),
@@ -112,6 +116,8 @@ export async function workerMain(env: NodeJS.ProcessEnv, revive?: Revive): Promi
   raylet.onClose(() => void worker.leave(0));
   process.on("SIGTERM", () => void worker.leave(5_000));
   await raylet.invoke(workerReady, { workerId, pid: process.pid, socket });
+  // Our own modules: once a machine, also where no worker lives for long.
+  systemClock.after(0, flushCompileCache);
 }
 
 function admit(hello: Hello, accept: Record<string, string>, engines: ReadonlyMap<string, { digest: string }>): void {

@@ -7,10 +7,11 @@ import time
 import pytest
 from host_worker import wire
 
+from whipray_engine import lead as lead_module
 from whipray_engine import line as line_module
 from whipray_engine import link as link_module
 from whipray_engine import route as route_module
-from whipray_engine.frame import CLOSE, ERROR, OPEN, OPENED, REQUEST, Splitter, frame
+from whipray_engine.frame import CLOSE, ERROR, OPEN, OPENED, PING, REQUEST, Splitter, frame
 from whipray_engine.host import Host
 from whipray_engine.link import Link
 from whipray_engine.settings import Settings
@@ -62,6 +63,25 @@ def test_a_deadline_that_is_far_away_gets_its_timer_when_it_is_near_and_rings_in
     splitter.received(worker.recv_into(splitter.room()))
     error = [wire.decode_map(bytes(body)) for _, kind, _, _, _, body in splitter.frames() if kind == ERROR][0]
     assert error["code"] == "DEADLINE_EXCEEDED" and "150 ms" in error["message"]
+
+
+def test_the_main_thread_stays_awake_only_while_bytes_come_close_to_each_other(pair, monkeypatch):
+    link, worker = pair
+    waited = []
+    poller = link.poller
+    monkeypatch.setattr(lead_module, "_PROCESSORS", 2)
+    monkeypatch.setattr(lead_module, "CLOSE_SECONDS", 60)
+    wait = poller.wait
+    monkeypatch.setattr(poller, "wait", lambda wait_ms: (waited.append(wait_ms), wait(wait_ms))[1])
+    poller.prepare(True, False)
+    worker.sendall(frame(PING))
+    assert poller.wait_awake(1_000) == [link.worker] and waited == [1_000]
+    assert poller.wait_awake(1_000) == [link.worker] and waited == [1_000, 0], "it looks before it sleeps"
+    link.worker.read()
+    monkeypatch.setattr(lead_module, "CLOSE_SECONDS", 0)
+    assert poller.wait_awake(5) == [] and waited[-1] == 5
+    count = len(waited)
+    assert poller.wait_awake(5) == [] and len(waited) == count + 1, "it sleeps at once"
 
 
 def test_the_main_thread_starts_no_call_while_too_many_bytes_of_replies_wait(pair):

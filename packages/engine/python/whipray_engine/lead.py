@@ -9,8 +9,11 @@ import os
 import select
 import threading
 import time
+from time import monotonic
 
-from .limits import LEAD_TICK_SECONDS, LEAD_TICKS_IDLE
+from .limits import AWAKE_SECONDS, CLOSE_SECONDS, LEAD_TICK_SECONDS, LEAD_TICKS_IDLE
+
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Lead:
@@ -86,6 +89,7 @@ class Poller:
         self.interest = {}
         self.changes = -1
         self.wanted = (False, False)
+        self.close = False  # the last bytes came soon after the ones before
 
     def prepare(self, reads, blocked):
         """Before `wait`, with the link's turn. `blocked`: some socket takes no more for now."""
@@ -104,6 +108,22 @@ class Poller:
             elif not wanted and self.interest.pop(descriptor, None) is not None:
                 self.poll.unregister(descriptor)
         self.sources = sources
+
+    def wait_awake(self, wait_ms):
+        """As `wait`. While calls come close to each other it looks again and again for a moment before it sleeps: to be woken costs more than a call."""
+        began = monotonic()
+        if self.close:
+            until = began + AWAKE_SECONDS
+            while True:
+                ready = self.wait(0)
+                if ready:
+                    return ready
+                if monotonic() > until:
+                    break
+                os.sched_yield()  # to the caller, where it shares the processor
+        ready = self.wait(wait_ms)
+        self.close = _PROCESSORS > 1 and monotonic() - began < CLOSE_SECONDS
+        return ready
 
     def wait(self, wait_ms):
         """The sources that have something to read."""

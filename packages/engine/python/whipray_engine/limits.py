@@ -69,6 +69,9 @@ QUICK_SECONDS = 0.0005
 QUICK_METHODS_LIMIT = 256
 FAR_DEADLINE_MS = 20_000
 """Calls whose deadline is farther have no timer of their own until it is nearer."""
+AWAKE_SECONDS = 0.000_06
+"""So long the main thread looks for the next call before it sleeps, while calls come within CLOSE_SECONDS of each other."""
+CLOSE_SECONDS = 0.000_2
 LEAD_TICK_SECONDS = 0.002
 """So long the main thread may run a method before the I/O thread serves the link in its place."""
 LEAD_TICKS_IDLE = 25

@@ -209,7 +209,7 @@ class Link:
                 self.poller.prepare(True, False)
                 self.turn.release()
                 try:
-                    ready = self.poller.wait(wait_ms)
+                    ready = self.poller.wait_awake(wait_ms)
                 finally:
                     self.turn.acquire()
                 for source in ready:

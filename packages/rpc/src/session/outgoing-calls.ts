@@ -55,15 +55,15 @@ export class OutgoingCalls {
     return new Promise((resolve, reject) => this.#start(method, parts, options, undefined, { resolve, reject }));
   }
 
-  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void {
-    this.#start(method, parts, options, undefined, sink);
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): number {
+    return this.#start(method, parts, options, undefined, sink);
   }
 
   stream(method: string, parts: Parts, options: CallOptions): ItemStream {
     let sequence = 0;
     const queue = new ItemQueue({
       demand: (granted, consumed) => this.#sendDemand(sequence, granted, consumed),
-      cancel: () => this.#cancel(sequence, new TaskCancelledError({ message: `The reader of ${method} left early` })),
+      cancel: () => this.cancel(sequence, new TaskCancelledError({ message: `The reader of ${method} left early` })),
     });
     const sink = { resolve: (value: Parts) => queue.finish(value), reject: (error: WhiprayError) => queue.fail(error) };
     sequence = this.#start(method, parts, options, queue, sink);
@@ -95,11 +95,11 @@ export class OutgoingCalls {
         call.timer = this.#clock.after(timeoutMs, () => this.#expire(sequence, method, timeoutMs));
       }
       if (signal) {
-        const onAbort = (): void => this.#cancel(sequence, cancelled(method, signal.reason));
+        const onAbort = (): void => this.cancel(sequence, cancelled(method, signal.reason));
         signal.addEventListener("abort", onAbort, { once: true });
         call.unlisten = () => signal.removeEventListener("abort", onAbort);
       }
-      if (parent) call.orphan = parent.onAbort((reason) => this.#cancel(sequence, reason));
+      if (parent) call.orphan = parent.onAbort((reason) => this.cancel(sequence, reason));
       if (this.#route) this.#send(this.#route, sequence, call);
       return sequence;
     } catch (error) {
@@ -144,7 +144,7 @@ export class OutgoingCalls {
   }
 
   // What was never sent ends here; for the rest the callee has the last word, because it may be done already.
-  #cancel(sequence: number, error: WhiprayError): void {
+  cancel(sequence: number, error: WhiprayError): void {
     const call = this.#ledger.get(sequence);
     if (!call) return;
     if (this.#ledger.withdraw(sequence)) {

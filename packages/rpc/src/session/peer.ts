@@ -92,9 +92,14 @@ export class SessionPeer implements Peer {
     return this.#endedWith ? Promise.reject(this.#endedWith) : this.outgoing.call(method, parts, options);
   }
 
-  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): void {
-    if (this.#endedWith) sink.reject(this.#endedWith);
-    else this.outgoing.submit(method, parts, options, sink);
+  submit(method: string, parts: Parts, options: CallOptions, sink: ReplySink): number {
+    if (!this.#endedWith) return this.outgoing.submit(method, parts, options, sink);
+    sink.reject(this.#endedWith);
+    return 0;
+  }
+
+  cancel(sequence: number, reason: WhiprayError): void {
+    this.outgoing.cancel(sequence, reason);
   }
 
   stream(method: string, parts: Parts, options: CallOptions = {}): ItemStream {
