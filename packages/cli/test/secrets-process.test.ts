@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
@@ -45,6 +46,10 @@ test(
       ["start", "--head"],
     ])
       await run(...command);
+    // Refused with a line of the least level, for sure.
+    const large = connect(Number(new URL(`ws://${address}`).port), "127.0.0.1").resume();
+    large.on("error", () => {}).end(`GET / HTTP/1.1\r\nx: ${tokens.driver}${"x".repeat(100_000)}`);
+    await new Promise((resolve) => large.once("close", resolve));
     // Refused: somebody's token that is nearly right, a join token that is half of one, and that of another cluster.
     const near = `${tokens.driver.slice(0, -1)}${tokens.driver.endsWith("0") ? "1" : "0"}`;
     const refused = await node([MAIN, "status", "--json"], { WHIPRAY_TOKEN: near });

@@ -9,12 +9,11 @@ import type { MemoryKills } from "./memory-kills.ts";
 import { type MarkedProcesses, processesWith, statOf } from "./process-table.io.ts";
 import type { Child, ProcessExit, Processes, SpawnSpec, SweepOutcome } from "./processes.ts";
 import { spawnInTerminal } from "./pty.io.ts";
+import { SweepLooks } from "./sweep-looks.ts";
 
 const SWEEP_PAUSE_MS = 20;
-/** Before another look, where a process was about to become another one (exec) and showed no environment. */
+/** Before another look, where one found nothing that may be believed. */
 const UNCLEAR_PAUSE_MS = 2;
-/** An exec that takes longer than this waits for a disk, and is none of ours. */
-const UNCLEAR_LIMIT_MS = 1_000;
 /** Looks at an unreadable /proc before it is an error. */
 const LOOKS_LIMIT = 50;
 const SETPRIV = "/usr/bin/setpriv";
@@ -116,17 +115,11 @@ export class ChildProcesses implements Processes {
   async sweep(variable: string, value: string, timeoutMs: number, notBefore?: number): Promise<SweepOutcome> {
     const untilMs = this.#clock.now() + timeoutMs;
     const killed = new Set<string>();
-    let emptySince: number | undefined;
+    const looks = new SweepLooks();
     for (;;) {
-      const { found, unclear } = await look(
-        variable,
-        value,
-        notBefore,
-        notBefore === undefined ? undefined : this.#ours,
-      );
-      emptySince = found.length > 0 ? undefined : (emptySince ?? this.#clock.now());
-      const settled = !unclear || (emptySince !== undefined && this.#clock.now() - emptySince >= UNCLEAR_LIMIT_MS);
-      if (emptySince !== undefined && settled) return { killed: killed.size, left: 0 };
+      const seen = await look(variable, value, notBefore, notBefore === undefined ? undefined : this.#ours);
+      const { found } = seen;
+      if (looks.over(seen, this.#clock.now())) return { killed: killed.size, left: 0 };
       if (this.#clock.now() >= untilMs) return { killed: killed.size, left: found.length };
       for (const { pid, startTime } of found) {
         if (statOf(pid)?.startTime !== startTime) continue;

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import type { LookOutcome } from "./sweep-looks.ts";
 
 /** One process as /proc shows it. */
 export interface ProcessStat {
@@ -44,10 +45,8 @@ export function isInExec(text: string): boolean {
 }
 
 /** What one look at /proc found. */
-export interface MarkedProcesses {
+export interface MarkedProcesses extends LookOutcome {
   readonly found: readonly ProcessStat[];
-  /** A process is in the middle of an exec and shows no environment, so the look should be repeated. */
-  readonly unclear: boolean;
 }
 
 const KERNEL_THREADS = 2;
@@ -68,7 +67,7 @@ export async function processesWith(
   const mark = Buffer.from(`\0${variable}=${value}\0`);
   const young = candidates(notBefore, except);
   const found: ProcessStat[] = [];
-  let unclear = false;
+  let [unclear, vanished] = [false, false];
   const look = async (before: ProcessStat): Promise<void> => {
     // Those of other users cannot be read, and are not ours.
     const read = () => readFile(`/proc/${before.pid}/environ`).catch(() => undefined);
@@ -76,12 +75,13 @@ export async function processesWith(
     // Empty: of the image that an exec has just replaced, of the one that it makes, or really so (`env -i`).
     if (environment?.length === 0) environment = await read();
     if (environment?.length === 0 && isInExec(statText(before.pid) ?? "")) unclear = true;
+    if (!environment && !statOf(before.pid)) vanished = true;
     if (!environment || !Buffer.concat([Buffer.of(0), environment, Buffer.of(0)]).includes(mark)) return;
     if (statOf(before.pid)?.startTime === before.startTime) found.push(before);
   };
   for (let at = 0; at < young.length; at += READS_AT_ONCE)
     await Promise.all(young.slice(at, at + READS_AT_ONCE).map(look));
-  return { found, unclear };
+  return { found, unclear, vanished };
 }
 
 const NOBODY: ReadonlySet<number> = new Set();

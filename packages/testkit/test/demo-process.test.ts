@@ -45,7 +45,7 @@ test.each([
       expect(said).toContain(`demo failed: The ${who} (pid ${pid}) `);
       expect(said).toMatch(how);
       expect(said).toContain("nothing is left: no process, no socket, no file");
-      expect(result).toBe("");
+      expect(JSON.parse(result)).toMatchObject({ error: expect.stringContaining(`The ${who} (pid ${pid}) `) });
     } catch (error) {
       console.error(said);
       throw error;
