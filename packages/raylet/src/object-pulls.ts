@@ -77,7 +77,8 @@ export class ObjectPulls {
       store.holderGone(creator);
       throw source.closed ? objectLost(object, `${from} went away while it was copied`, error) : error;
     } finally {
-      if (!source.closed) source.tell(objectRelease, { ids: [object] });
+      // A call, not a oneway: one that is lost with a route would keep the object there for as long as the session goes on.
+      source.invoke(objectRelease, { ids: [object] }).catch(() => {}); // the end of the session lets go too
     }
   }
 

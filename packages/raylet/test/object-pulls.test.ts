@@ -1,6 +1,6 @@
 import { NodeDiedError, SimulatedClock, silentLogger, systemClock, WhiprayError } from "@whipray/core";
 import { DEFAULT_LIMITS, MemorySegments, MemorySpill, NodeStore, STORE_CHUNK_BYTES } from "@whipray/objects";
-import { type ByteFetcher, decodeControl, type Peer } from "@whipray/rpc";
+import { type ByteFetcher, decodeControl, objectRelease, type Peer } from "@whipray/rpc";
 import { expect, test } from "vitest";
 import { readObjectPath } from "../src/object-path.ts";
 import { ObjectPulls, PULL_CHUNKS_AT_ONCE, STREAMED_BYTES, STREAMS_AT_ONCE } from "../src/object-pulls.ts";
@@ -25,7 +25,12 @@ function world(bytes: number, dead = async () => false, fetch?: ByteFetcher["fet
     address: "node_b/raylet",
     closed: false,
     answer: async (): Promise<void> => {},
-    invoke: async () => {
+    invoke: async ({ name }: { name: string }) => {
+      if (name === objectRelease.name) {
+        seen.released++;
+        if (source.closed) throw new WhiprayError({ code: "UNREACHABLE", message: "the session is over" });
+        return null;
+      }
       seen.holds++;
       return { segment: {}, bytes };
     },
@@ -37,7 +42,6 @@ function world(bytes: number, dead = async () => false, fetch?: ByteFetcher["fet
       seen.inFlight--;
       return [new Uint8Array(0), new Uint8Array(length).fill(offset / STORE_CHUNK_BYTES)];
     },
-    tell: () => seen.released++,
     onClose: (listener: (error: WhiprayError) => void) => void seen.listeners.push(listener),
     close: () => {
       source.closed = true;

@@ -36,6 +36,10 @@ test("seed 118: a store waits for its disk without waking itself at once, again 
   expect((await runSeed(118, { steps: SHORT_STEPS })).simulatedMs).toBeGreaterThan(0);
 });
 
+test("seed 343: a raylet lets go of an object that it copied, though its route breaks under the release", async () => {
+  expect((await runSeed(343, { steps: SHORT_STEPS })).simulatedMs).toBeGreaterThan(0);
+});
+
 test("a long schedule waits through all of its calm time", async () => {
   expect((await runSeed(7, { steps: STEPS })).simulatedMs).toBeGreaterThan(90_000);
 });
