@@ -325,6 +325,7 @@ export class TaskService {
   /** The worker is whole and nothing runs in it: the next of its kind may have it, unless it holds devices. */
   #release(hosted: HostedLease, end: boolean): void {
     const { worker, lease, ask, kind } = hosted;
+    if (hosted.ending) return; // its worker is being killed: nobody may have it
     if (end || !worker || lease?.devices.length !== 0) {
       void this.end(hosted.leaseId, { kind: "OUT_OF_SCOPE", message: "its caller needs it no more" });
       return;

@@ -5,6 +5,7 @@ import {
   nodeRooms,
   type TaskLeaseAsk,
   taskBlocked,
+  taskKill,
   taskLease,
   taskRelease,
   taskWaiting,
@@ -103,6 +104,18 @@ describe("leases of workers for tasks", () => {
     await settled();
     expect((await next).pid).toBe(workers[1]!.child.pid);
     expect(freeCpus()).toBe(0);
+  });
+
+  test("that are ended and then given back: nobody gets the worker that is being killed", async () => {
+    const { lease, toNode, workers, settled } = await withDriver();
+    await lease("lease_1", ALL);
+    const next = lease("lease_2", ALL);
+    const killed = toNode.invoke(taskKill, { leaseId: "lease_1" });
+    const released = toNode.invoke(taskRelease, { leaseId: "lease_1" });
+    await Promise.all([killed, released]);
+    await settled();
+    expect((await next).pid).toBe(workers[1]!.child.pid);
+    expect(workers.map(({ child }) => child.running)).toEqual([false, true]);
   });
 
   test("that are withdrawn are never granted", async () => {
