@@ -12,8 +12,7 @@ export default defineConfig({
     hookTimeout: 30_000,
     setupFiles: ["scripts/vitest/leak-hook.ts"],
     pool: "forks",
-    // Process tests wait for others more than they compute: two leave a third of two cores idle.
-    maxWorkers: 3,
+    maxWorkers: 2,
     teardownTimeout: 10_000,
     // A condition is waited for with patience: its one second would be a measure of speed.
     expect: { poll: { timeout: 20_000 } },
