@@ -46,7 +46,7 @@ export function ratioBars(results: readonly RowResult[]): string {
       `<text x="${(x(Math.max(ratio.high, 1)) + 6).toFixed(1)}" y="${middle + 4}">${short(ratio.median)}×</text>`,
     ].join("");
   });
-  return svg(LABEL_WIDTH + PLOT_WIDTH + 80, height, [...grid, ...bars].join(""));
+  return svg("How many times better than Ray", LABEL_WIDTH + PLOT_WIDTH + 80, height, [...grid, ...bars].join(""));
 }
 
 /** Where the steps of each column lie, on one logarithmic axis of milliseconds; p50, p99 and p99.9 in words. */
@@ -70,13 +70,13 @@ export function stepHistogram(result: RowResult): string {
     return `<text x="0" y="${base}">${escaped(name)}</text>${bars.join("")}<text x="${160 + BINS * 10}" y="${base}">${words}</text>`;
   });
   const axis = `<text x="150" y="${columns.length * rowHeight + 8}">${short(10 ** low)} ms</text><text x="${150 + BINS * 10}" y="${columns.length * rowHeight + 8}" text-anchor="end">${short(10 ** high)} ms</text>`;
-  return svg(880, columns.length * rowHeight + 16, plots.join("") + axis);
+  return svg("How long single calls took", 880, columns.length * rowHeight + 16, plots.join("") + axis);
 }
 
 export function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }
 
-function svg(width: number, height: number, body: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" font-family="system-ui, sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>${body}</svg>`;
+function svg(title: string, width: number, height: number, body: string): string {
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" font-family="system-ui, sans-serif" font-size="12"><title>${title}</title><rect width="100%" height="100%" fill="#fff"/>${body}</svg>`;
 }
