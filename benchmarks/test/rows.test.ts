@@ -1,13 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { ENGINE_STEPS } from "../src/vs-ray/engine-steps.ts";
-import { FAMILY_STEPS } from "../src/vs-ray/family.ts";
-import { FAR_STEPS } from "../src/vs-ray/far-steps.ts";
-import { GROWTH_STEPS } from "../src/vs-ray/growth-steps.ts";
-import { OPEN_LOOP_STEPS } from "../src/vs-ray/open-loop.ts";
+import { ALL_STEPS } from "../src/vs-ray/all-steps.ts";
 import { loopOf, ROWS } from "../src/vs-ray/rows.ts";
-import { STEPS } from "../src/vs-ray/steps.ts";
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
@@ -55,16 +50,7 @@ describe("the rows", () => {
 
   it("every row has its loop on both sides, and no loop is without a row", () => {
     const loops = [...new Set(ROWS.map(loopOf))].sort();
-    expect(
-      Object.keys({
-        ...STEPS,
-        ...ENGINE_STEPS,
-        ...FAMILY_STEPS,
-        ...OPEN_LOOP_STEPS,
-        ...FAR_STEPS,
-        ...GROWTH_STEPS,
-      }).sort(),
-    ).toEqual(loops);
+    expect(Object.keys(ALL_STEPS).sort()).toEqual(loops);
     const code =
       "import json, ray_far, ray_growth, ray_open_loop, ray_own_rows, ray_rows; print(json.dumps(sorted(ray_rows.ROWS)))";
     const printed = execFileSync(path("../../.venv/bin/python"), ["-B", "-c", code], {

@@ -1,23 +1,11 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { type Cluster, init } from "whipray";
-import { ENGINE_STEPS } from "./engine-steps.ts";
-import { FAMILY_STEPS } from "./family.ts";
-import { FAR_STEPS } from "./far-steps.ts";
-import { GROWTH_STEPS } from "./growth-steps.ts";
-import { OPEN_LOOP_STEPS } from "./open-loop.ts";
+import { ALL_STEPS } from "./all-steps.ts";
 import type { SideReply, SideRequest } from "./side-protocol.ts";
-import { type Running, STEPS, type Start } from "./steps.ts";
+import type { Running } from "./steps.ts";
 
 // Whipray's side: `node whipray-side.ts embedded`, or `connected` with WHIPRAY_ADDRESS and WHIPRAY_TOKEN in its environment.
-const ALL: Readonly<Record<string, Start>> = {
-  ...STEPS,
-  ...ENGINE_STEPS,
-  ...FAMILY_STEPS,
-  ...OPEN_LOOP_STEPS,
-  ...FAR_STEPS,
-  ...GROWTH_STEPS,
-};
 
 /** Also in the round that warms up. */
 const LEAST_OPEN_LOOP_SECONDS = 0.2;
@@ -42,7 +30,7 @@ async function handle(request: SideRequest): Promise<SideReply> {
   }
   const { row, seconds, scale } = request;
   if (!running.has(row)) {
-    const start = ALL[row];
+    const start = ALL_STEPS[row];
     if (!start) throw new Error(`no loop ${row}`);
     running.set(row, await start(cluster, scale));
   }

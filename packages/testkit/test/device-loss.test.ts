@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { delay, systemClock } from "@whipray/core";
-import { afterEach, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { type Cluster, DeviceLostError } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { Resident } from "./fixtures/resident.ts";
 
 const RESIDENT = new URL("./fixtures/resident.ts", import.meta.url);
@@ -16,12 +16,7 @@ const LOOK_EVERY_MS = 250;
 const SEEN_MS = 30_000;
 let real: RealCluster | undefined;
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real?.logs());
-  const left = await real?.stop();
-  real = undefined;
-  expect(describeLeaks(left ?? [])).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 const HEADER = "index, uuid, name, memory.total [MiB], driver_version, utilization.gpu [%], memory.used [MiB]";
 const APPS = "gpu_uuid, pid, used_gpu_memory [MiB], process_name";

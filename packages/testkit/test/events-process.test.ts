@@ -1,7 +1,7 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import type { Cluster, ClusterEvent } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { Resident } from "./fixtures/resident.ts";
 import { until } from "./outside.ts";
 
@@ -17,10 +17,7 @@ beforeEach(async () => {
   });
   cluster = await real.connect();
 }, TEST_MS);
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real.logs());
-  expect(describeLeaks(await real.stop())).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 test(
   "events are followed through SIGKILL of an actor, of a raylet and of the head",

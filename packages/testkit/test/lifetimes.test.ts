@@ -1,7 +1,7 @@
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Cluster } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { GroupMaker, makeGroup } from "./fixtures/group-maker.ts";
 import { until } from "./outside.ts";
 
@@ -10,12 +10,7 @@ const TEST_MS = 120_000;
 const WAIT_MS = 30_000;
 let real: RealCluster | undefined;
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real?.logs());
-  const left = await real?.stop();
-  real = undefined;
-  expect(describeLeaks(left ?? [])).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 const maker = (cluster: Cluster, options = {}) =>
   cluster

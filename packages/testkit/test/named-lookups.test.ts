@@ -1,7 +1,7 @@
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Cluster } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { Resident } from "./fixtures/resident.ts";
 import { until } from "./outside.ts";
 
@@ -10,12 +10,7 @@ const TEST_MS = 120_000;
 const PATIENCE_MS = 30_000;
 let real: RealCluster | undefined;
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real?.logs());
-  const left = await real?.stop();
-  real = undefined;
-  expect(describeLeaks(left ?? [])).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 /** The actor's id by its name; undefined when there is none. */
 const lookUp = (cluster: Cluster): Promise<string | undefined> =>

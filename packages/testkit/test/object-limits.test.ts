@@ -2,10 +2,10 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { type ActorHandle, type Cluster, GetTimeoutError, type ObjectRef, OutOfDiskError } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { ObjectMaker } from "./fixtures/object-maker.ts";
 
 const MAKER = new URL("./fixtures/object-maker.ts", import.meta.url);
@@ -20,10 +20,7 @@ async function started(env: Record<string, string> = {}): Promise<Cluster> {
   return real.connect({ namespace: "test" });
 }
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real.logs());
-  expect(describeLeaks(await real.stop())).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 function bytesIn(folder: string): number {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());

@@ -2,10 +2,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { ActorHandle, Cluster, ObjectRef } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { ObjectMaker } from "./fixtures/object-maker.ts";
 
 const MAKER = new URL("./fixtures/object-maker.ts", import.meta.url);
@@ -21,10 +21,7 @@ async function started(...raylets: RayletSpec[]): Promise<Cluster> {
   return real.connect({ namespace: "test" });
 }
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real.logs());
-  expect(describeLeaks(await real.stop())).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 async function makerOn(driver: Cluster, raylet: number): Promise<ActorHandle<ObjectMaker>> {
   const { nodeId } = real.raylets[raylet]!;

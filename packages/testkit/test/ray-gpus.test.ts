@@ -1,8 +1,8 @@
 import { delay, systemClock } from "@whipray/core";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { ActorOptions, Cluster } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { GpuActor, useGpu } from "./fixtures/gpu-actor.ts";
 
 const GPU_ACTOR = new URL("./fixtures/gpu-actor.ts", import.meta.url);
@@ -10,12 +10,7 @@ const TEST_MS = 120_000;
 const WAITS_MS = 500;
 let real: RealCluster | undefined;
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(real?.logs());
-  const left = await real?.stop();
-  real = undefined;
-  expect(describeLeaks(left ?? [])).toBe("");
-}, TEST_MS);
+endAfterEach(() => real, TEST_MS);
 
 async function started(...raylets: RayletSpec[]): Promise<Cluster> {
   real = await startCluster({ raylets });

@@ -2,10 +2,10 @@ import { spawn } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { delay, systemClock } from "@whipray/core";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { ActorDiedError, type Cluster } from "whipray";
-import { describeLeaks } from "../src/leak-check.ts";
 import { type RayletSpec, type RealCluster, startCluster } from "../src/real-cluster.io.ts";
+import { endAfterEach } from "./end-after-each.ts";
 import type { Resident } from "./fixtures/resident.ts";
 
 const RESIDENT = new URL("./fixtures/resident.ts", import.meta.url);
@@ -18,12 +18,7 @@ async function started(...raylets: RayletSpec[]): Promise<{ real: RealCluster; d
   return { real: cluster, driver: await cluster.connect({ namespace: "test" }) };
 }
 
-afterEach(async (context) => {
-  if (context.task.result?.state === "fail") console.error(cluster?.logs());
-  const left = await cluster?.stop();
-  cluster = undefined;
-  expect(describeLeaks(left ?? [])).toBe("");
-}, TEST_MS);
+endAfterEach(() => cluster, TEST_MS);
 
 /** An actor in each bundle of a group that spans both nodes, in the order of the raylets. */
 async function onBothNodes(real: RealCluster, driver: Cluster) {

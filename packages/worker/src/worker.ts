@@ -122,7 +122,8 @@ export class Worker {
     this.#options.setEnvironment(env);
     const waits = new TaskWaits(clock, (blocked) => {
       if (blocked) this.#tasks?.handBack();
-      raylet.tell(taskBlocked, { blocked });
+      // A call, not a oneway: one that is lost with a route would leave the CPU taken that this task is to run on.
+      raylet.invoke(taskBlocked, { blocked }).catch(() => {}); // with its raylet this process ends
     });
     setContext({
       ...{ nodeId, workerId, cluster, jobId, namespace, devices, endpoint, raylet, objects, head, socket, waits },

@@ -17,13 +17,6 @@ def any_python(request):
         yield one
 
 
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
-
-
 def test_async_methods_run_at_the_same_time_and_sync_ones_between_them(any_python):
     worker = any_python
     met = [worker.begin("meet") for _ in range(50)]

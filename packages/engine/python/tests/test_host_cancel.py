@@ -13,13 +13,6 @@ from whipray_engine.limits import QUEUED_BYTES_LIMIT, QUEUED_CALLS_LIMIT
 ENGINE = "whipray_samples.plain.Engine"
 
 
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
-
-
 def test_health_info_stacks_and_ports_are_answered_while_a_call_runs():
     with Worker(BARE, {"WHIPRAY_PORT_RANGE": "20000-29999"}) as worker:
         worker.create(ENGINE)

@@ -6,8 +6,7 @@ import socket
 import time
 
 import pytest
-from host_pythons import BARE
-from host_worker import TOKEN, Caller, Remote, Worker
+from host_worker import TOKEN, Caller, Remote
 
 from whipray_engine import door, wire
 from whipray_engine.frame import CLOSE, GOODBYE, HELLO, OPEN, OPENED, REFUSE, REPLY, REQUEST, Splitter, frame
@@ -17,13 +16,6 @@ from whipray_engine.link import Link
 from whipray_engine.settings import Settings
 
 ENGINE = "whipray_samples.plain.Engine"
-
-
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
 
 
 def test_a_caller_calls_the_engine_while_the_worker_does_and_both_keep_their_order(worker):

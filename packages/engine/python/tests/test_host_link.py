@@ -17,13 +17,6 @@ ENGINE = "whipray_samples.plain.Engine"
 HEALTH = wire.pack({"m": "health"})
 
 
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
-
-
 @pytest.mark.parametrize(
     "data, words",
     [

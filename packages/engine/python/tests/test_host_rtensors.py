@@ -15,13 +15,6 @@ np = pytest.importorskip("numpy")
 ENGINE = "whipray_samples.remote.Remote"
 
 
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
-
-
 def remote(worker, method, *args, engine="e", **extra):
     return worker.request("call", dict({"method": method, "engineName": engine, "args": list(args), "remote": True}, **extra))
 

@@ -9,13 +9,6 @@ from whipray_engine.limits import ROUTE_WINDOW_BYTES, STREAM_DEMAND
 ENGINE = "whipray_samples.plain.Engine"
 
 
-@pytest.fixture
-def worker():
-    with Worker(BARE) as one:
-        one.create(ENGINE)
-        yield one
-
-
 @pytest.mark.parametrize("python", PYTHONS.values(), ids=PYTHONS.keys())
 def test_a_generator_streams_its_items_and_ends_with_its_return_value(python):
     with Worker(python) as worker:
