@@ -2,8 +2,11 @@
 export const BEAT_MS = 1_000;
 /** Without a renewal for this long the node doubts, and asks its peers. */
 export const SUSPECT_MS = 3_000;
-/** A node that knows itself cut off ends its own work from here on; the head gives it away at 10 s. */
-export const FENCE_MS = 6_000;
+/**
+ * A node that knows itself cut off ends its own work from here on, and all of it is gone at 8 s; the head gives it away at 10 s. Not at 6 s: a
+ * cut of 5 s must end nothing (F11), and before it lies up to one beat, behind it half a second until the kernel sends again.
+ */
+export const FENCE_MS = 6_750;
 /** A peer's renewal younger than this is a live one. */
 export const PEER_FRESH_MS = 2_500;
 /** What peers said is believed for this long. */

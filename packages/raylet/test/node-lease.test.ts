@@ -20,7 +20,7 @@ describe("the node's lease (mechanism 5)", () => {
     expect(at(SUSPECT_MS)).toEqual({ state: "suspect", askPeers: true });
   });
 
-  test("F12 cut off: a peer is renewed, we are not: everything ends at 6 s, not before", () => {
+  test("F12 cut off: a peer is renewed, we are not: everything ends at 6.75 s, not before", () => {
     expect(at(FENCE_MS - 1, [LIVE])).toEqual({ state: "cut-off", askPeers: true });
     expect(at(FENCE_MS, [LOST, LIVE])).toEqual({ state: "cut-off", askPeers: true, fence: "all" });
   });

@@ -14,7 +14,7 @@ import { DEATH_MS, PATIENCE_MS, Rank, rayletAt, type Stage } from "./stage.ts";
 // The far node is cut off for real: its interface goes down, or frames of one direction are lost on the way.
 const RESIDENT = new URL("./fixtures/resident.ts", import.meta.url);
 const TEST_MS = 60_000;
-/** A few lost beats end nothing. The fence is at 6 s, from a beat that was sent some time before the cut. */
+/** A few lost beats end nothing. The fence is at 6.75 s, from a beat that was sent some time before the cut. */
 const SUSPECT_MS = 3_000;
 /** A node that knows itself cut off has ended its own by then; and what the look takes. */
 const FENCED_MS = 8_000 + 500;
