@@ -12,7 +12,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     setupFiles: ["scripts/vitest/leak-hook.ts"],
     pool: "forks",
-    maxWorkers: 2,
+    // Process tests wait for others more than they compute.
+    maxWorkers: 3,
     teardownTimeout: 10_000,
     // A condition is waited for with patience: its one second would be a measure of speed.
     expect: { poll: { timeout: 20_000 } },
